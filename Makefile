@@ -1,0 +1,57 @@
+# Smeagol. `make help` lists the targets; `make demo` and `make test` set up everything they need.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-$(shell cat requirements/dev.lock pyproject.toml 2>/dev/null | sha256sum | cut -c1-16)
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+
+.PHONY: help setup demo test check fmt lint types unit golden bench docs lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## Make the virtual environment from the lock file
+
+$(STAMP): requirements/dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Smeagol needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version). Try make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "Python's venv module is missing. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@echo "Setting up $(VENV) (first run only, about a minute) …"
+	@rm -f $(VENV)/.installed-*
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup ## Watch the Service Mesh Interface come true: real Envoys, a real rollout, under load
+	@$(BIN)/smeagol demo $(ARGS)
+
+test: setup ## Everything: formatting, lint, layers, types, and all tests with real Envoys
+	@$(MAKE) --no-print-directory lint types
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+
+check: setup ## The fast subset, about a minute
+	@$(MAKE) --no-print-directory lint types
+	@$(BIN)/python -m pytest -n $(JOBS) -m "not envoy and not netns and not slow" $(ARGS)
+
+fmt: setup ## Format the code
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+lint: setup ## Formatting, lint, and the import contracts
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/lint-imports --no-cache
+
+types: setup ## mypy, strict
+	@$(BIN)/mypy
+
+golden: setup ## Rewrite the expected side of the golden pairs; review the diff as code
+	@SMEAGOL_GOLDEN=write $(BIN)/python -m pytest -q tests/golden tests/providers
+
+bench: setup ## Measure xDS fan-out and the data path; writes bench/results.md
+	@$(BIN)/python -m bench $(ARGS)
+
+lock: ## Resolve the dependencies anew (needs uv)
+	uv pip compile --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 --extra standalone --group dev pyproject.toml -o requirements/dev.lock
+
+clean: ## Remove what the targets above made in this checkout
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist site
