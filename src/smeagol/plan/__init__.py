@@ -1,0 +1,154 @@
+"""The provider's contract: a provider is a pure function from one unit of the intent to a Plan, which is data.
+
+A provider opens no socket and reads no clock. The runtime carries plans out: it applies the objects, publishes the
+proxy resources, issues the certificates and reports what the provider could not do. Work is proportional to what
+changed, because a unit is planned anew only when the unit itself changed.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias, runtime_checkable
+
+from smeagol.intent import MeshIntent, Unit, WorkloadIntent
+from smeagol.refs import NodeId, SubjectName
+
+__all__ = [
+    "JSON",
+    "CertificateRequest",
+    "Feature",
+    "Plan",
+    "Provider",
+    "ProxyConnection",
+    "ProxyProvider",
+    "ProxyResource",
+    "Purpose",
+    "Unsupported",
+]
+
+JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
+
+
+class Feature(enum.Enum):
+    """What a provider may claim; conformance holds it to exactly this (`ProviderClass.status.supportedFeatures`)."""
+
+    MUTUAL_TLS = "MutualTLS"
+    MUTUAL_TLS_SERVER_NAMES = "MutualTLSServerNames"
+    MUTUAL_TLS_CLIENT_NAMES = "MutualTLSClientNames"
+    MUTUAL_TLS_IDENTITY_HEADER = "MutualTLSIdentityHeader"
+    MUTUAL_TLS_PERMISSIVE = "MutualTLSPermissive"
+    CANARY = "Canary"
+    CANARY_TCP = "CanaryTCP"
+    SIDECAR_METRICS = "SidecarMetrics"
+    SIDECAR_METRIC_LABELS = "SidecarMetricLabels"
+    SIDECAR_CONTAINERS = "SidecarContainers"
+
+
+class Purpose(enum.Enum):
+    """What a certificate is good for; never both, so that a client name can never serve (spec: MutualTLS)."""
+
+    CLIENT = "client"
+    SERVER = "server"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyResource:
+    """One xDS resource. `node`: None when all proxies share it. `on_demand`: only for proxies that name it."""
+
+    type_url: str
+    name: str
+    body: bytes
+    node: NodeId | None = None
+    on_demand: bool = False
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class CertificateRequest:
+    """A certificate the proxy `node` needs, delivered by SDS under `secret`."""
+
+    node: NodeId
+    secret: str
+    purpose: Purpose
+    names: tuple[SubjectName, ...]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Unsupported:
+    """One field of a user's object that this provider cannot make true (condition FullySupported=False)."""
+
+    field: str
+    feature: Feature
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What must exist for one unit. `objects` are Kubernetes objects to apply, as plain JSON."""
+
+    objects: tuple[Mapping[str, JSON], ...] = ()
+    resources: tuple[ProxyResource, ...] = ()
+    certificates: tuple[CertificateRequest, ...] = ()
+    unsupported: tuple[Unsupported, ...] = ()
+
+
+@runtime_checkable
+class Provider(Protocol):
+    """The whole contract of a provider that only applies objects. See `providers/recorder` for the smallest one."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def controller_name(self) -> str:
+        """What a ProviderClass writes in `spec.controllerName` to mean this provider, as `domain/path`."""
+        ...
+
+    @property
+    def features(self) -> frozenset[Feature]: ...
+
+    def plan(self, unit: Unit) -> Plan:
+        """Translate one unit. Pure: equal units give equal Plans. Raises SmeagolError for what cannot be planned."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyConnection:
+    """How a proxy reaches the control plane, and how its own sockets are told apart from the application's.
+
+    `address`: `host:port` of the xDS server. `token_file`, `ca_file`: paths the proxy reads, or None for plaintext
+    (loopback, standalone). `socket_mark`: SO_MARK put on the proxy's own sockets, where the platform's redirect rules
+    match the mark; None where they match its user id.
+    """
+
+    address: str
+    token_file: str | None = None
+    ca_file: str | None = None
+    server_name: str | None = None
+    socket_mark: int | None = None
+
+
+@runtime_checkable
+class ProxyProvider(Provider, Protocol):
+    """A provider whose proxies take their configuration from our xDS server."""
+
+    def bootstrap(self, workload: WorkloadIntent, mesh: MeshIntent, connection: ProxyConnection) -> bytes:
+        """The file the proxy starts with."""
+        ...
+
+    def certificate(self, request: CertificateRequest, chain_pem: bytes, key_pem: bytes) -> ProxyResource:
+        """The SDS resource that hands an issued certificate to its proxy."""
+        ...
+
+    def trust_bundle(self, bundle_pem: bytes) -> ProxyResource:
+        """The SDS resource with the roots all proxies trust."""
+        ...
+
+    def on_demand(self, type_url: str, name: str, mesh: MeshIntent) -> ProxyResource | None:
+        """Answer a proxy that asks for a resource no unit has planned; None if there is no such thing."""
+        ...
+
+    def explain(self, resource: ProxyResource) -> JSON:
+        """The resource as readable JSON with private keys redacted, for `render` and `proxy config`."""
+        ...
