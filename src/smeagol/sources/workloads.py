@@ -1,0 +1,183 @@
+"""The few controllers of Kubernetes that standalone mode plays itself, as pure functions.
+
+In a cluster the Deployment, EndpointSlice and Service controllers do this work; on one machine these functions do:
+a Deployment becomes Pods, a Service gets its addresses, and Pods that match a selector become EndpointSlices. They
+look at whole states and say what should change, so a missed event changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+import msgspec
+
+from smeagol.objects import (
+    Container,
+    Deployment,
+    Endpoint,
+    EndpointPort,
+    EndpointSlice,
+    Metadata,
+    OwnerReference,
+    Pod,
+    PodSpec,
+    Service,
+    ServicePort,
+)
+from smeagol.objects.core import EndpointConditions, TargetRef
+
+__all__ = [
+    "PROXY_CONTAINER",
+    "TEMPLATE_HASH",
+    "Rollout",
+    "endpoint_slices",
+    "pod_ready",
+    "pod_terminating",
+    "roll_out",
+    "template_hash",
+    "with_proxy",
+]
+
+TEMPLATE_HASH = "pod-template-hash"
+"""The label that tells which version of a Deployment's template a Pod was made from (as Kubernetes names it)."""
+
+PROXY_CONTAINER = "smeagol-proxy"
+"""The init container (`restartPolicy: Always`) that holds the proxy."""
+
+_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # Kubernetes' own: no vowels, so no words
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """What a Deployment needs now: Pods to make, and names of Pods to take away."""
+
+    create: tuple[Pod, ...]
+    delete: tuple[str, ...]
+
+
+def template_hash(deployment: Deployment) -> str:
+    """Eight characters that change when, and only when, the Pod template does."""
+    return _letters(msgspec.json.encode(deployment.spec.template, order="deterministic"), 8)
+
+
+def roll_out(deployment: Deployment, owned: Iterable[Pod]) -> Rollout:
+    """The next step of a rolling update: all new Pods first, the old ones go once the new are ready.
+
+    `owned` are the Pods this Deployment made, of any version. Terminating ones are on their way out already and count
+    for nothing. Names are stable: the same template and ordinal give the same name, so repeating a step is harmless.
+    """
+    version = template_hash(deployment)
+    present = [pod for pod in owned if not pod_terminating(pod)]
+    current = {pod.metadata.name: pod for pod in present if pod.metadata.labels.get(TEMPLATE_HASH) == version}
+    wanted = [_pod_of(deployment, version, ordinal) for ordinal in range(max(0, deployment.spec.replicas))]
+    names = {pod.metadata.name for pod in wanted}
+    surplus = [name for name in current if name not in names]
+    complete = all(name in current and pod_ready(current[name]) for name in names)
+    old = [pod.metadata.name for pod in present if pod.metadata.name not in current] if complete else []
+    create = tuple(pod for pod in wanted if pod.metadata.name not in current)
+    return Rollout(create=create, delete=tuple(sorted(surplus + old)))
+
+
+def with_proxy(pod: Pod) -> Pod:
+    """The Pod with its proxy as first init container, a native sidecar; unchanged if it has one."""
+    if any(c.name == PROXY_CONTAINER for c in pod.spec.init_containers):
+        return pod
+    proxy = Container(name=PROXY_CONTAINER, restart_policy="Always")
+    return msgspec.structs.replace(
+        pod, spec=msgspec.structs.replace(pod.spec, init_containers=(proxy, *pod.spec.init_containers))
+    )
+
+
+def pod_ready(pod: Pod) -> bool:
+    return any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions)
+
+
+def pod_terminating(pod: Pod) -> bool:
+    return bool(pod.metadata.deletion_timestamp)
+
+
+def endpoint_slices(service: Service, pods: Sequence[Pod]) -> tuple[EndpointSlice, ...]:
+    """The EndpointSlices of a Service with a selector: one for each address family and set of target ports.
+
+    `pods` are those of the Service's namespace that its selector picks. A Service port whose named target a Pod does
+    not have leaves that Pod out of that port (discovery.k8s.io/v1).
+    """
+    groups: dict[tuple[str, tuple[EndpointPort, ...]], list[Endpoint]] = {}
+    for pod in sorted(pods, key=lambda p: p.metadata.name):
+        if pod.finished or not pod.addresses:
+            continue
+        ports = tuple(
+            EndpointPort(name=port.name, port=number, protocol=port.protocol, app_protocol=port.app_protocol)
+            for port in service.spec.ports
+            if (number := target_port(port, pod.spec)) is not None
+        )
+        ready = pod_ready(pod)
+        terminating = pod_terminating(pod)
+        conditions = EndpointConditions(
+            ready=(ready or service.spec.publish_not_ready_addresses) and not terminating,
+            serving=ready,
+            terminating=terminating,
+        )
+        target = TargetRef(kind="Pod", namespace=pod.metadata.namespace, name=pod.metadata.name, uid=pod.metadata.uid)
+        for address in pod.addresses:
+            family = f"IPv{ip_address(address).version}"
+            groups.setdefault((family, ports), []).append(
+                Endpoint(addresses=(address,), conditions=conditions, target_ref=target)
+            )
+    return tuple(
+        EndpointSlice(
+            metadata=Metadata(
+                name=f"{service.metadata.name}-{_letters(repr((family, ports)).encode(), 5)}",
+                namespace=service.metadata.namespace,
+                labels={"kubernetes.io/service-name": service.metadata.name},
+            ),
+            address_type=family,
+            endpoints=tuple(endpoints),
+            ports=ports,
+        )
+        for (family, ports), endpoints in groups.items()
+    )
+
+
+def target_port(port: ServicePort, spec: PodSpec) -> int | None:
+    """Where a Pod listens for a Service port; None if the named port is not among its containers' ports."""
+    target = port.target_port if port.target_port not in (None, "", 0) else port.port
+    if isinstance(target, int):
+        return target
+    for container in (*spec.containers, *spec.init_containers):
+        for declared in container.ports:
+            if declared.name == target and declared.protocol == port.protocol:
+                return declared.container_port
+    return None
+
+
+def selects(selector: Mapping[str, str] | None, labels: Mapping[str, str]) -> bool:
+    """A Service's selector: all pairs must be there. Without a selector a Service picks nothing by itself."""
+    return bool(selector) and all(labels.get(key) == value for key, value in (selector or {}).items())
+
+
+def _pod_of(deployment: Deployment, version: str, ordinal: int) -> Pod:
+    template = deployment.spec.template
+    owner = f"{deployment.metadata.name}-{version}"
+    return Pod(
+        metadata=Metadata(
+            name=f"{owner}-{_letters(f'{owner}/{ordinal}'.encode(), 5)}",
+            namespace=deployment.metadata.namespace,
+            labels={**template.metadata.labels, TEMPLATE_HASH: version},
+            annotations=template.metadata.annotations,
+            owner_references=(
+                OwnerReference(
+                    api_version="apps/v1", kind="Deployment", name=deployment.metadata.name, controller=True
+                ),
+            ),
+        ),
+        spec=template.spec,
+    )
+
+
+def _letters(data: bytes, length: int) -> str:
+    digest = hashlib.sha256(data).digest()
+    return "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in digest[:length])
