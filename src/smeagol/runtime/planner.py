@@ -1,0 +1,118 @@
+"""Keeps every unit's Plan and says what a change of units changes for the proxies: bookkeeping without I/O.
+
+A unit is planned anew only when it changed, and only resources whose bytes differ leave this module. Two units may
+claim one resource (two headless Services with one endpoint both want its address): the smallest unit key holds it,
+and when that goes away the next one takes over, so the outcome never depends on the order of events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, NamedTuple, TypeVar
+
+from smeagol.errors import SmeagolError
+from smeagol.intent import Unit
+from smeagol.plan import CertificateRequest, Plan, Provider, ProxyResource
+from smeagol.refs import NodeId
+
+__all__ = ["Delta", "Planner", "ResourceKey"]
+
+K = TypeVar("K")
+
+
+class ResourceKey(NamedTuple):
+    """Where a resource lives: `node` is None for one that all proxies share."""
+
+    node: NodeId | None
+    type_url: str
+    name: str
+
+
+def _key(resource: ProxyResource) -> ResourceKey:
+    return ResourceKey(resource.node, resource.type_url, resource.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """What must change in the world. `unplanned` units raised: they keep their last good plan."""
+
+    upserts: tuple[ProxyResource, ...] = ()
+    removals: tuple[ResourceKey, ...] = ()
+    wanted: tuple[CertificateRequest, ...] = ()
+    unwanted: tuple[CertificateRequest, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.upserts or self.removals or self.wanted or self.unwanted)
+
+
+@dataclass(slots=True)
+class Planner(Generic[K]):
+    """`K` is the resolver's unit key; it must be orderable among its own kind (its `repr` decides ties)."""
+
+    provider: Provider
+    plans: dict[K, Plan] = field(default_factory=dict)
+    failures: dict[K, SmeagolError] = field(default_factory=dict)
+    _claims: dict[ResourceKey, dict[K, ProxyResource]] = field(default_factory=dict)
+    _held: dict[ResourceKey, ProxyResource] = field(default_factory=dict)
+
+    def update(self, changed: Iterable[K], units: Mapping[K, Unit]) -> Delta:
+        """Plan the changed units again and return the difference; a unit no longer in `units` is forgotten."""
+        touched: set[ResourceKey] = set()
+        wanted: dict[CertificateRequest, None] = {}
+        unwanted: dict[CertificateRequest, None] = {}
+        for key in changed:
+            before = self.plans.get(key, Plan())
+            after = self._plan(key, units.get(key), before)
+            touched |= self._reclaim(key, before, after)
+            unwanted |= dict.fromkeys(c for c in before.certificates if c not in after.certificates)
+            wanted |= dict.fromkeys(c for c in after.certificates if c not in before.certificates)
+        upserts, removals = self._settle(touched)
+        return Delta(upserts=upserts, removals=removals, wanted=tuple(wanted), unwanted=tuple(unwanted))
+
+    def resources_of(self, key: K) -> tuple[ResourceKey, ...]:
+        """What stands for one unit in the proxies: the names whose acknowledgement makes it Programmed."""
+        return tuple(_key(resource) for resource in self.plans.get(key, Plan()).resources)
+
+    def _plan(self, key: K, unit: Unit | None, before: Plan) -> Plan:
+        self.failures.pop(key, None)
+        if unit is None:
+            self.plans.pop(key, None)
+            return Plan()
+        try:
+            plan = self.provider.plan(unit)
+        except SmeagolError as error:
+            self.failures[key] = error
+            return before
+        self.plans[key] = plan
+        return plan
+
+    def _reclaim(self, key: K, before: Plan, after: Plan) -> set[ResourceKey]:
+        new = {_key(resource): resource for resource in after.resources}
+        touched = set()
+        for name in (_key(resource) for resource in before.resources):
+            if name not in new:
+                self._claims[name].pop(key, None)
+                touched.add(name)
+        for name, resource in new.items():
+            claims = self._claims.setdefault(name, {})
+            if claims.get(key) != resource:
+                claims[key] = resource
+                touched.add(name)
+        return touched
+
+    def _settle(self, touched: set[ResourceKey]) -> tuple[tuple[ProxyResource, ...], tuple[ResourceKey, ...]]:
+        upserts: list[ProxyResource] = []
+        removals: list[ResourceKey] = []
+        for name in touched:
+            claims = self._claims[name]
+            if not claims:
+                del self._claims[name]
+                if self._held.pop(name, None) is not None:
+                    removals.append(name)
+                continue
+            holder = claims[min(claims, key=repr)]
+            if self._held.get(name) != holder:
+                self._held[name] = holder
+                upserts.append(holder)
+        return tuple(upserts), tuple(removals)
