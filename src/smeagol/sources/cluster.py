@@ -1,0 +1,281 @@
+"""The objects of standalone mode: what the manifests want, what was made of it, and what the host says of it.
+
+This is the part that the API server, the scheduler and the controllers play in a cluster, on one machine and in
+memory. It does no I/O: manifests and Pod statuses come in, changed objects come out.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import TypeAlias, TypeVar
+
+import msgspec
+
+from smeagol.errors import SmeagolError
+from smeagol.objects import Deployment, EndpointSlice, Metadata, Namespace, Pod, PodStatus, Service
+from smeagol.objects.core import PodIP
+from smeagol.sources.workloads import endpoint_slices, pod_terminating, roll_out, selects, with_proxy
+
+__all__ = ["INJECT_LABEL", "AddressPool", "Changes", "Cluster", "Key", "Manifests", "PoolExhaustedError"]
+
+Key: TypeAlias = tuple[str, str]
+"""(namespace, name)"""
+
+INJECT_LABEL = "smi-spec.io/inject"
+"""`disabled` on a Namespace or a Pod keeps the proxy out; on a Pod it decides alone."""
+
+
+class PoolExhaustedError(SmeagolError):
+    code = "SMI-R003"
+
+
+@dataclass(slots=True)
+class AddressPool:
+    """Hands out the addresses of one network in turn, so that a freed one is not given away again at once.
+
+    A proxy may for a moment still know the old owner of an address; the longer it rests, the better.
+    """
+
+    network: IPv4Network | IPv6Network
+    first: int = 10
+    _taken: dict[str, Key] = field(default_factory=dict)
+    _next: int = 0
+
+    def take(self, owner: Key, wanted: str = "") -> str:
+        """An address for `owner`: the wanted one if it is free and inside the network, else the next free one."""
+        if wanted and self._taken.get(wanted, owner) == owner:
+            self._taken[wanted] = owner
+            return wanted
+        size = min(self.network.num_addresses, 1 << 16) - self.first - 1
+        for step in range(size):
+            address = str(self.network[self.first + (self._next + step) % size])
+            if address not in self._taken:
+                self._next += step + 1
+                self._taken[address] = owner
+                return address
+        raise PoolExhaustedError(f"no address is left in {self.network}", where="/".join(owner))
+
+    def free(self, address: str) -> None:
+        self._taken.pop(address, None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifests:
+    """What the folder says now: the objects of Kubernetes that standalone mode carries out, by (namespace, name)."""
+
+    deployments: Mapping[Key, Deployment] = field(default_factory=dict)
+    pods: Mapping[Key, Pod] = field(default_factory=dict)
+    services: Mapping[Key, Service] = field(default_factory=dict)
+    endpoint_slices: Mapping[Key, EndpointSlice] = field(default_factory=dict)
+    namespaces: Mapping[str, Namespace] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """Objects that differ from the last time; None means it is gone."""
+
+    pods: Mapping[Key, Pod | None] = field(default_factory=dict)
+    services: Mapping[Key, Service | None] = field(default_factory=dict)
+    endpoint_slices: Mapping[Key, EndpointSlice | None] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.pods or self.services or self.endpoint_slices)
+
+
+Obj = TypeVar("Obj", Pod, Service)
+T = TypeVar("T")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Cluster:
+    """Desired and made objects. Call `load` and `observe` in any order, then `settle` for what changed."""
+
+    def __init__(
+        self,
+        *,
+        pod_networks: Iterable[str] = ("10.244.0.0/16",),
+        service_networks: Iterable[str] = ("10.96.0.0/16",),
+        inject_by_default: bool = True,
+        now: Callable[[], datetime] = _now,
+    ) -> None:
+        self.pods: dict[Key, Pod] = {}
+        self.services: dict[Key, Service] = {}
+        self.endpoint_slices: dict[Key, EndpointSlice] = {}
+        self.problems: dict[Key, SmeagolError] = {}
+        self._manifests = Manifests()
+        self._pod_pools = [AddressPool(ip_network(n)) for n in pod_networks]
+        self._service_pools = [AddressPool(ip_network(n), first=100) for n in service_networks]
+        self._inject_by_default = inject_by_default
+        self._now = now
+        self._before = Changes()
+        self._restarts: dict[Key, str] = {}
+
+    def load(self, manifests: Manifests) -> None:
+        """Take the folder's new content; what follows from it is made by `settle`."""
+        self._manifests = manifests
+
+    def observe(self, key: Key, status: PodStatus) -> None:
+        """The host reports a Pod: phase, readiness, containers. Its addresses are ours to say and stay."""
+        if (pod := self.pods.get(key)) is not None:
+            addresses = pod.status.pod_ips
+            status = msgspec.structs.replace(
+                status, pod_ips=addresses, pod_ip=addresses[0].ip if addresses else status.pod_ip
+            )
+            self.pods[key] = msgspec.structs.replace(pod, status=status)
+
+    def gone(self, key: Key) -> None:
+        """The host has nothing left of a Pod: its name and addresses are free."""
+        if (pod := self.pods.pop(key, None)) is not None:
+            for pool in self._pod_pools:
+                for address in pod.addresses:
+                    pool.free(address)
+
+    def restart(self, key: Key) -> bool:
+        """Roll a Deployment's Pods, as `kubectl rollout restart` does; False if there is no such Deployment."""
+        if key not in self._manifests.deployments:
+            return False
+        self._restarts[key] = self._now().isoformat()
+        return True
+
+    def settle(self) -> Changes:
+        """Bring the made objects one step nearer to the manifests and return what differs from the last time.
+
+        A fault of one object (no address left) is kept in `problems` under its key and stops no other.
+        """
+        self.problems.clear()
+        self._settle_services()
+        self._settle_pods()
+        slices = {
+            (s.metadata.namespace, s.metadata.name): s
+            for service in self.services.values()
+            for s in endpoint_slices(service, self._picked(service))
+        }
+        self.endpoint_slices = {**self._manifests.endpoint_slices, **slices}
+        after = Changes(pods=dict(self.pods), services=dict(self.services), endpoint_slices=dict(self.endpoint_slices))
+        before, self._before = self._before, after
+        return Changes(
+            pods=_difference(before.pods, after.pods),
+            services=_difference(before.services, after.services),
+            endpoint_slices=_difference(before.endpoint_slices, after.endpoint_slices),
+        )
+
+    def _picked(self, service: Service) -> list[Pod]:
+        return [
+            pod
+            for pod in self.pods.values()
+            if pod.metadata.namespace == service.metadata.namespace
+            and selects(service.spec.selector, pod.metadata.labels)
+        ]
+
+    def _settle_services(self) -> None:
+        for key in [key for key in self.services if key not in self._manifests.services]:
+            for pool in self._service_pools:
+                for address in self.services[key].cluster_ips:
+                    pool.free(address)
+            del self.services[key]
+        for key, service in self._manifests.services.items():
+            try:
+                self.services[key] = self._addressed(key, service)
+            except PoolExhaustedError as error:
+                self.problems[key] = error
+
+    def _addressed(self, key: Key, service: Service) -> Service:
+        if service.headless or service.spec.type == "ExternalName":
+            return _stamped(service, self.services.get(key), self._now())
+        known = self.services.get(key)
+        had = (known.cluster_ips if known else ()) or service.cluster_ips
+        wanted = dict(enumerate(had))
+        addresses = tuple(pool.take(key, wanted.get(i, "")) for i, pool in enumerate(self._service_pools))
+        spec = msgspec.structs.replace(service.spec, cluster_ip=addresses[0], cluster_ips=addresses)
+        return _stamped(msgspec.structs.replace(service, spec=spec), known, self._now())
+
+    def _settle_pods(self) -> None:
+        wanted: set[Key] = set()
+        for key, deployment in self._manifests.deployments.items():
+            wanted |= self._settle_deployment(key, self._with_restart(key, deployment))
+        for key, pod in self._manifests.pods.items():
+            wanted.add(key)
+            held = self.pods.get(key)
+            if held is None:
+                self._create(pod)
+            elif not pod_terminating(held) and held.spec != self._injected(pod).spec:
+                self._terminate(key)  # made anew under its name once it is gone
+        for key in self.pods.keys() - wanted:
+            self._terminate(key)
+
+    def _settle_deployment(self, key: Key, deployment: Deployment) -> set[Key]:
+        namespace, name = key
+        owned = [
+            pod
+            for pod in self.pods.values()
+            if pod.metadata.namespace == namespace
+            and any(o.kind == "Deployment" and o.name == name for o in pod.metadata.owner_references)
+        ]
+        step = roll_out(deployment, owned)
+        for pod in step.create:
+            if (namespace, pod.metadata.name) not in self.pods:
+                self._create(pod)
+        going = set(step.delete)
+        return {(namespace, p.metadata.name) for p in owned if p.metadata.name not in going} | {
+            (namespace, p.metadata.name) for p in step.create
+        }
+
+    def _with_restart(self, key: Key, deployment: Deployment) -> Deployment:
+        """As `kubectl rollout restart`: an annotation makes the template a new one."""
+        if not (at := self._restarts.get(key)):
+            return deployment
+        template = deployment.spec.template
+        annotations = {**template.metadata.annotations, "smi-spec.io/restartedAt": at}
+        metadata = msgspec.structs.replace(template.metadata, annotations=annotations)
+        template = msgspec.structs.replace(template, metadata=metadata)
+        return msgspec.structs.replace(deployment, spec=msgspec.structs.replace(deployment.spec, template=template))
+
+    def _create(self, pod: Pod) -> None:
+        key = (pod.metadata.namespace, pod.metadata.name)
+        try:
+            addresses = tuple(pool.take(key) for pool in self._pod_pools)
+        except PoolExhaustedError as error:
+            self.problems[key] = error
+            return
+        status = PodStatus(pod_ip=addresses[0], pod_ips=tuple(PodIP(ip=a) for a in addresses))
+        self.pods[key] = _stamped(msgspec.structs.replace(self._injected(pod), status=status), None, self._now())
+
+    def _injected(self, pod: Pod) -> Pod:
+        spec = pod.spec
+        if not spec.service_account_name:
+            pod = msgspec.structs.replace(pod, spec=msgspec.structs.replace(spec, service_account_name="default"))
+        return with_proxy(pod) if self._wants_proxy(pod.metadata) and not pod.spec.host_network else pod
+
+    def _wants_proxy(self, metadata: Metadata) -> bool:
+        namespace = self._manifests.namespaces.get(metadata.namespace)
+        inherited = namespace.metadata.labels.get(INJECT_LABEL) if namespace else None
+        choice = metadata.labels.get(INJECT_LABEL) or inherited
+        return choice != "disabled" if self._inject_by_default else choice == "enabled"
+
+    def _terminate(self, key: Key) -> None:
+        pod = self.pods[key]
+        if not pod_terminating(pod):
+            metadata = msgspec.structs.replace(pod.metadata, deletion_timestamp=self._now().isoformat())
+            self.pods[key] = msgspec.structs.replace(pod, metadata=metadata)
+
+
+def _stamped(obj: Obj, known: Obj | None, now: datetime) -> Obj:
+    """Give an object what the API server would: uid and creation time, kept for as long as the object lives."""
+    metadata = msgspec.structs.replace(
+        obj.metadata,
+        uid=known.metadata.uid if known else str(uuid.uuid4()),
+        creation_timestamp=known.metadata.creation_timestamp if known else now.isoformat(),
+    )
+    return msgspec.structs.replace(obj, metadata=metadata)
+
+
+def _difference(before: Mapping[Key, T | None], after: Mapping[Key, T | None]) -> dict[Key, T | None]:
+    changed = {key: value for key, value in after.items() if before.get(key) != value}
+    return changed | dict.fromkeys(before.keys() - after.keys())

@@ -1,0 +1,171 @@
+"""The objects of standalone mode over time: what a user of Kubernetes would expect, without Kubernetes."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+import pytest
+
+from smeagol.objects import Container, Deployment, Metadata, Namespace, Pod, PodSpec, PodStatus, Service, ServicePort
+from smeagol.objects.core import DeploymentSpec, PodCondition, PodTemplate, ServiceSpec
+from smeagol.sources.cluster import AddressPool, Cluster, Key, Manifests, PoolExhaustedError
+from smeagol.sources.workloads import PROXY_CONTAINER
+
+RUNNING = PodStatus(phase="Running", conditions=(PodCondition(type="Ready", status="True"),))
+
+
+def deployment(
+    name: str = "web", command: str = "serve", replicas: int = 1, labels: dict[str, str] | None = None
+) -> dict[Key, Deployment]:
+    template = PodTemplate(
+        metadata=Metadata(labels={"app": name, **(labels or {})}),
+        spec=PodSpec(containers=(Container(name="app", command=(command,)),)),
+    )
+    made = Deployment(
+        metadata=Metadata(name=name, namespace="shop"), spec=DeploymentSpec(replicas=replicas, template=template)
+    )
+    return {("shop", name): made}
+
+
+def service(name: str = "web", cluster_ip: str = "", app: str = "web") -> dict[Key, Service]:
+    spec = ServiceSpec(cluster_ip=cluster_ip, selector={"app": app}, ports=(ServicePort(port=80),))
+    return {("shop", name): Service(metadata=Metadata(name=name, namespace="shop"), spec=spec)}
+
+
+def running(cluster: Cluster) -> None:
+    for key in list(cluster.pods):
+        cluster.observe(key, RUNNING)
+
+
+class TestPods:
+    def test_a_pod_has_address_identity_and_proxy(self) -> None:
+        cluster = Cluster()
+        cluster.load(Manifests(deployments=deployment()))
+        (pod,) = cluster.settle().pods.values()
+        assert pod is not None
+        assert pod.addresses
+        assert pod.metadata.uid
+        assert pod.spec.service_account_name == "default"
+        assert [c.name for c in pod.spec.init_containers] == [PROXY_CONTAINER]
+
+    @pytest.mark.parametrize(
+        ("namespace_says", "pod_says", "proxied"),
+        [("", "", True), ("disabled", "", False), ("disabled", "enabled", True), ("", "disabled", False)],
+    )
+    def test_the_label_keeps_the_proxy_out(self, namespace_says: str, pod_says: str, proxied: bool) -> None:
+        """`smi-spec.io/inject`: what the Pod says goes before what its namespace says."""
+        labels = {"smi-spec.io/inject": pod_says} if pod_says else {}
+        namespace = Namespace(metadata=Metadata(name="shop", labels={"smi-spec.io/inject": namespace_says}))
+        cluster = Cluster()
+        cluster.load(Manifests(deployments=deployment(labels=labels), namespaces={"shop": namespace}))
+        cluster.settle()
+        (pod,) = cluster.pods.values()
+        assert bool(pod.spec.init_containers) is proxied
+
+    def test_nothing_changes_when_nothing_changed(self) -> None:
+        cluster = Cluster()
+        cluster.load(Manifests(deployments=deployment(), services=service()))
+        assert cluster.settle()
+        assert not cluster.settle()
+
+    def test_an_edited_template_rolls_without_a_gap(self) -> None:
+        """New Pods come first; the old one leaves its Service only when they are ready."""
+        cluster = Cluster()
+        cluster.load(Manifests(deployments=deployment(command="v1"), services=service()))
+        cluster.settle()
+        running(cluster)
+        cluster.settle()
+        (old,) = cluster.pods
+        cluster.load(Manifests(deployments=deployment(command="v2"), services=service()))
+        cluster.settle()
+        assert len(cluster.pods) == 2
+        assert not cluster.pods[old].metadata.deletion_timestamp
+        running(cluster)
+        cluster.settle()
+        assert cluster.pods[old].metadata.deletion_timestamp
+        ready = [
+            e.target_ref.name
+            for s in cluster.endpoint_slices.values()
+            for e in s.endpoints
+            if e.conditions.ready and e.target_ref
+        ]
+        assert ready == [name for _, name in cluster.pods if name != old[1]]
+        cluster.gone(old)
+        assert cluster.settle().pods == {old: None}
+
+    def test_a_restart_rolls_the_same_template(self) -> None:
+        cluster = Cluster()
+        cluster.load(Manifests(deployments=deployment()))
+        cluster.settle()
+        assert cluster.restart(("shop", "web"))
+        cluster.settle()
+        assert len(cluster.pods) == 2
+        assert not cluster.restart(("shop", "nope"))
+
+    def test_a_changed_pod_of_its_own_is_made_anew_under_its_name(self) -> None:
+        def pod(command: str) -> dict[Key, Pod]:
+            spec = PodSpec(containers=(Container(name="app", command=(command,)),))
+            return {("shop", "one"): Pod(metadata=Metadata(name="one", namespace="shop"), spec=spec)}
+
+        cluster = Cluster()
+        cluster.load(Manifests(pods=pod("v1")))
+        cluster.settle()
+        first = cluster.pods["shop", "one"]
+        cluster.load(Manifests(pods=pod("v2")))
+        cluster.settle()
+        assert cluster.pods["shop", "one"].metadata.deletion_timestamp
+        cluster.gone(("shop", "one"))
+        cluster.settle()
+        second = cluster.pods["shop", "one"]
+        assert (second.metadata.uid, second.addresses) != (first.metadata.uid, first.addresses)
+        assert second.spec.containers[0].command == ("v2",)
+
+
+class TestServices:
+    def test_an_address_stays_for_life(self) -> None:
+        cluster = Cluster()
+        cluster.load(Manifests(services=service()))
+        cluster.settle()
+        before = cluster.services["shop", "web"].cluster_ips
+        cluster.load(Manifests(services=service() | service("other")))
+        cluster.settle()
+        assert cluster.services["shop", "web"].cluster_ips == before
+
+    def test_a_wanted_address_is_given(self) -> None:
+        cluster = Cluster()
+        cluster.load(Manifests(services=service(cluster_ip="10.96.0.77")))
+        cluster.settle()
+        assert cluster.services["shop", "web"].cluster_ips == ("10.96.0.77",)
+
+    def test_a_headless_service_has_none(self) -> None:
+        cluster = Cluster()
+        cluster.load(Manifests(services=service(cluster_ip="None")))
+        cluster.settle()
+        assert cluster.services["shop", "web"].cluster_ips == ()
+
+    def test_both_families_where_the_host_has_both(self) -> None:
+        cluster = Cluster(service_networks=("10.96.0.0/16", "fd00:96::/112"))
+        cluster.load(Manifests(services=service()))
+        cluster.settle()
+        assert [":" in a for a in cluster.services["shop", "web"].cluster_ips] == [False, True]
+
+
+class TestAddressPool:
+    def test_a_freed_address_rests(self) -> None:
+        """A proxy may for a moment still know the old owner, so a freed address is the last to be given again."""
+        pool = AddressPool(ip_network("10.0.0.0/28"), first=1)
+        first = pool.take(("a", "a"))
+        pool.free(first)
+        others = [pool.take(("b", str(i))) for i in range(14)]
+        assert first not in others[:13]
+        assert others[13] == first
+        with pytest.raises(PoolExhaustedError, match="no address is left"):
+            pool.take(("c", "c"))
+
+    def test_exhaustion_stops_no_other_object(self) -> None:
+        cluster = Cluster(pod_networks=("10.0.0.0/28",))
+        cluster.load(Manifests(deployments=deployment(replicas=9), services=service()))
+        cluster.settle()
+        assert len(cluster.pods) < 9
+        assert cluster.problems
+        assert cluster.services["shop", "web"].cluster_ips
