@@ -124,11 +124,11 @@ def _edits(source: str, values: st.SearchStrategy[str] | st.SearchStrategy[int])
     )
 
 
-SETTLE = None
-HISTORIES = st.lists(
-    st.one_of(_edits("words", WORDS), _edits("numbers", NUMBERS), _edits("more", NUMBERS), st.just(SETTLE)),
-    max_size=25,
-)
+Batch = list[Edit]
+"""The edits between two settles."""
+
+EDITS = st.one_of(_edits("words", WORDS), _edits("numbers", NUMBERS), _edits("more", NUMBERS))
+HISTORIES = st.lists(st.lists(EDITS, max_size=3), max_size=15)
 
 
 def carry_out(edit: Edit, world: World, plain: Mapping[str, dict[str, object]]) -> None:
@@ -159,7 +159,7 @@ def reported(changes: Changes) -> dict[str, set[Hashable]]:
 
 @settings(max_examples=300)
 @given(HISTORIES)
-def test_any_history_ends_in_what_its_end_would_give_from_scratch(history: list[Edit | None]) -> None:
+def test_any_history_ends_in_what_its_end_would_give_from_scratch(history: list[Batch]) -> None:
     """Values and failures depend on the inputs alone, and each settle reports exactly the difference it made."""
     world = World()
     words: dict[str, str] = {}
@@ -168,10 +168,9 @@ def test_any_history_ends_in_what_its_end_would_give_from_scratch(history: list[
     plain: dict[str, dict[str, object]] = {"words": words, "numbers": numbers, "more": more}  # type: ignore[dict-item]  # one shelf for three types
     settled = world.contents()
     failing: set[object] = set()
-    for edit in [*history, SETTLE]:
-        if edit is not None:
+    for batch in history:
+        for edit in batch:
             carry_out(edit, world, plain)
-            continue
         changes = world.graph.settle()
         now = world.contents()
         assert now == from_scratch(words, numbers, more)
@@ -185,15 +184,14 @@ def test_any_history_ends_in_what_its_end_would_give_from_scratch(history: list[
 
 @settings(max_examples=100)
 @given(HISTORIES)
-def test_any_history_leaves_what_a_new_graph_has(history: list[Edit | None]) -> None:
+def test_any_history_leaves_what_a_new_graph_has(history: list[Batch]) -> None:
     """Clashes, failures, listings and the dependencies kept are those of a graph that saw only the end."""
     lived, fresh = World(), World()
     plain: dict[str, dict[str, object]] = {"words": {}, "numbers": {}, "more": {}}
-    for edit in history:
-        if edit is None:
-            lived.graph.settle()
-        else:
+    for batch in history:
+        for edit in batch:
             carry_out(edit, lived, plain)
+        lived.graph.settle()
     for name, contents in plain.items():
         getattr(fresh, name).replace(contents)
     lived.graph.settle()

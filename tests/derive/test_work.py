@@ -34,6 +34,8 @@ class Mesh:
         self.clusters = graph.map(
             "clusters", self.endpoints, lambda _key, ips, read: (read.get(self.policy, None), ips)
         )
+        self.owners = graph.flatten("owners", self.endpoints, lambda key, ips, _read: dict.fromkeys(ips, key))
+        self.names = graph.join("names", self.services, self.owners)
 
     def _endpoints_of(self, _key: str, app: str, read: Reader) -> tuple[str, ...]:
         pods = (read.get(self.pods, key) for key in read.get(self.by_app, app) or ())
@@ -61,7 +63,7 @@ def test_one_changed_endpoint_touches_one_service_among_ten_thousand() -> None:
     mesh.fill(services=10_000, pods_each=1)
     with mesh.counting() as counts:
         mesh.pods.set("pod-77-0", Pod("app-77", "elsewhere"))
-    assert counts == {"pods by app": 1, "endpoints": 1, "sizes": 1, "clusters": 1}
+    assert counts == {"pods by app": 1, "endpoints": 1, "sizes": 1, "clusters": 1, "owners": 1}
     assert mesh.endpoints.get("service-77") == ("elsewhere",)
 
 
@@ -103,7 +105,7 @@ def test_many_edits_before_one_settle_compute_a_key_once() -> None:
             for turn in range(5):
                 mesh.pods.set(f"pod-0-{pod}", Pod("app-0", f"turn-{turn}"))
         mesh.settings.set("mode", "strict")
-    assert counts == {"pods by app": 3, "policy": 1, "endpoints": 1, "sizes": 1, "clusters": 1}
+    assert counts == {"pods by app": 3, "policy": 1, "endpoints": 1, "sizes": 1, "clusters": 1, "owners": 1}
     assert mesh.clusters.get("service-0") == ("strict", ("turn-4",) * 3)
 
 
@@ -113,7 +115,7 @@ def test_absence_is_a_dependency() -> None:
     mesh.fill(services=3, pods_each=0)
     with mesh.counting() as counts:
         mesh.pods.set("late", Pod("app-2", "10.0.0.9"))
-    assert counts == {"pods by app": 1, "endpoints": 1, "sizes": 1, "clusters": 1}
+    assert counts == {"pods by app": 1, "endpoints": 1, "sizes": 1, "clusters": 1, "owners": 1}
     assert mesh.endpoints.get("service-2") == ("10.0.0.9",)
 
 
