@@ -1,0 +1,79 @@
+"""ProviderClass: which provider makes objects true, as GatewayClass does for Gateways."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from smeagol.api.meta import DEFAULT_CLASS_ANNOTATION, Conditions, Model, ObjectMeta, ObservedGeneration
+from smeagol.api.names import DNS_NAME
+from smeagol.api.rules import Rule, doc
+from smeagol.refs import ObjectRef
+
+__all__ = ["ParametersRef", "ProviderClass", "ProviderClassSpec", "ProviderClassStatus"]
+
+
+class ParametersRef(Model, frozen=True, kw_only=True):
+    """The object that holds the provider's own settings."""
+
+    group: Annotated[str, doc("Its API group; empty for the core group.", max_length=253)] = ""
+    kind: Annotated[str, doc("Its kind.", min_length=1, max_length=63)]
+    name: Annotated[str, doc("Its name.", min_length=1, max_length=253)]
+    namespace: Annotated[str, doc("Its namespace, unless it is cluster-scoped.", max_length=63)] = ""
+
+
+class ProviderClassSpec(Model, frozen=True, kw_only=True):
+    """Which provider, and its settings."""
+
+    controller_name: Annotated[
+        str,
+        doc(
+            "The provider that serves this class, as a DNS name and a path, such as smi-spec.io/envoy. It cannot be "
+            "changed.",
+            min_length=1,
+            max_length=253,
+            rules=(
+                Rule(
+                    code="SMI-P001",
+                    expression=f'self.matches("^{DNS_NAME}/[A-Za-z0-9/._~%!$&()*+,;=:-]+$")',
+                    what="the name of a controller is a DNS name, a slash and a path",
+                    fix="Write it as the provider's documentation does, for example smi-spec.io/envoy",
+                ),
+                Rule(
+                    code="SMI-P002",
+                    expression="self == oldSelf",
+                    what="the controller of a class cannot be changed",
+                    fix="Create another ProviderClass and let the objects name it",
+                ),
+            ),
+        ),
+    ]
+    parameters_ref: Annotated[ParametersRef | None, doc("The object that holds the provider's own settings.")] = None
+    description: Annotated[str, doc("What this class is for, for people.", max_length=256)] = ""
+
+
+class ProviderClassStatus(Model, frozen=True, kw_only=True):
+    """What has become of the class; written by its provider."""
+
+    observed_generation: ObservedGeneration = 0
+    conditions: Conditions = ()
+    supported_features: Annotated[
+        tuple[Annotated[str, doc("Name of a feature.", max_length=128)], ...],
+        doc("What the provider can do, sorted.", max_length=128, list_type="set"),
+    ] = ()
+
+
+class ProviderClass(Model, frozen=True, kw_only=True):
+    """A provider that objects can pick by `spec.providerClassName`, by a label of their namespace, or by default."""
+
+    metadata: ObjectMeta
+    spec: ProviderClassSpec
+    status: ProviderClassStatus = ProviderClassStatus()
+
+    @property
+    def ref(self) -> ObjectRef:
+        return ObjectRef("ProviderClass", "", self.metadata.name)
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it serves the objects for which nothing else picks a class."""
+        return self.metadata.annotations.get(DEFAULT_CLASS_ANNOTATION) == "true"
