@@ -1,0 +1,218 @@
+"""A folder of ordinary manifests as the source of objects: what `smeagol up` watches.
+
+Nothing is lost to bad input: a file that cannot be read just now, and an object that the API server would refuse,
+keep their last good content, and the problem is reported with its place. A file that is gone takes its objects along.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeAlias, TypeVar
+
+import msgspec
+
+from smeagol.api import Document, Json, Problem, Reading, Refused, SmiObject, Unknown, parse, read_path
+from smeagol.objects import Container, Deployment, EndpointSlice, Namespace, Pod, PodSpec, Service, ServiceAccount
+from smeagol.refs import ObjectRef
+from smeagol.sources.cluster import Manifests
+
+__all__ = ["CoreObject", "Folder", "FolderReader"]
+
+CoreObject: TypeAlias = Deployment | Pod | Service | EndpointSlice | Namespace | ServiceAccount
+
+CORE_KINDS: Final[Mapping[tuple[str, str], type[CoreObject]]] = {
+    ("apps/v1", "Deployment"): Deployment,
+    ("v1", "Pod"): Pod,
+    ("v1", "Service"): Service,
+    ("v1", "Namespace"): Namespace,
+    ("v1", "ServiceAccount"): ServiceAccount,
+    ("discovery.k8s.io/v1", "EndpointSlice"): EndpointSlice,
+}
+
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")  # RFC 1123 subdomain, as Kubernetes names objects
+_SUFFIXES = frozenset({".yaml", ".yml", ".json"})
+
+Fingerprint: TypeAlias = tuple[int, int, int]
+T = TypeVar("T")
+_Found: TypeAlias = tuple[tuple[ObjectRef, CoreObject | SmiObject | None] | None, tuple[Problem, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folder:
+    """What a folder says now. `ignored`: objects of kinds that standalone mode does not carry out."""
+
+    core: Mapping[ObjectRef, CoreObject] = field(default_factory=dict)
+    smi: Mapping[ObjectRef, SmiObject] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+    ignored: tuple[ObjectRef, ...] = ()
+
+    def manifests(self) -> Manifests:
+        """The objects of Kubernetes, sorted by kind."""
+
+        def of(kind: type[T]) -> dict[tuple[str, str], T]:
+            return {(ref.namespace, ref.name): o for ref, o in self.core.items() if isinstance(o, kind)}
+
+        return Manifests(
+            deployments=of(Deployment),
+            pods=of(Pod),
+            services=of(Service),
+            endpoint_slices=of(EndpointSlice),
+            namespaces={name: o for (_, name), o in of(Namespace).items()},
+        )
+
+
+@dataclass(slots=True)
+class _File:
+    fingerprint: Fingerprint
+    documents: tuple[Document, ...]
+    problems: tuple[Problem, ...]
+
+
+class FolderReader:
+    """Reads a folder again and again; a file is parsed anew only when it changed.
+
+    `check` says what the API server would: all problems of a document of our group.
+    """
+
+    def __init__(self, folder: Path, *, check: Callable[[Document], Iterable[Problem]] = lambda _: ()) -> None:
+        self._folder = folder
+        self._check = check
+        self._files: dict[Path, _File] = {}
+        self._good: dict[ObjectRef, CoreObject | SmiObject] = {}
+
+    def scan(self) -> Folder:
+        """The folder as it is now. Raises nothing: an unreadable folder is a problem of that scan."""
+        self._refresh()
+        core: dict[ObjectRef, CoreObject] = {}
+        smi: dict[ObjectRef, SmiObject] = {}
+        problems: list[Problem] = []
+        ignored: list[ObjectRef] = []
+        places: dict[ObjectRef, Document] = {}
+        for path in sorted(self._files):
+            problems += self._files[path].problems
+            for document in self._files[path].documents:
+                found, wrong = self._object(document, path.parent)
+                problems += wrong
+                if found is None:
+                    continue
+                ref, obj = found
+                if ref in places:
+                    problems.append(_twice(ref, document, places[ref]))
+                    continue
+                places[ref] = document
+                if obj is None:
+                    ignored.append(ref)
+                elif isinstance(obj, CoreObject):
+                    core[ref] = obj
+                else:
+                    smi[ref] = obj
+        self._good = {**core, **smi}
+        return Folder(core=core, smi=smi, problems=tuple(problems), ignored=tuple(ignored))
+
+    def _refresh(self) -> None:
+        present = {
+            path: (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+            for path in self._folder.rglob("*")
+            if path.suffix in _SUFFIXES and (stat := _stat(path)) is not None
+        }
+        for path in self._files.keys() - present.keys():
+            del self._files[path]
+        for path, fingerprint in present.items():
+            known = self._files.get(path)
+            if known is None or known.fingerprint != fingerprint:
+                reading = read_path(path)
+                self._files[path] = _File(fingerprint, _last_good(reading, known), reading.problems)
+
+    def _object(self, document: Document, folder: Path) -> _Found:
+        """The object of a document, None in its place if the kind is not carried out; and what is wrong with it."""
+        parsed = parse(document)
+        if isinstance(parsed, Unknown):
+            return self._core_object(parsed, folder)
+        problems = tuple(self._check(document))
+        if not isinstance(parsed, Refused) and not problems:
+            return (parsed.ref, parsed), ()
+        problems = problems or (parsed.problems if isinstance(parsed, Refused) else ())
+        return self._last(ref for problem in problems if (ref := problem.object)), problems
+
+    def _core_object(self, unknown: Unknown, folder: Path) -> _Found:
+        document = unknown.document
+        ref, problem = _reference(document, unknown.kind)
+        if problem is not None:
+            return None, (problem,)
+        model = CORE_KINDS.get((unknown.api_version, unknown.kind))
+        if model is None:
+            return (ref, None), ()
+        try:
+            obj = msgspec.convert(document.value, model)
+        except msgspec.ValidationError as error:
+            fix = "Write it as Kubernetes wants it: kubectl explain shows the type of each field"
+            wrong = Problem(code="SMI-V002", what=str(error), fix=fix, place=document.place, object=ref)
+            return self._last([ref]), (wrong,)
+        return (ref, _at_home(_with_namespace(obj, ref.namespace), folder)), ()
+
+    def _last(self, refs: Iterable[ObjectRef]) -> tuple[ObjectRef, CoreObject | SmiObject] | None:
+        for ref in refs:
+            if (good := self._good.get(ref)) is not None:
+                return ref, good
+        return None
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat() if path.is_file() else None
+    except OSError:
+        return None
+
+
+def _last_good(reading: Reading, known: _File | None) -> tuple[Document, ...]:
+    """An editor may leave half a file for a moment: a text that cannot be read leaves what was there before."""
+    return known.documents if reading.problems and known is not None else reading.documents
+
+
+def _reference(document: Document, kind: str) -> tuple[ObjectRef, Problem | None]:
+    value: Json = document.value
+    metadata = value.get("metadata") if isinstance(value, dict) else None
+    fields = metadata if isinstance(metadata, dict) else {}
+    name, namespace = str(fields.get("name") or ""), str(fields.get("namespace") or "")
+    ref = ObjectRef(kind, "" if kind == "Namespace" else namespace or "default", name)
+    for path, text in (("name", name), ("namespace", ref.namespace or "default")):
+        if not _NAME.fullmatch(text):
+            what = f"'{text}' is not a name that Kubernetes allows" if text else "the object has no name"
+            fix = "Use lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit"
+            place = document.place_of(("metadata", path))
+            return ref, Problem(code="SMI-V003", what=what, fix=fix, place=place, object=ref, path=("metadata", path))
+    return ref, None
+
+
+def _twice(ref: ObjectRef, document: Document, first: Document) -> Problem:
+    what = f"this object stands in {first.place} already, and that one is used"
+    return Problem(code="SMI-F007", what=what, fix="Remove one of the two", place=document.place, object=ref)
+
+
+def _with_namespace(obj: CoreObject, namespace: str) -> CoreObject:
+    return msgspec.structs.replace(obj, metadata=msgspec.structs.replace(obj.metadata, namespace=namespace))
+
+
+def _at_home(obj: CoreObject, folder: Path) -> CoreObject:
+    """Containers are processes of this machine: their `workingDir`, or none, is seen from the manifest's folder."""
+    match obj:
+        case Pod(spec=spec):
+            return msgspec.structs.replace(obj, spec=_spec_at_home(spec, folder))
+        case Deployment(spec=wanted):
+            template = msgspec.structs.replace(wanted.template, spec=_spec_at_home(wanted.template.spec, folder))
+            return msgspec.structs.replace(obj, spec=msgspec.structs.replace(wanted, template=template))
+        case _:
+            return obj
+
+
+def _spec_at_home(spec: PodSpec, folder: Path) -> PodSpec:
+    def moved(containers: tuple[Container, ...]) -> tuple[Container, ...]:
+        return tuple(
+            msgspec.structs.replace(c, working_dir=str((folder / c.working_dir).resolve())) for c in containers
+        )
+
+    return msgspec.structs.replace(spec, containers=moved(spec.containers), init_containers=moved(spec.init_containers))

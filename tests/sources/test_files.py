@@ -1,0 +1,124 @@
+"""A folder as the source of objects: what is edited takes effect, what is broken loses nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from smeagol.api import Canary
+from smeagol.objects import Deployment, Pod
+from smeagol.refs import ObjectRef
+from smeagol.sources.files import Folder, FolderReader
+
+CANARY = """\
+apiVersion: smi-spec.io/v1beta1
+kind: Canary
+metadata: {name: web, namespace: shop}
+spec: {service: web, backends: [{service: web-v1, weight: %s}]}
+"""
+POD = """\
+apiVersion: v1
+kind: Pod
+metadata: {name: one, namespace: shop}
+spec:
+  containers: [{name: app, command: [sleep, '1'], workingDir: app}]
+"""
+WEB = ObjectRef("Canary", "shop", "web")
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> FolderReader:
+    return FolderReader(tmp_path)
+
+
+def weight(folder: Folder) -> int:
+    """The weight of the one backend, in milliunits."""
+    canary = folder.smi[WEB]
+    assert isinstance(canary, Canary)
+    return canary.spec.backends[0].weight
+
+
+def test_objects_of_both_kinds_are_found_in_subfolders(reader: FolderReader, tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "a.yaml").write_text(CANARY % 1 + "---\n" + POD)
+    folder = reader.scan()
+    assert set(folder.smi) == {WEB}
+    assert set(folder.core) == {ObjectRef("Pod", "shop", "one")}
+    assert folder.problems == ()
+
+
+def test_an_edit_takes_effect(reader: FolderReader, tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(CANARY % 1)
+    reader.scan()
+    file.write_text(CANARY % "500m")
+    assert weight(reader.scan()) == 500
+
+
+def test_a_deleted_file_takes_its_objects_along(reader: FolderReader, tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(CANARY % 1)
+    reader.scan()
+    file.unlink()
+    assert reader.scan() == Folder()
+
+
+def test_half_a_file_keeps_the_last_good_content(reader: FolderReader, tmp_path: Path) -> None:
+    """An editor may be in the middle of writing: nothing is torn down for it, and the problem has a place."""
+    file = tmp_path / "a.yaml"
+    file.write_text(CANARY % 1)
+    reader.scan()
+    file.write_text("apiVersion: [")
+    folder = reader.scan()
+    assert weight(folder) == 1000
+    assert [p.place.file for p in folder.problems] == [str(file)]
+    file.write_text(CANARY % 2)
+    assert (weight(reader.scan()), reader.scan().problems) == (2000, ())
+
+
+def test_a_refused_object_keeps_its_last_good_version(reader: FolderReader, tmp_path: Path) -> None:
+    """As the API server would refuse the update and keep what it has."""
+    file = tmp_path / "a.yaml"
+    file.write_text(POD)
+    reader.scan()
+    file.write_text(POD.replace("[sleep, '1']", "7"))
+    folder = reader.scan()
+    pod = folder.core[ObjectRef("Pod", "shop", "one")]
+    assert isinstance(pod, Pod)
+    assert pod.spec.containers[0].command == ("sleep", "1")
+    assert "$.spec.containers[0].command" in str(folder.problems[0])
+
+
+def test_an_object_written_twice_is_reported(reader: FolderReader, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(CANARY % 1)
+    (tmp_path / "b.yaml").write_text(CANARY % 2)
+    folder = reader.scan()
+    assert weight(folder) == 1000
+    assert "stands in" in str(folder.problems[0])
+    assert folder.problems[0].place.file == str(tmp_path / "b.yaml")
+
+
+@pytest.mark.parametrize("name", ["../../etc", "Web", "a b", "", "-x", "a" * 254])
+def test_names_that_kubernetes_refuses_are_refused(reader: FolderReader, tmp_path: Path, name: str) -> None:
+    """Names become file names and host names here, so this also keeps them inside their folder."""
+    (tmp_path / "a.yaml").write_text(POD.replace("name: one", f"name: '{name}'"))
+    folder = reader.scan()
+    assert folder.core == {}
+    assert len(folder.problems) == 1
+
+
+def test_kinds_that_standalone_mode_does_not_carry_out_are_named(reader: FolderReader, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("{apiVersion: v1, kind: ConfigMap, metadata: {name: c}}")
+    assert reader.scan().ignored == (ObjectRef("ConfigMap", "default", "c"),)
+
+
+def test_working_directories_are_seen_from_the_manifest(reader: FolderReader, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\n"
+        "spec: {template: {spec: {containers: [{name: a, command: [x]}, {name: b, command: [x], workingDir: app}]}}}"
+    )
+    deployment = reader.scan().core[ObjectRef("Deployment", "default", "d")]
+    assert isinstance(deployment, Deployment)
+    found = [c.working_dir for c in deployment.spec.template.spec.containers]
+    assert found == [str(tmp_path), str(tmp_path / "app")]
