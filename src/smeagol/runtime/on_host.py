@@ -1,0 +1,157 @@
+"""Objects of Kubernetes, as the host's values: which processes a Pod is, where a Service leads. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import ip_address
+
+from smeagol.infra.host.desired import (
+    ContainerOnHost,
+    Endpoint,
+    EnvVar,
+    Exec,
+    FileOnHost,
+    Grpc,
+    HttpGet,
+    PodSpecOnHost,
+    Probe,
+    ProbeAction,
+    RestartPolicy,
+    ServiceOnHost,
+    ServicePort,
+    TcpSocket,
+    Transport,
+)
+from smeagol.objects import Container, EndpointSlice, Pod, Service
+from smeagol.objects import Probe as KubernetesProbe
+from smeagol.refs import PodRef, ServiceRef
+from smeagol.sources.workloads import PROXY_CONTAINER
+
+__all__ = ["PROXY_FILES", "pod_on_host", "proxy_container", "service_on_host"]
+
+PROXY_FILES = "/run/smeagol"
+"""Where a proxy finds its bootstrap, its token and the control plane's root; no other container sees them."""
+
+READY_PORT = 15021
+"""Where a proxy answers `/ready` once it has its configuration."""
+
+
+def pod_on_host(pod: Pod, proxy: ContainerOnHost | None) -> PodSpecOnHost:
+    """The processes of a Pod. `proxy` stands in for its injected container; without one nothing is redirected."""
+    spec, metadata = pod.spec, pod.metadata
+    return PodSpecOnHost(
+        ref=PodRef(metadata.namespace, metadata.name),
+        uid=metadata.uid,
+        ips=tuple(ip_address(address) for address in pod.addresses),
+        hostname=spec.hostname or metadata.name,
+        containers=tuple(_container(c) for c in spec.containers),
+        init_containers=tuple(_container(c) for c in spec.init_containers if c.name != PROXY_CONTAINER),
+        sidecar=proxy,
+        redirect=proxy is not None,
+        grace_seconds=spec.termination_grace_period_seconds,
+        restart_policy=RestartPolicy(spec.restart_policy),
+        service_account=spec.service_account_name or "default",
+        labels=tuple(sorted(metadata.labels.items())),
+        annotations=tuple(sorted(metadata.annotations.items())),
+    )
+
+
+def proxy_container(command: Sequence[str], files: Mapping[str, bytes]) -> ContainerOnHost:
+    """The proxy as the first native sidecar of a Pod: the application starts once it answers, and ends before it."""
+    ready = HttpGet(port=READY_PORT, path="/ready")
+    return ContainerOnHost(
+        name=PROXY_CONTAINER,
+        command=tuple(command),
+        files=tuple(FileOnHost(f"{PROXY_FILES}/{name}", content, 0o600) for name, content in files.items()),
+        startup=Probe(action=ready, period_seconds=0.1, failure_threshold=600),
+        readiness=Probe(action=ready, period_seconds=5, failure_threshold=3),
+        restart_always=True,
+        net_admin=True,
+    )
+
+
+def service_on_host(service: Service, slices: Iterable[EndpointSlice]) -> ServiceOnHost:
+    """Where each port of a Service leads for Pods without a proxy: its ready endpoints, as kube-proxy has them."""
+    slices = tuple(slices)
+    return ServiceOnHost(
+        ref=ServiceRef(service.metadata.namespace, service.metadata.name),
+        cluster_ips=tuple(ip_address(address) for address in service.cluster_ips),
+        ports=tuple(
+            ServicePort(
+                port=port.port,
+                name=port.name,
+                protocol=Transport(port.protocol),
+                endpoints=tuple(sorted(_endpoints(slices, port.name, port.protocol), key=str)),
+            )
+            for port in service.spec.ports
+            if port.protocol in Transport.__members__
+        ),
+    )
+
+
+def _endpoints(slices: Iterable[EndpointSlice], port_name: str, protocol: str) -> Iterable[Endpoint]:
+    for part in slices:
+        for port in part.ports:
+            if (port.name, port.protocol) != (port_name, protocol) or port.port is None:
+                continue
+            for endpoint in part.endpoints:
+                if endpoint.conditions.ready is not False:
+                    for address in endpoint.addresses:
+                        yield Endpoint(ip_address(address), port.port, endpoint.hostname)
+
+
+def _container(container: Container) -> ContainerOnHost:
+    return ContainerOnHost(
+        name=container.name,
+        image=container.image,
+        command=container.command,
+        args=container.args,
+        env=tuple(
+            EnvVar(
+                e.name, e.value, e.value_from.field_ref.field_path if e.value_from and e.value_from.field_ref else ""
+            )
+            for e in container.env
+        ),
+        working_dir=container.working_dir,
+        startup=_probe(container.startup_probe, container),
+        readiness=_probe(container.readiness_probe, container),
+        liveness=_probe(container.liveness_probe, container),
+        restart_always=container.restart_policy == "Always",
+    )
+
+
+def _probe(probe: KubernetesProbe | None, container: Container) -> Probe | None:
+    action = _action(probe, container) if probe is not None else None
+    if probe is None or action is None:
+        return None
+    return Probe(
+        action=action,
+        initial_delay_seconds=probe.initial_delay_seconds,
+        period_seconds=probe.period_seconds,
+        timeout_seconds=probe.timeout_seconds,
+        success_threshold=probe.success_threshold,
+        failure_threshold=probe.failure_threshold,
+    )
+
+
+def _action(probe: KubernetesProbe, container: Container) -> ProbeAction | None:
+    if (get := probe.http_get) is not None:
+        return HttpGet(
+            port=_port(get.port, container),
+            path=get.path or "/",
+            host=get.host,
+            https=get.scheme == "HTTPS",
+            headers=tuple((h.name, h.value) for h in get.http_headers),
+        )
+    if probe.tcp_socket is not None:
+        return TcpSocket(port=_port(probe.tcp_socket.port, container), host=probe.tcp_socket.host)
+    if probe.grpc is not None:
+        return Grpc(port=probe.grpc.port, service=probe.grpc.service)
+    return Exec(probe.exec.command) if probe.exec is not None else None
+
+
+def _port(port: int | str, container: Container) -> int:
+    """A named port is one of the container's own; an unknown name gives 0, which no probe ever reaches."""
+    if isinstance(port, int):
+        return port
+    return next((p.container_port for p in container.ports if p.name == port), 0)

@@ -1,0 +1,83 @@
+"""What the host runs for a Pod, and where a Service leads for clients without a proxy."""
+
+from __future__ import annotations
+
+import msgspec
+
+from smeagol.infra.host.desired import Endpoint, Exec, HttpGet, TcpSocket
+from smeagol.objects import EndpointSlice, Pod, Service
+from smeagol.runtime.on_host import pod_on_host, proxy_container, service_on_host
+from smeagol.sources.workloads import with_proxy
+
+POD = msgspec.convert(
+    {
+        "metadata": {"name": "web-1", "namespace": "shop", "uid": "u", "labels": {"app": "web"}},
+        "spec": {
+            "serviceAccountName": "web",
+            "containers": [
+                {
+                    "name": "app",
+                    "command": ["serve"],
+                    "env": [{"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
+                    "ports": [{"name": "http", "containerPort": 8080}],
+                    "readinessProbe": {"httpGet": {"port": "http", "path": "/healthz"}, "periodSeconds": 1},
+                    "livenessProbe": {"tcpSocket": {"port": 9}},
+                    "startupProbe": {"exec": {"command": ["true"]}},
+                }
+            ],
+        },
+        "status": {"podIPs": [{"ip": "10.244.0.10"}, {"ip": "fd00::10"}]},
+    },
+    Pod,
+)
+
+
+def test_a_pod_without_proxy_is_left_alone() -> None:
+    spec = pod_on_host(POD, None)
+    assert (spec.redirect, spec.sidecar) == (False, None)
+    assert [str(ip) for ip in spec.ips] == ["10.244.0.10", "fd00::10"]
+
+
+def test_the_proxy_takes_the_place_of_its_container() -> None:
+    """Traffic is redirected exactly where there is a proxy to take it."""
+    proxy = proxy_container(["envoy"], {"token": b"secret"})
+    spec = pod_on_host(with_proxy(POD), proxy)
+    assert (spec.redirect, spec.sidecar, spec.init_containers) == (True, proxy, ())
+    assert "secret" not in repr(spec)
+
+
+def test_probes_come_over_with_named_ports_resolved() -> None:
+    (app,) = pod_on_host(POD, None).containers
+    assert app.readiness is not None
+    assert (app.readiness.action, app.readiness.period_seconds) == (HttpGet(port=8080, path="/healthz"), 1)
+    assert app.liveness is not None
+    assert app.liveness.action == TcpSocket(port=9)
+    assert app.startup is not None
+    assert app.startup.action == Exec(("true",))
+    assert app.env[0].field_path == "metadata.name"
+
+
+def test_a_service_leads_to_its_ready_endpoints() -> None:
+    """As kube-proxy: what is not ready gets nothing; a slice's own port is where the Pod listens."""
+    service = msgspec.convert(
+        {
+            "metadata": {"name": "web", "namespace": "shop"},
+            "spec": {"clusterIP": "10.96.0.5", "ports": [{"port": 80, "name": "http"}]},
+        },
+        Service,
+    )
+    part = msgspec.convert(
+        {
+            "metadata": {"name": "web-x", "namespace": "shop"},
+            "ports": [{"name": "http", "port": 8080}, {"name": "other", "port": 1}],
+            "endpoints": [
+                {"addresses": ["10.244.0.11"], "conditions": {"ready": False}},
+                {"addresses": ["10.244.0.10"], "conditions": {"ready": True}},
+                {"addresses": ["10.244.0.12"]},
+            ],
+        },
+        EndpointSlice,
+    )
+    (port,) = service_on_host(service, [part]).ports
+    assert [(str(e.ip), e.port) for e in port.endpoints] == [("10.244.0.10", 8080), ("10.244.0.12", 8080)]
+    assert isinstance(port.endpoints[0], Endpoint)
