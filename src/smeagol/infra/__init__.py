@@ -1,0 +1,1 @@
+"""Where components go: the processes, addresses and rules that make a plan true."""

@@ -1,0 +1,5 @@
+"""The host as infrastructure: Pods as network namespaces, their containers as processes, Services as kernel rules.
+
+Everything lives in one `sandbox`, rootless where the kernel allows it, and ends with it. No system package is needed:
+rules, links and routes go to the kernel by netlink.
+"""
