@@ -1,0 +1,195 @@
+"""What connected proxies have acknowledged: the source of status, warnings and metrics.
+
+Nothing is kept here for each proxy and resource; a question is answered from the state of the streams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from smeagol.refs import NodeId
+from smeagol.xds.collection import members
+from smeagol.xds.subscription import Standing, Subscription
+
+if TYPE_CHECKING:
+    from smeagol.xds.cache import Cache, Key
+
+__all__ = ["AckChanges", "Acks", "Nack", "NodeProgress", "Progress"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nack:
+    """A resource that a connected proxy has refused, and goes on without, until there is another version of it."""
+
+    node: NodeId
+    type_url: str
+    name: str
+    version: str  # empty: the proxy refused the removal
+    message: str
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far the connected proxies that get a resource are with its newest version; nodes in alphabetical order.
+
+    Who has gone is in none of the lists. For a removed resource, `current` is empty and those lag that may have it.
+    """
+
+    current: tuple[NodeId, ...]
+    lagging: tuple[NodeId, ...]
+    refused: tuple[Nack, ...]
+
+    @property
+    def complete(self) -> bool:
+        return not (self.lagging or self.refused)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeProgress:
+    """How far one connected proxy is with everything that it asked for."""
+
+    since: datetime
+    settled: bool  # it has answered for everything
+    refused: tuple[Nack, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AckChanges:
+    """What to ask for again."""
+
+    keys: frozenset[Key]
+    nodes: frozenset[NodeId]
+
+
+@dataclass(frozen=True, slots=True)
+class _Connection:
+    stream: int
+    since: datetime
+
+
+class Acks:
+    """A view of the streams of `cache`. When a proxy has several streams (Envoy's hot restart, or one that was cut
+    and not yet noticed), only the newest speaks for it.
+
+    `on_change` is called when something may have changed, once until `take_changes` is called.
+    """
+
+    def __init__(self, cache: Cache) -> None:
+        self.on_change: Callable[[], None] | None = None
+        self._cache = cache
+        self._connections: dict[NodeId, dict[int, _Connection]] = {}  # by stream, oldest first
+        self._changed_keys: set[Key] = set()
+        self._changed_nodes: set[NodeId] = set()
+
+    @property
+    def connected(self) -> Mapping[NodeId, datetime]:
+        """Connected proxies, and since when."""
+        return MappingProxyType({node: _newest(streams).since for node, streams in self._connections.items()})
+
+    def of(self, type_url: str, name: str) -> Progress:
+        """How far the proxies are with one resource."""
+        current: list[NodeId] = []
+        lagging: list[NodeId] = []
+        refused: list[Nack] = []
+        collection = self._cache.find(type_url)
+        streams = collection.watchers.get(name, 0) | collection.wildcards if collection is not None else 0
+        for stream in members(streams):
+            assert collection is not None  # noqa: S101  # there is a stream
+            subscription = collection.readers[stream]
+            if not self._speaks(subscription):
+                continue
+            standing = subscription.standing(name)
+            if standing is Standing.REFUSED:
+                refused.append(_nack(subscription, name))
+            elif standing is Standing.LAGGING:
+                lagging.append(subscription.node)
+            elif subscription.entry(name) is not None:
+                current.append(subscription.node)
+        return Progress(
+            current=tuple(sorted(current)),
+            lagging=tuple(sorted(lagging)),
+            refused=tuple(sorted(refused, key=lambda nack: nack.node)),
+        )
+
+    def of_node(self, node: NodeId) -> NodeProgress | None:
+        """How far one proxy is; None if it is not connected."""
+        streams = self._connections.get(node)
+        if streams is None:
+            return None
+        connection = _newest(streams)
+        subscriptions = self._cache.subscriptions(connection.stream)
+        return NodeProgress(
+            since=connection.since,
+            settled=bool(subscriptions) and all(subscription.settled for subscription in subscriptions),
+            refused=_nacks(subscriptions),
+        )
+
+    def refused(self) -> tuple[Nack, ...]:
+        """Everything that connected proxies refuse now."""
+        return tuple(
+            nack
+            for _, streams in sorted(self._connections.items())
+            for nack in _nacks(self._cache.subscriptions(_newest(streams).stream))
+        )
+
+    def take_changes(self) -> AckChanges:
+        """What may have changed since the last call."""
+        changes = AckChanges(frozenset(self._changed_keys), frozenset(self._changed_nodes))
+        self._changed_keys = set()
+        self._changed_nodes = set()
+        return changes
+
+    # For the cache and its sessions.
+
+    def opened(self, stream: int, node: NodeId, since: datetime) -> None:
+        self._connections.setdefault(node, {})[stream] = _Connection(stream, since)
+        self._note((), node)
+
+    def closed(self, stream: int, node: NodeId) -> None:
+        streams = self._connections[node]
+        del streams[stream]
+        if not streams:
+            del self._connections[node]
+        self._note((), node)
+
+    def answered(self, node: NodeId, type_url: str, names: Iterable[str]) -> None:
+        self._note(((type_url, name) for name in names), node)
+
+    def changed(self, keys: Iterable[Key]) -> None:
+        self._note(keys, None)
+
+    def _note(self, keys: Iterable[Key], node: NodeId | None) -> None:
+        told = bool(self._changed_keys or self._changed_nodes)
+        self._changed_keys.update(keys)
+        if node is not None:
+            self._changed_nodes.add(node)
+        if not told and self.on_change is not None:
+            self.on_change()
+
+    def _speaks(self, subscription: Subscription) -> bool:
+        return _newest(self._connections[subscription.node]).stream == subscription.stream
+
+
+def _newest(streams: dict[int, _Connection]) -> _Connection:
+    return next(reversed(streams.values()))
+
+
+def _nack(subscription: Subscription, name: str) -> Nack:
+    rejection = subscription.rejected[name]
+    return Nack(
+        node=subscription.node,
+        type_url=subscription.collection.type_url,
+        name=name,
+        version=rejection.version,
+        message=rejection.message,
+        time=rejection.time,
+    )
+
+
+def _nacks(subscriptions: Iterable[Subscription]) -> tuple[Nack, ...]:
+    return tuple(_nack(subscription, name) for subscription in subscriptions for name in sorted(subscription.rejected))

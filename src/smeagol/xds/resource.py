@@ -1,0 +1,58 @@
+"""One configured thing that a proxy can hold, and the ready bytes of it that all proxies share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+from smeagol.xds.wire import field_head, length_delimited
+
+__all__ = ["Entry", "Resource"]
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A resource as the rest of the program gives it.
+
+    `body` is the serialized message of type `type_url`; equal bytes are equal versions, so serialize
+    deterministically. An `on_demand` resource is never part of a wildcard: only who names it gets it.
+    """
+
+    type_url: str
+    name: str
+    body: bytes = field(repr=False)  # may be a private key
+    on_demand: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entry:
+    """A resource in wire form, built once and sent to every proxy as it is.
+
+    `any_field` is the body in a `google.protobuf.Any`, framed as field 2. Both variants put it under that number
+    (`DiscoveryResponse.resources`, `Resource.resource`), so the body is kept once. `delta_head` is what comes before
+    it in a `DeltaDiscoveryResponse`: the frame of the `discovery.v3.Resource`, its name and its version.
+    """
+
+    name: str
+    version: str
+    on_demand: bool
+    delta_head: bytes = field(repr=False)
+    any_field: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, resource: Resource) -> Entry:
+        version = blake2b(resource.body, digest_size=8).hexdigest()
+        packed = length_delimited(1, resource.type_url.encode()) + length_delimited(2, resource.body)
+        any_field = length_delimited(2, packed)
+        labels = length_delimited(1, version.encode()) + length_delimited(3, resource.name.encode())
+        delta_head = field_head(2, len(labels) + len(any_field)) + labels
+        return cls(resource.name, version, resource.on_demand, delta_head, any_field)
+
+    @property
+    def size(self) -> int:
+        """Bytes that this resource adds to a response."""
+        return len(self.delta_head) + len(self.any_field)
+
+    def same_as(self, other: Entry | None) -> bool:
+        """Whether a proxy that has `other` needs nothing."""
+        return other is not None and self.version == other.version and self.on_demand == other.on_demand

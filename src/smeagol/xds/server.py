@@ -1,0 +1,301 @@
+"""The aggregated discovery service over gRPC. Awaits, cancels, and decides nothing: see `session` for what is sent.
+
+The handlers are generic, with bytes in and out, so that nothing is parsed that was just serialized.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, Protocol, TypeVar
+
+import grpc
+import grpc.aio
+
+from smeagol.refs import NodeId
+from smeagol.xds.auth import Authenticator
+from smeagol.xds.cache import Cache
+from smeagol.xds.errors import AddressUnavailable, LostHistory, MalformedRequest, TooManyNames, Unauthenticated
+from smeagol.xds.session import DeltaSession, Session
+from smeagol.xds.wire import DeltaRequest
+
+__all__ = ["AdsServer", "TlsConfig"]
+
+SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+
+FIRST_REQUEST_SECONDS = 10.0
+"""A stream that says nothing for so long is closed: it holds memory and proves nothing."""
+
+INITIAL_SYNC_SECONDS = 5.0
+"""A proxy that is slower with its first configuration no longer keeps others waiting."""
+
+_OPTIONS = (
+    # Beyond these, gRPC refuses new streams of a reconnect storm at random; admission is ours, in order.
+    ("grpc.server.max_pending_requests", 100_000),
+    ("grpc.server.max_pending_requests_hard_limit", 200_000),
+    ("grpc.max_concurrent_streams", 100_000),
+    # A reconnecting proxy lists every version it has: some hundred bytes for each resource.
+    ("grpc.max_receive_message_length", 16 * 1024 * 1024),
+    ("grpc.max_send_message_length", -1),
+    # A proxy that vanished without a word is noticed within a minute.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.so_reuseport", 0),  # else a second server on the port takes half of the proxies unnoticed
+)
+
+_EOF: Final[object] = grpc.aio.EOF  # type: ignore[attr-defined]  # missing from grpc-stubs
+_Context = grpc.aio.ServicerContext[bytes, bytes]
+
+
+class _Request(Protocol):
+    @property
+    def node_id(self) -> str: ...
+
+
+_R = TypeVar("_R", bound=_Request)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsConfig:
+    """What the server shows, and whom it believes. PEM throughout."""
+
+    certificate_chain: bytes
+    private_key: bytes = field(repr=False)
+    client_ca: bytes | None = None  # set: every client must show a certificate that these roots have issued
+
+
+class AdsServer:
+    """Serves a cache to proxies.
+
+    `authenticator` None lets everybody in (a Unix socket, tests). `initial_syncs` streams at a time get their first
+    configuration; more wait in order and none is refused, so that a reconnect storm costs time and not memory.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        *,
+        authenticator: Authenticator | None = None,
+        tls: TlsConfig | None = None,
+        initial_syncs: int = 64,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._cache = cache
+        self._authenticator = authenticator
+        self._tls = tls
+        self._jitter = jitter
+        self._admission = _Admission(initial_syncs)
+        self._open: set[_Stream] = set()
+        self._server: grpc.aio.Server | None = None
+
+    @property
+    def connected(self) -> Mapping[NodeId, datetime]:
+        """Connected proxies, and since when."""
+        return self._cache.acks.connected
+
+    async def start(self, address: str) -> int:
+        """Listen on `host:port` (port 0: any) or `unix:/path`. Returns the port (of no meaning for a Unix socket).
+
+        Raises AddressUnavailable.
+        """
+        self._server = server = grpc.aio.server(options=_OPTIONS)
+        handler = grpc.method_handlers_generic_handler(
+            SERVICE, {"DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(self._delta)}
+        )
+        server.add_generic_rpc_handlers((handler,))
+        try:
+            if self._tls is None:
+                port = server.add_insecure_port(address)
+            else:
+                port = server.add_secure_port(address, self._credentials(self._tls))
+        except RuntimeError as error:
+            raise AddressUnavailable(
+                "the discovery server cannot listen here",
+                where=address,
+                fix="choose a free port or path, or stop what uses it",
+            ) from error
+        await server.start()
+        return port
+
+    def use_tls(self, tls: TlsConfig) -> None:
+        """Show another certificate from the next handshake on; connections that stand are not touched.
+
+        Whether there is TLS at all, and whether clients must show a certificate, stays as it was at the start.
+        """
+        self._tls = tls
+
+    def _credentials(self, tls: TlsConfig) -> grpc.ServerCredentials:
+        def newest() -> grpc.ServerCertificateConfiguration:
+            now = self._tls or tls
+            return grpc.ssl_server_certificate_configuration([(now.private_key, now.certificate_chain)], now.client_ca)
+
+        return grpc.dynamic_ssl_server_credentials(newest(), newest, tls.client_ca is not None)
+
+    async def stop(self, grace: float) -> None:
+        """Send proxies away over `grace` seconds, at times drawn by lot, so that they do not all reconnect at once."""
+        if self._server is None:
+            return
+        loop = asyncio.get_running_loop()
+        for stream in self._open:
+            loop.call_later(self._jitter() * grace * 0.8, stream.drain)
+        await self._server.stop(grace)
+
+    # Streams.
+
+    async def _delta(self, _requests: object, context: _Context) -> None:
+        await self._answer(context, DeltaRequest.parse, DeltaSession)
+
+    async def _answer(
+        self,
+        context: _Context,
+        parse: Callable[[bytes], _R],
+        open_session: Callable[[Cache, NodeId, Callable[[], None]], Session[_R]],
+    ) -> None:
+        """Serve one stream to its end, and say why if it is we who end it."""
+        stats = self._cache.stats
+        stats.streams_opened += 1
+        try:
+            await self._serve(context, parse, open_session)
+        except MalformedRequest as error:
+            stats.malformed_requests += 1
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except Unauthenticated as error:
+            stats.streams_refused += 1
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
+        except TooManyNames as error:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+        except LostHistory as error:
+            stats.histories_lost += 1
+            await context.abort(grpc.StatusCode.ABORTED, str(error))
+        except _Drained:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is going away; connect to another replica")
+
+    async def _serve(
+        self,
+        context: _Context,
+        parse: Callable[[bytes], _R],
+        open_session: Callable[[Cache, NodeId, Callable[[], None]], Session[_R]],
+    ) -> None:
+        stats = self._cache.stats
+        raw = await self._first_message(context)
+        if raw is None:
+            return
+        stats.waiting += 1
+        try:
+            place = await self._admission.enter()
+        finally:
+            stats.waiting -= 1
+        try:
+            request = parse(raw)
+            del raw  # some 60 KB
+            if not request.node_id:
+                raise MalformedRequest("the first request names no node", fix="set node.id in the proxy's bootstrap")
+            node = NodeId(request.node_id)
+            if self._authenticator is not None:
+                await self._authenticator(context.invocation_metadata() or (), context.auth_context(), node)
+            stream = _Stream()
+            session = open_session(self._cache, node, stream.wake)
+            self._open.add(stream)
+            stats.streams += 1
+            try:
+                session.on_request(request)
+                del request
+                async with asyncio.TaskGroup() as tasks:
+                    writer = tasks.create_task(self._write(context, session, stream, place))
+                    await self._read(context, parse, session, stream)
+                    writer.cancel()
+            except BaseExceptionGroup as failures:
+                raise failures.exceptions[0] from None  # the first one is why the stream ends
+            finally:
+                stats.streams -= 1
+                self._open.discard(stream)
+                session.close()
+        finally:
+            place.leave()
+
+    async def _first_message(self, context: _Context) -> bytes | None:
+        try:
+            async with asyncio.timeout(FIRST_REQUEST_SECONDS):
+                raw = await context.read()
+        except TimeoutError:
+            raise MalformedRequest(
+                f"the client sent no request within {FIRST_REQUEST_SECONDS:.0f} s",
+                fix="send a discovery request when the stream is open",
+            ) from None
+        return None if raw is _EOF else raw
+
+    async def _read(
+        self, context: _Context, parse: Callable[[bytes], _R], session: Session[_R], stream: _Stream
+    ) -> None:
+        while (raw := await context.read()) is not _EOF:
+            session.on_request(parse(raw))
+            stream.wake()
+
+    async def _write(self, context: _Context, session: Session[_R], stream: _Stream, place: _Place) -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_later(INITIAL_SYNC_SECONDS, place.leave)
+        while True:
+            stream.woken.clear()
+            while (response := session.next_response(loop.time())) is not None:
+                await context.write(response)
+                await asyncio.sleep(0)  # one response each, else a proxy with many keeps all others waiting
+            if stream.drained:
+                raise _Drained
+            if session.settled:
+                place.leave()
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(session.deadline(loop.time())):
+                    await stream.woken.wait()
+
+
+class _Drained(Exception):  # noqa: N818 - no error
+    """The server is going away."""
+
+
+class _Stream:
+    """An open stream, as those see it who want it to do something."""
+
+    __slots__ = ("drained", "woken")
+
+    def __init__(self) -> None:
+        self.woken = asyncio.Event()
+        self.drained = False
+
+    def wake(self) -> None:
+        self.woken.set()
+
+    def drain(self) -> None:
+        self.drained = True
+        self.woken.set()
+
+
+class _Admission:
+    """Lets so many in at a time, the others in the order of their coming."""
+
+    __slots__ = ("_places",)
+
+    def __init__(self, places: int) -> None:
+        self._places = asyncio.Semaphore(places)
+
+    async def enter(self) -> _Place:
+        await self._places.acquire()
+        return _Place(self._places)
+
+
+class _Place:
+    """One of the places; may be left more than once."""
+
+    __slots__ = ("_places",)
+
+    def __init__(self, places: asyncio.Semaphore) -> None:
+        self._places: asyncio.Semaphore | None = places
+
+    def leave(self) -> None:
+        if self._places is not None:
+            self._places.release()
+            self._places = None

@@ -1,0 +1,231 @@
+"""One stream of one proxy: what it asked for, what it is sent and in which order. No sockets, no tasks, no clock.
+
+The owner calls `on_request` with each parsed request, asks `next_response` until it says None, and asks again when
+`wake` was called or the time `deadline` has come.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from smeagol.refs import NodeId
+from smeagol.xds.errors import LostHistory, TooManyNames
+from smeagol.xds.subscription import Batch, Subscription
+from smeagol.xds.type_urls import CLUSTER, ENDPOINT, FIRST, WILDCARD_BY_SILENCE, push_rank
+from smeagol.xds.wire import DeltaRequest, delta_response
+
+if TYPE_CHECKING:
+    from smeagol.xds.cache import Cache
+
+__all__ = ["DeltaSession", "Session"]
+
+PATIENCE_SECONDS = 15.0
+"""How long additions wait for the acknowledgement of what they refer to. Envoy itself gives up warming a cluster
+after as long (`ConfigSource.initial_fetch_timeout`)."""
+
+NAMES_LIMIT = 100_000
+"""Names that a stream may ask for, of all types together."""
+
+TYPES_LIMIT = 32
+"""Types that a stream may ask for."""
+
+
+class _Gate:
+    """Keeps a step from happening while what must come before is not done, but not for ever."""
+
+    __slots__ = ("closed_since",)
+
+    def __init__(self) -> None:
+        self.closed_since: float | None = None
+
+    def opens(self, *, clear: bool, now: float) -> bool:
+        if clear:
+            self.closed_since = None
+            return True
+        if self.closed_since is None:
+            self.closed_since = now
+        return now >= self.closed_since + PATIENCE_SECONDS
+
+
+R = TypeVar("R")
+
+
+class Session(ABC, Generic[R]):
+    """What both protocol variants share: order, nonces, answers. `R` is the type of a request."""
+
+    def __init__(self, cache: Cache, node: NodeId, wake: Callable[[], None]) -> None:
+        self.cache = cache
+        self.node = node
+        self.wake = wake
+        self.stream = cache.attach(self)
+        self._subscriptions: dict[str, Subscription] = {}  # in push order
+        self._nonces: dict[str, str] = {}  # type -> nonce of the last response
+        self._sent = 0
+        self._additions = _Gate()
+        self._removals = _Gate()
+
+    # Requests.
+
+    def subscription(self, type_url: str) -> Subscription | None:
+        return self._subscriptions.get(type_url)
+
+    def _subscribe(self, type_url: str, subscription: Subscription) -> None:
+        if len(self._subscriptions) >= TYPES_LIMIT:
+            subscription.close()
+            raise TooManyNames(
+                f"the proxy asks for more than {TYPES_LIMIT} types",
+                where=f"proxy {self.node}",
+                fix="check what connects to this port",
+            )
+        self._subscriptions[type_url] = subscription
+        self._subscriptions = dict(sorted(self._subscriptions.items(), key=lambda item: push_rank(item[0])))
+
+    def _check_names(self) -> None:
+        if sum(subscription.named for subscription in self._subscriptions.values()) > NAMES_LIMIT:
+            raise TooManyNames(
+                f"the proxy asks for more than {NAMES_LIMIT} names",
+                where=f"proxy {self.node}",
+                fix="check what connects to this port",
+            )
+
+    def _on_answer(self, subscription: Subscription, nonce: str, refusal: str | None) -> bool:
+        """Take the ACK or NACK in a request. False if it belongs to no awaited response."""
+        type_url = subscription.collection.type_url
+        if subscription.awaited is None or nonce != self._nonces.get(type_url):
+            self.cache.stats.stale_nonces += 1
+            return False
+        if refusal is None:
+            self.cache.stats.acks += 1
+            batch = subscription.accepted()
+        else:
+            self.cache.stats.nacks += 1
+            batch = subscription.refused(refusal, self.cache.clock())
+        self.cache.acks.answered(self.node, type_url, batch.names)
+        return True
+
+    # Responses.
+
+    def next_response(self, now: float) -> bytes | None:
+        """The next message for this proxy, None if it has to wait; `now` in seconds, on any steady clock.
+
+        Make before break (xDS protocol, Eventual consistency considerations): what is referred to is sent first, and
+        listeners and routes follow when the clusters are acknowledged, which Envoy does when they are warm. Endpoints
+        must not wait for that: Envoy withholds the acknowledgement of a cluster until it has been sent its endpoints
+        (again, if the cluster replaces another). Removals come last, in reverse order.
+
+        Raises LostHistory if the proxy must reconnect.
+        """
+        if any(subscription.lost for subscription in self._subscriptions.values()):
+            raise LostHistory(
+                "too much was removed since the proxy last answered",
+                where=f"proxy {self.node}",
+                fix="nothing to do: it reconnects and says what it has",
+            )
+        return self._next_addition(now) or self._next_removal(now)
+
+    def _next_addition(self, now: float) -> bytes | None:
+        first = [s for s in self._subscriptions.values() if s.collection.type_url in FIRST]
+        for subscription in first:
+            if (batch := subscription.next_update()) is not None:
+                if subscription.collection.type_url == CLUSTER and (endpoints := self.subscription(ENDPOINT)):
+                    endpoints.remind(batch.names)  # an assignment is named as its cluster
+                return self._encode(subscription, batch)
+        later = [s for s in self._subscriptions.values() if s.collection.type_url not in FIRST]
+        if not any(subscription.behind for subscription in later):
+            self._additions.opens(clear=True, now=now)
+            return None
+        clusters = self.subscription(CLUSTER)
+        clear = (clusters is None or clusters.awaited is None) and not any(s.behind for s in first)
+        if self._additions.opens(clear=clear, now=now):
+            for subscription in later:
+                if (batch := subscription.next_update()) is not None:
+                    return self._encode(subscription, batch)
+        return None
+
+    def _next_removal(self, now: float) -> bytes | None:
+        if not any(subscription.has_removals for subscription in self._subscriptions.values()):
+            self._removals.opens(clear=True, now=now)
+            return None
+        clear = not any(
+            s.behind or (s.awaited is not None and s.collection.type_url not in FIRST)
+            for s in self._subscriptions.values()
+        )
+        if self._removals.opens(clear=clear, now=now):
+            for subscription in reversed(self._subscriptions.values()):
+                if (batch := subscription.next_removal()) is not None:
+                    return self._encode(subscription, batch)
+        return None
+
+    def _encode(self, subscription: Subscription, batch: Batch) -> bytes:
+        self._sent += 1
+        nonce = str(self._sent)
+        self._nonces[subscription.collection.type_url] = nonce
+        response = self._message(subscription, batch, nonce)
+        self.cache.stats.responses += 1
+        self.cache.stats.response_bytes += len(response)
+        self.cache.stats.resources_sent += len(batch.entries)
+        return response
+
+    @abstractmethod
+    def on_request(self, request: R) -> None:
+        """Take one request. Raises TooManyNames if the client asks for more than it may."""
+
+    @abstractmethod
+    def _message(self, subscription: Subscription, batch: Batch, nonce: str) -> bytes: ...
+
+    def deadline(self, now: float) -> float | None:
+        """When to ask for a response again although nothing happened; on the clock of `next_response`."""
+        opens = [
+            gate.closed_since + PATIENCE_SECONDS
+            for gate in (self._additions, self._removals)
+            if gate.closed_since is not None
+        ]
+        return min((time for time in opens if time > now), default=None)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the proxy has asked for something, got all of it, and answered."""
+        return bool(self._subscriptions) and all(s.settled for s in self._subscriptions.values())
+
+    def close(self) -> None:
+        """The stream has ended."""
+        for subscription in self._subscriptions.values():
+            subscription.close()
+        self.cache.detach(self.stream, self._subscriptions)
+
+
+class DeltaSession(Session[DeltaRequest]):
+    """A stream of `DeltaAggregatedResources`."""
+
+    def on_request(self, request: DeltaRequest) -> None:
+        self.cache.stats.requests += 1
+        subscription = self.subscription(request.type_url)
+        known = request.known
+        if subscription is None:
+            subscription = Subscription(self.cache.collection(request.type_url), self.node, self.stream)
+            self._subscribe(request.type_url, subscription)
+            silent = not (request.subscribe or request.unsubscribe) and request.type_url in WILDCARD_BY_SILENCE
+        else:
+            silent = False
+            known = {}  # only the first request of a type may say what the client has
+        if request.nonce:
+            self._on_answer(subscription, request.nonce, request.refusal)
+        # The rest counts even if the nonce is stale (xDS protocol, Incremental xDS).
+        subscription.want((name for name in request.subscribe if name != "*"), known)
+        self._check_names()
+        if silent or "*" in request.subscribe:
+            subscription.want_all(known)
+        subscription.forget(name for name in request.unsubscribe if name != "*")
+        if "*" in request.unsubscribe:
+            subscription.forget_all()
+
+    def _message(self, subscription: Subscription, batch: Batch, nonce: str) -> bytes:
+        return delta_response(
+            type_url=subscription.collection.type_url,
+            nonce=nonce,
+            version=str(self.cache.version),
+            entries=batch.entries,
+            removed=batch.removed,
+        )

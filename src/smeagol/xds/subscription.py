@@ -1,0 +1,321 @@
+"""What one stream wants of one type, what it still lacks, and what it has refused: state, no sockets, no tasks.
+
+At most one response per type waits for its answer. What changes meanwhile is not queued but looked up when the
+proxy is ready again, so a slow proxy costs no memory and gets only the newest state.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from smeagol.refs import NodeId
+from smeagol.xds.collection import Collection
+from smeagol.xds.resource import Entry
+
+__all__ = ["Batch", "Rejection", "Standing", "Subscription"]
+
+RESPONSE_BYTES = 2_000_000
+"""A response is cut here: gRPC clients refuse messages of more than 4 MiB unless told otherwise."""
+
+REMOVALS_LIMIT = 50_000
+"""Removed names kept for a proxy that does not answer; beyond them it must reconnect and say what it has."""
+
+
+class Standing(Enum):
+    """How far a proxy is with one resource."""
+
+    CURRENT = "current"
+    LAGGING = "lagging"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A version that the proxy refused, and why. It is not sent again until there is another version."""
+
+    version: str  # empty: the removal was refused
+    message: str
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Part of the wanted state, to be sent as one response."""
+
+    entries: Sequence[Entry]
+    removed: Sequence[str] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (*(entry.name for entry in self.entries), *self.removed)
+
+
+class Subscription:
+    """One type on one stream of the delta variant, or of the other one for types whose responses are partial."""
+
+    __slots__ = (
+        "_asked",
+        "_dirty",
+        "_greet",
+        "_probes",
+        "_removals",
+        "_seen",
+        "awaited",
+        "collection",
+        "lost",
+        "named",
+        "node",
+        "rejected",
+        "stream",
+        "wildcard",
+    )
+
+    def __init__(self, collection: Collection, node: NodeId, stream: int) -> None:
+        self.collection = collection
+        self.node = node
+        self.stream = stream
+        self.wildcard = False
+        self.named = 0  # how many names the client has asked for
+        self.awaited: Batch | None = None  # sent, not answered
+        self.rejected: dict[str, Rejection] = {}
+        self.lost = False  # too far behind to be brought up to date
+        self._seen = collection.generation  # changes of shared resources up to here are in the sets below
+        self._asked: dict[str, None] = {}  # must be answered whatever the proxy has; insertion order, like those below
+        self._dirty: dict[str, None] = {}  # the proxy may have another version
+        self._removals: dict[str, None] = {}  # the proxy may still have it
+        self._probes: deque[tuple[str, ...]] = deque()  # parts of a refused response, to find the bad resource
+        self._greet = False  # an empty response is due, so that a proxy knows that there is nothing
+        collection.readers[stream] = self
+
+    # What the client asks for.
+
+    def want_all(self, known: Mapping[str, str]) -> None:
+        """Subscribe to the wildcard; `known` is what the client has, name to version."""
+        if self.wildcard:
+            return
+        self.wildcard = True
+        self.collection.wildcards |= 1 << self.stream
+        self._greet = True
+        self.catch_up()
+        for name in self.collection.wildcard_names(self.node):
+            entry = self.collection.of_wildcard(self.node, name)
+            if entry is not None and known.get(name) != entry.version:
+                self._dirty[name] = None
+        for name in known:
+            if self.entry(name) is None:
+                self._removals[name] = None
+
+    def want(self, names: Iterable[str], known: Mapping[str, str]) -> None:
+        """Subscribe to `names`. Each is answered even if it was sent before: the client may have forgotten it
+        (xDS protocol, Subscribing to Resources); except those that it says it has, in the version it would get."""
+        for name in names:
+            self.named += self.collection.watch(name, self.stream)
+            entry = self.entry(name)
+            if entry is None or known.get(name) != entry.version:
+                self._asked[name] = None
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Unsubscribe from `names`. If a wildcard remains, the client needs to hear whether it still includes them
+        (xDS protocol, Unsubscribing from Resources)."""
+        for name in names:
+            if not self.collection.unwatch(name, self.stream):
+                continue
+            self.named -= 1
+            if self.wildcard:
+                self._asked[name] = None
+                continue
+            for state in (self._asked, self._dirty, self._removals, self.rejected):
+                state.pop(name, None)
+
+    def forget_all(self) -> None:
+        """Unsubscribe from the wildcard; names asked for stay."""
+        self.wildcard = False
+        self.collection.wildcards &= ~(1 << self.stream)
+        self._greet = False
+
+    def names(self, name: str) -> bool:
+        """Whether the client has asked for `name` itself."""
+        return bool(self.collection.watchers.get(name, 0) & 1 << self.stream)
+
+    def entry(self, name: str) -> Entry | None:
+        """What the proxy should have under `name`; None if nothing, or if it has not asked."""
+        if self.names(name):
+            return self.collection.named(self.node, name)
+        return self.collection.of_wildcard(self.node, name) if self.wildcard else None
+
+    def _wanted(self, name: str) -> bool:
+        return self.wildcard or self.names(name)
+
+    # What changes.
+
+    def touch(self, name: str) -> None:
+        """Look at `name` again: it changed, for this node or for all."""
+        if not self._wanted(name):
+            return
+        entry = self.entry(name)
+        if entry is None:
+            self._dirty.pop(name, None)
+            self._removals[name] = None
+            if len(self._removals) > REMOVALS_LIMIT:
+                self.lost = True
+                self._removals = {}
+            return
+        self._removals.pop(name, None)
+        rejection = self.rejected.get(name)
+        if rejection is None or rejection.version != entry.version:
+            self._dirty[name] = None
+
+    def catch_up(self) -> None:
+        """Take from the log of shared changes what this stream has not looked at yet."""
+        if self._seen == self.collection.generation:
+            return
+        for name in self.collection.changed_since(self._seen):
+            if not self.collection.owns(self.node, name):
+                self.touch(name)
+        self._seen = self.collection.generation
+
+    def remind(self, names: Iterable[str]) -> None:
+        """Send `names` again if the client has asked for them, although it has them."""
+        for name in names:
+            if self.names(name):
+                self._asked[name] = None
+
+    # What to send.
+
+    @property
+    def behind(self) -> bool:
+        """Whether there may be something to add or change that was not sent."""
+        return bool(
+            self._dirty or self._asked or self._probes or self._greet or self._seen != self.collection.generation
+        )
+
+    def next_update(self) -> Batch | None:
+        """What to add or change now; the caller sends it. None if there is nothing or an answer is awaited."""
+        if self.awaited is not None:
+            return None
+        self.catch_up()
+        while self._probes:
+            batch = self._take(dict.fromkeys(self._probes.popleft()), rest=self._dirty)
+            if batch is not None:
+                return self._sent(batch)
+        queue = self._asked | self._dirty if self._asked else self._dirty
+        self._dirty = {}
+        batch = self._take(queue, rest=self._dirty)
+        self._asked = {name: None for name in self._asked if name in self._dirty} if self._dirty else {}
+        if batch is None and self._greet:
+            batch = Batch(())
+        self._greet = False
+        return None if batch is None else self._sent(batch)
+
+    def next_removal(self) -> Batch | None:
+        """What to remove now, once nothing refers to it any more."""
+        if self.awaited is not None:
+            return None
+        self.catch_up()
+        names = [name for name in self._removals if self._wanted(name) and self.entry(name) is None]
+        self._removals = {}
+        return self._sent(Batch((), names)) if names else None
+
+    def _take(self, queue: dict[str, None], *, rest: dict[str, None]) -> Batch | None:
+        """The part of `queue` that fits one response; what does not fit goes to `rest`."""
+        entries: list[Entry] = []
+        absent: list[str] = []
+        size = 0
+        for name in queue:
+            if size >= RESPONSE_BYTES:
+                rest[name] = None
+                continue
+            entry = self.entry(name)
+            if entry is not None:
+                entries.append(entry)
+                size += entry.size
+            elif name in self._asked:
+                absent.append(
+                    name
+                )  # at once: the proxy waits for it (Knowing When a Requested Resource Does Not Exist)
+                self._removals.pop(name, None)
+            elif self._wanted(name):
+                self._removals[name] = None
+        return Batch(entries, absent) if entries or absent else None
+
+    def _sent(self, batch: Batch) -> Batch:
+        self.awaited = batch
+        for entry in batch.entries:
+            self._dirty.pop(entry.name, None)
+        return batch
+
+    # What the proxy says.
+
+    def accepted(self) -> Batch:
+        """The awaited response was acknowledged. Returns it."""
+        batch = self._answered()
+        if self.rejected:
+            for name in batch.names:
+                self.rejected.pop(name, None)
+        return batch
+
+    def refused(self, message: str, now: datetime) -> Batch:
+        """The awaited response was refused. Returns it.
+
+        One response has one verdict, so the good resources in it may have been lost with a bad one (Envoy checks all
+        before it takes any). Its parts are sent again, smaller and smaller, until the bad one stands alone.
+        """
+        batch = self._answered()
+        names = batch.names
+        if len(names) > 1:
+            self._probes.extend(_parts(names, message))
+        elif batch.entries:
+            self.rejected[names[0]] = Rejection(batch.entries[0].version, message, now)
+        elif batch.removed:
+            self.rejected[names[0]] = Rejection("", message, now)
+        return batch
+
+    def _answered(self) -> Batch:
+        assert self.awaited is not None  # noqa: S101  # the session matched the nonce
+        batch, self.awaited = self.awaited, None
+        return batch
+
+    # What is known.
+
+    def standing(self, name: str) -> Standing:
+        """How far the proxy is with `name`, which it has asked for."""
+        entry = self.entry(name)
+        rejection = self.rejected.get(name)
+        if rejection is not None and rejection.version == ("" if entry is None else entry.version):
+            return Standing.REFUSED
+        if (
+            name in self._dirty
+            or name in self._asked
+            or name in self._removals
+            or (self.collection.last_change(name) > self._seen and not self.collection.owns(self.node, name))
+            or (self.awaited is not None and name in self.awaited.names)
+            or any(name in probe for probe in self._probes)
+        ):
+            return Standing.LAGGING
+        return Standing.CURRENT
+
+    @property
+    def has_removals(self) -> bool:
+        return bool(self._removals)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the proxy has answered for everything that it was to get."""
+        return self.awaited is None and not self.behind and not self._removals
+
+    def close(self) -> None:
+        self.collection.leave(self.stream)
+
+
+def _parts(names: tuple[str, ...], message: str) -> tuple[tuple[str, ...], ...]:
+    """How to divide the names of a refused response: those that the reason does not mention go first, since they are
+    likely good; where it mentions none or all, halves."""
+    mentioned = tuple(name for name in names if name in message)
+    if mentioned and len(mentioned) < len(names):
+        return tuple(name for name in names if name not in mentioned), mentioned
+    middle = len(names) // 2
+    return names[:middle], names[middle:]
