@@ -20,18 +20,26 @@ def test_the_folder_is_the_users_alone(tmp_path: Path) -> None:
 def test_one_mesh_a_name(tmp_path: Path) -> None:
     """Two meshes in one folder would fight for the keys and the socket."""
     folder = state_folder("demo", tmp_path / "base")
-    with held(folder):
-        with pytest.raises(AlreadyRunningError, match="running already"), held(folder):
-            pass
+    with held(folder), pytest.raises(AlreadyRunningError, match="running already"), held(folder):
+        pass
     with held(folder):
         pass  # free again
 
 
-def test_a_folder_that_others_can_read_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("base_mode", "folder_mode"), [(0o777, 0o700), (0o755, 0o750)])
+def test_a_folder_open_to_others_is_refused(tmp_path: Path, base_mode: int, folder_mode: int) -> None:
     """Somebody may have made it first, to read the keys that are to come."""
-    base = tmp_path / "base"
-    base.mkdir(mode=0o755)
-    with pytest.raises(StateError, match="not this user's alone"), held(state_folder("demo", base)):
+    folder = state_folder("demo", tmp_path / "base")
+    folder.mkdir(parents=True)
+    folder.chmod(folder_mode)
+    folder.parent.chmod(base_mode)
+    with pytest.raises(StateError, match="not this user's alone"), held(folder):
+        pass
+
+
+def test_an_ordinary_folder_may_be_the_base(tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir(mode=0o755)
+    with held(state_folder("demo", tmp_path / "base")):
         pass
 
 

@@ -56,7 +56,8 @@ def held(folder: Path) -> Iterator[None]:
     try:
         for path in (folder.parent, folder):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _check_private(path)
+        _check_private(folder.parent, forbidden=0o022)
+        _check_private(folder, forbidden=0o077)
     except OSError as error:
         raise StateError(
             f"the folder cannot be made: {error.strerror}", where=str(folder), fix="choose another by --state-dir"
@@ -82,12 +83,12 @@ def _default_base() -> Path:
     return Path(tempfile.gettempdir()) / f"smeagol-{os.getuid()}"
 
 
-def _check_private(path: Path) -> None:
+def _check_private(path: Path, *, forbidden: int) -> None:
     """In a folder that others may write to, somebody may have been here first."""
     found = path.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & forbidden:
         raise StateError(
             "the folder is not this user's alone",
             where=str(path),
-            fix="remove it, or make it yours with mode 0700, or choose another by --state-dir",
+            fix=f"remove it, or make it yours with mode {0o777 & ~forbidden:o}, or choose another by --state-dir",
         )
