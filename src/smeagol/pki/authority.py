@@ -39,6 +39,7 @@ __all__ = ["LEAF_LIFETIME", "Authority", "CALifetimes", "LocalAuthority"]
 LEAF_LIFETIME = timedelta(hours=24)
 
 _FORMAT = 1
+_PUBLIC_TEXT = frozenset({"trustDomain", "signer", "since", "certificate"})
 
 Chance = Callable[[], float]
 """Uniform in [0, 1): the source of jitter. Keys and serials never come from it."""
@@ -278,10 +279,13 @@ def _dump(document: _Document) -> PrivateBytes:
 def _load(saved: PrivateBytes) -> _Document:
     """Raises AuthorityError, which holds nothing of the document."""
     try:
-        # Keys are wrapped while parsing: a traceback that prints local variables must not find them.
+        # Wrapped while parsing: a traceback that prints local variables must find no key, in a damaged document either.
         data = json.loads(
             saved.reveal(),
-            object_hook=lambda o: {k: PrivateBytes(v.encode()) if k == "key" else v for k, v in o.items()},
+            object_hook=lambda found: {
+                k: PrivateBytes(v.encode()) if isinstance(v, str) and k not in _PUBLIC_TEXT else v
+                for k, v in found.items()
+            },
         )
         if data["format"] == _FORMAT:
             keys = tuple(_load_keys(**generation) for generation in data["generations"])
