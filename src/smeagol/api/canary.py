@@ -15,8 +15,8 @@ __all__ = ["Backend", "Canary", "CanarySpec"]
 _WEIGHT = "^[+]?([0-9]+([.][0-9]*)?|[.][0-9]+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]{1,2})?$"
 """The non-negative Kubernetes quantities, but for exponents beyond 99, which no ratio needs."""
 
-_POSITIVE = "^[+]?[0-9.]*[1-9]"
-"""Has a digit other than 0 before its suffix. CEL's own `quantity()` is not available offline."""
+_ZERO = "^[+]?[0.]+([^0-9.].*)?$"
+"""Has no digit but 0 before its suffix. CEL's own `quantity()` is not available offline."""
 
 _WEIGHT_RULES = (
     Rule(
@@ -74,6 +74,7 @@ class CanarySpec(Model, frozen=True, kw_only=True):
             what="'service' is missing",
             fix="Name the root: the Service that clients call, such as web or web.shop.svc.cluster.local",
             at=".service",
+            reason="FieldValueRequired",
         ),
         Rule(
             code="SMI-C002",
@@ -81,6 +82,7 @@ class CanarySpec(Model, frozen=True, kw_only=True):
             what="there is no backend",
             fix="List the Services that share the requests in 'backends', each with a weight",
             at=".backends",
+            reason="FieldValueRequired",
         ),
         Rule(
             code="SMI-C007",
@@ -100,7 +102,7 @@ class CanarySpec(Model, frozen=True, kw_only=True):
             code="SMI-C008",
             expression=(
                 "!has(self.backends) || size(self.backends) == 0 || "
-                f'self.backends.exists(b, string(b.weight).matches("{_POSITIVE}"))'
+                f'!self.backends.all(b, string(b.weight).matches("{_ZERO}"))'
             ),
             what="all weights are zero, so no backend would get the requests",
             fix="Give one backend a weight above zero, or delete the Canary to end the split",

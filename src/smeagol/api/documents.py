@@ -188,6 +188,9 @@ def _parse(text: str, file: str) -> Iterator[Document]:
     yield from _Composer(text, file).documents()
 
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
 class _NotPlainJsonError(ValueError):
     pass
 
@@ -209,9 +212,11 @@ def _bounded(value: Json, depth: int = 0, seen: list[int] | None = None) -> Json
     counter[0] += 1
     _check_limits(depth, counter[0], line=0)
     if isinstance(value, dict):
-        return {key: _bounded(item, depth + 1, counter) for key, item in value.items()}
+        return {_SURROGATE.sub("\ufffd", key): _bounded(item, depth + 1, counter) for key, item in value.items()}
     if isinstance(value, list):
         return [_bounded(item, depth + 1, counter) for item in value]
+    if isinstance(value, str):
+        return _SURROGATE.sub("\ufffd", value)  # as Go reads half a pair
     return _number(value, line=0) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
@@ -411,6 +416,8 @@ _WORDS: dict[str, bool | None] = {
 }
 _INTEGER = re.compile(r"([+-]?)(0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO]?[0-7]+|0|[1-9][0-9]*)", re.ASCII)
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_MAX_DIGITS = 300
+"""Longest integer that a float, which is what it becomes, is sure to hold."""
 _NO_NUMBER = re.compile(r"[-+]?\.(inf|Inf|INF|nan|NaN|NAN)")
 
 
@@ -439,17 +446,15 @@ def _resolved(text: str, line: int) -> Json:
     if _NO_NUMBER.fullmatch(text):
         raise _Refused("SMI-F003", f"{text} is no number that JSON has", "Put it in quotes if it is text", line)
     if text[0] in "+-.0123456789":
-        digits = text if text[0] == "." else text.replace("_", "")
-        if match := _INTEGER.fullmatch(digits):
-            return _number(_integer(match.group(1), match.group(2), line), line)
-        if _FLOAT.fullmatch(digits):
-            return _number(float(digits), line)
-    return text
+        digits = text.replace("_", "")
+        if len(digits) <= _MAX_DIGITS and (match := _INTEGER.fullmatch(digits)):
+            return _number(_integer(match.group(1), match.group(2)), line)
+        if _FLOAT.fullmatch(digits) and math.isfinite(number := float(digits)):
+            return _number(number, line)
+    return text  # also what is too large for a number, as in Go
 
 
-def _integer(sign: str, digits: str, line: int) -> int | float:
-    if len(digits) > 400:
-        raise _Refused("SMI-F003", f"the number {_short(digits)} is too large", "Put it in quotes if it is text", line)
+def _integer(sign: str, digits: str) -> int:
     number = int(digits, 8 if digits[0] == "0" and digits.isdecimal() else 0)
     return -number if sign == "-" else number
 
@@ -459,7 +464,7 @@ def _number(value: float, line: int) -> int | float:
     if isinstance(value, int):
         if -(2**63) <= value < 2**63:
             return value
-        value = float(value) if abs(value) < sys.float_info.max else math.inf
+        value = float(value) if abs(value) < sys.float_info.max else math.inf  # only JSON gets here with more
     if not math.isfinite(value):
         raise _Refused("SMI-F003", "a number here is too large", "Put it in quotes if it is text", line)
     return int(value) if value.is_integer() and abs(value) < 2**63 else value

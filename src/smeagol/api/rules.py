@@ -30,6 +30,7 @@ class Rule:
     fix: str
     what_expression: str = ""
     at: str = ""
+    reason: Literal["FieldValueInvalid", "FieldValueRequired", "FieldValueForbidden"] = "FieldValueInvalid"
 
     @property
     def message(self) -> str:
@@ -59,6 +60,7 @@ class DraftField:
             what=f"'{self.name}' belongs to an early draft of the Service Mesh Interface",
             fix="Run `smeagol convert` on the manifest and apply what it prints",
             at=f".{self.name}",
+            reason="FieldValueForbidden",
         )
 
 
