@@ -209,6 +209,8 @@ class Selection:
     match_labels: tuple[tuple[str, str], ...] = ()
     match_expressions: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
     pods: tuple[PodRef, ...] = ()
+    uninjected: tuple[PodRef, ...] = ()
+    """those of `pods` that run without a proxy, so nothing holds for them yet (PodsNotInjected)"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,6 +227,14 @@ class MutualTLSIntent:
     @property
     def accepted(self) -> bool:
         return _accepted(self.conditions)
+
+    @property
+    def enforced(self) -> bool:
+        """Whether the Pods are to hold it: also while it is not accepted because some of its names were refused.
+
+        Else whoever claims a name first could switch off the mutual TLS of others.
+        """
+        return not any(c.reason == "NoMatchingProvider" for c in self.conditions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

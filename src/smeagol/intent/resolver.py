@@ -1,0 +1,282 @@
+"""From objects to intent: which pure function is computed from what, and no more.
+
+The functions live in the modules beside this one, `wiring` hangs them into a graph of derived collections, and here
+the units come out of it.
+
+    resolver = Resolver(Settings(controllers=frozenset({"smi-spec.io/envoy"})))
+    resolver.sources.pods.set(("shop", "cart-1"), pod)
+    changes = resolver.settle()
+    for key in changes.keys:
+        plan(key, resolver.units.get(key))           # None: the unit is gone
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from smeagol import objects
+from smeagol.derive import Collection as Derived
+from smeagol.derive import Failure, Graph, Reader
+from smeagol.intent.canaries import CanaryFacts, Division, canary_accepted, canary_facts, resolved_refs
+from smeagol.intent.classes import Fate, Foreign, Unmatched
+from smeagol.intent.conditions import in_force, names_condition, pods_condition, unmatched
+from smeagol.intent.endpoints import ServiceFacts
+from smeagol.intent.model import (
+    CanaryIntent,
+    Condition,
+    MeshIntent,
+    MutualTLSIntent,
+    ServiceIntent,
+    ServicePort,
+    SidecarIntent,
+    TLSMode,
+    Unit,
+    WorkloadIntent,
+)
+from smeagol.intent.selection import PodFacts, pod_facts, wants_proxy
+from smeagol.intent.units import Key, Settings, UnitKey, UnitKind, key_of
+from smeagol.intent.wiring import Addresses, Canaries, Names, Ours, Policies, Services, Sources, Terms
+from smeagol.intent.workloads import Contradiction, contradictions, workload_intent
+from smeagol.refs import PodRef, ServiceRef
+
+__all__ = ["Changes", "Resolver"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What one settle changed: units added, updated or removed, in order.
+
+    `failures` are computations that raised, all that stand as of now: a fault of ours, never of a user's object. What
+    they would have given is missing; everything else goes on.
+    """
+
+    keys: tuple[UnitKey, ...] = ()
+    failures: tuple[Failure, ...] = field(default=(), compare=False)
+
+    def __bool__(self) -> bool:
+        return bool(self.keys)
+
+
+class Resolver:
+    """The intent that follows from the objects put into its sources, kept up to date by `settle`.
+
+    Feed the sources by (namespace, name). `units` is what is true as of the last `settle`.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        graph = self.graph = Graph()
+        sources = self.sources = Sources(graph, settings)
+        ours = Ours(graph, sources)
+        policies = Policies(graph, sources, ours)
+        addresses = Addresses(graph, policies)
+        names = Names(graph, sources, policies, ours)
+        terms = Terms(graph, sources, ours, names)
+        services = Services(graph, sources, addresses)
+        canaries = Canaries(graph, sources, ours, services)
+        self._policies = policies
+        self._ours = ours
+
+        self._contradictions = _contradictions(graph, policies, addresses, services)
+        self._collections: dict[UnitKind, Derived[Key, Unit]] = {
+            UnitKind.SERVICE: _service_intents(graph, settings, services, canaries),
+            UnitKind.WORKLOAD: _workload_intents(graph, policies, addresses, services, terms=terms, settings=settings),
+            UnitKind.CANARY: _canary_intents(graph, sources, ours, canaries),
+            UnitKind.MUTUAL_TLS: _mutual_tls_intents(graph, sources, ours, policies, names),
+            UnitKind.SIDECAR: _sidecar_intents(graph, sources, ours, policies),
+        }
+        mesh = MeshIntent(
+            cluster_domain=settings.cluster_domain, trust_domain=settings.trust_domain, pod_cidrs=settings.pod_cidrs
+        )
+        self._units: dict[UnitKey, Unit] = {key_of(mesh): mesh}
+        self._new: tuple[UnitKey, ...] = tuple(self._units)
+
+    @property
+    def units(self) -> Mapping[UnitKey, Unit]:
+        """All units as of the last `settle`; a live view."""
+        return MappingProxyType(self._units)
+
+    @property
+    def contradictions(self) -> tuple[Contradiction, ...]:
+        """Services that contradict each other about a port of their Pods, as of the last `settle`."""
+        return self._contradictions.keys()
+
+    def settle(self) -> Changes:
+        """Bring `units` up to date with the sources, and say which of them changed."""
+        changes = self.graph.settle()
+        keys = set(self._new)
+        self._new = ()
+        for kind, collection in self._collections.items():
+            for namespace, name in changes[collection]:
+                key = UnitKey(kind, namespace, name)
+                unit = collection.get((namespace, name))
+                keys.add(key)
+                if unit is None:
+                    self._units.pop(key, None)
+                else:
+                    self._units[key] = unit
+        return Changes(keys=tuple(sorted(keys)), failures=self.graph.failures)
+
+    def wants_proxy(self, pod: objects.Pod) -> bool:
+        """Should a Pod that is about to start get a proxy? It need not be in the sources yet.
+
+        Judged by the state of the last `settle`.
+        """
+        facts = pod_facts(pod)
+        if facts is None:
+            return False
+        namespace = pod.metadata.namespace
+        selectors = (self._policies.selectors.get(ref) for ref in self._policies.by_namespace.get(namespace) or ())
+        selected = any(selector is not None and selector.matches(facts.labels) for selector in selectors)
+        namespace_facts = self._ours.namespace_facts.get(("", namespace))
+        return wants_proxy(facts, namespace, namespace_facts.inject if namespace_facts else None, selected=selected)
+
+
+def _unserved(fate: Fate) -> tuple[Condition, ...]:
+    return (unmatched(fate.message),) if isinstance(fate, Unmatched) else ()
+
+
+# The units ------------------------------------------------------------------------------------------------------------
+
+
+def _canary_intents(graph: Graph, sources: Sources, ours: Ours, canaries: Canaries) -> Derived[Key, CanaryIntent]:
+    def intent(key: Key, fate: Fate, read: Reader) -> CanaryIntent | None:
+        given = read.get(sources.canaries, key)
+        if given is None or isinstance(fate, Foreign):
+            return None
+        if isinstance(fate, Unmatched):
+            return build(canary_facts(given, "", sources.settings.cluster_domain), None, _unserved(fate))
+        canary = read.get(canaries.facts, key)
+        return resolved(canary, read) if canary is not None else None
+
+    def resolved(canary: CanaryFacts, read: Reader) -> CanaryIntent:
+        winner = read.get(canaries.winners, canary.root) if canary.root is not None else None
+        held = canary.root is not None and winner is not None and winner.ref == canary.ref
+        division = read.get(canaries.divisions, canary.root) if held and canary.root is not None else None
+        accepted = canary_accepted(canary, division, winner.ref if winner is not None else None)
+        refs = resolved_refs(canary, division)
+        return build(canary, division, (accepted, refs) if refs is not None else (accepted,))
+
+    def build(canary: CanaryFacts, division: Division | None, conditions: tuple[Condition, ...]) -> CanaryIntent:
+        return CanaryIntent(
+            ref=canary.ref,
+            generation=canary.generation,
+            root=canary.root or ServiceRef(canary.ref.namespace, ""),
+            wanted=canary.wanted,
+            ports=tuple((port.number, port.protocol) for port in division.ports) if division else (),
+            left_out=division.left_out if division else (),
+            conditions=conditions,
+        )
+
+    return graph.map("canary intents", ours.canaries, intent)
+
+
+def _service_intents(
+    graph: Graph, settings: Settings, services: Services, canaries: Canaries
+) -> Derived[Key, ServiceIntent]:
+    def intent(key: Key, service: ServiceFacts, read: Reader) -> ServiceIntent | None:
+        ref = ServiceRef(*key)
+        endpoints = read.get(services.endpoints, key)
+        needed = (endpoints is not None and endpoints.meshed) or bool(read.get(canaries.users, ref))
+        if endpoints is None or service.external or not needed:
+            return None
+        division = read.get(canaries.divisions, ref)
+        splits = division.splits if division is not None else (None,) * len(service.ports)
+        return ServiceIntent(
+            ref=ref,
+            fqdn=ref.fqdn(settings.cluster_domain),
+            cluster_ips=service.cluster_ips,
+            headless=service.headless,
+            ports=tuple(
+                ServicePort(number=port.number, name=port.name, protocol=port.protocol, endpoints=own, split=split)
+                for port, own, split in zip(service.ports, endpoints.own, splits, strict=True)
+            ),
+            cluster_domain=settings.cluster_domain,
+        )
+
+    return graph.map("service intents", services.facts, intent)
+
+
+def _workload_intents(
+    graph: Graph, policies: Policies, addresses: Addresses, services: Services, *, terms: Terms, settings: Settings
+) -> Derived[Key, WorkloadIntent]:
+    def intent(key: Key, pod: PodFacts, read: Reader) -> WorkloadIntent | None:
+        own = addresses.of_pod(key, pod, read)
+        if not pod.has_proxy or not own:
+            return None
+        refs = read.get(policies.of_pod, key) or ()
+        return workload_intent(
+            PodRef(*key),
+            pod,
+            own,
+            memberships=services.memberships(own, read),
+            mutual_tls=terms.of_mutual_tls(refs, read),
+            sidecars=terms.of_sidecars(refs, read),
+            trust_domain=settings.trust_domain,
+            cluster_domain=settings.cluster_domain,
+        )
+
+    return graph.map("workload intents", policies.pods, intent)
+
+
+def _mutual_tls_intents(
+    graph: Graph, sources: Sources, ours: Ours, policies: Policies, names: Names
+) -> Derived[Key, MutualTLSIntent]:
+    def intent(key: Key, fate: Fate, read: Reader) -> MutualTLSIntent | None:
+        given = read.get(sources.mutual_tls, key)
+        if given is None or isinstance(fate, Foreign):
+            return None
+        selection = policies.selection(given.ref, given.spec.selector, read)
+        grant = read.get(names.grants, key)
+        if isinstance(fate, Unmatched) or grant is None:
+            conditions: tuple[Condition, ...] = _unserved(fate)
+        else:
+            conditions = (names_condition(grant), pods_condition(len(selection.pods), key[0]))
+        return MutualTLSIntent(
+            ref=given.ref,
+            generation=given.metadata.generation,
+            selection=selection,
+            mode=TLSMode(given.spec.mode.value),
+            client_names=grant.names if grant is not None else (),
+            conditions=conditions,
+        )
+
+    return graph.map("mutual tls intents", ours.mutual_tls, intent)
+
+
+def _sidecar_intents(graph: Graph, sources: Sources, ours: Ours, policies: Policies) -> Derived[Key, SidecarIntent]:
+    def intent(key: Key, fate: Fate, read: Reader) -> SidecarIntent | None:
+        given = read.get(sources.sidecars, key)
+        if given is None or isinstance(fate, Foreign):
+            return None
+        selection = policies.selection(given.ref, given.spec.selector, read)
+        if isinstance(fate, Unmatched):
+            conditions: tuple[Condition, ...] = _unserved(fate)
+        else:
+            conditions = (in_force("The Sidecar is in force."), pods_condition(len(selection.pods), key[0]))
+        return SidecarIntent(
+            ref=given.ref,
+            generation=given.metadata.generation,
+            selection=selection,
+            metric_labels=tuple(sorted(given.spec.metric_labels.items())) or None,
+            containers=tuple(container.name for container in given.spec.containers),
+            restart=given.spec.restart,
+            conditions=conditions,
+        )
+
+    return graph.map("sidecar intents", ours.sidecars, intent)
+
+
+def _contradictions(
+    graph: Graph, policies: Policies, addresses: Addresses, services: Services
+) -> Derived[Contradiction, bool]:
+    def found(key: Key, pod: PodFacts, read: Reader) -> dict[Contradiction, bool]:
+        if not pod.has_proxy:
+            return {}
+        memberships = services.memberships(addresses.of_pod(key, pod, read), read)
+        return dict.fromkeys(contradictions(PodRef(*key), memberships), True)
+
+    # The Pods of one Deployment all say the same; it is one contradiction.
+    return graph.flatten("contradictions", policies.pods, found)

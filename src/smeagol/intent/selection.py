@@ -1,0 +1,130 @@
+"""Which Pods the users' selectors reach, which of them have a proxy, and whose an address is."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from smeagol.objects import Pod
+
+__all__ = [
+    "INJECT_LABEL",
+    "PROXY_CONTAINER",
+    "AddressFacts",
+    "Inject",
+    "PodFacts",
+    "canonical_address",
+    "inject_choice",
+    "may_have_proxy",
+    "owner_of_address",
+    "pod_facts",
+    "wants_proxy",
+]
+
+INJECT_LABEL = "smi-spec.io/inject"
+"""On a namespace or a Pod: `enabled` or `disabled`. The Pod's word counts before its namespace's."""
+
+PROXY_CONTAINER = "smeagol-proxy"
+"""Name of the proxy's container, by which a Pod that has one is known."""
+
+_NEVER = frozenset({"kube-system", "kube-public", "kube-node-lease"})
+"""Namespaces of the cluster's own Pods; a proxy there could cut the cluster off from itself."""
+
+
+class Inject(enum.Enum):
+    """What a label says about having a proxy. Any other text than the two words says nothing."""
+
+    ENABLED = "enabled"
+    DISABLED = "disabled"
+
+
+def inject_choice(labels: Mapping[str, str]) -> Inject | None:
+    """What the labels of a Pod or namespace say about having a proxy."""
+    try:
+        return Inject(labels.get(INJECT_LABEL))
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodFacts:
+    """What counts of one Pod that may still run. `created` is RFC 3339 text; `addresses` is primary first."""
+
+    uid: str
+    labels: Mapping[str, str]
+    addresses: tuple[str, ...]
+    service_account: str
+    has_proxy: bool
+    host_network: bool
+    terminating: bool
+    created: str
+
+
+def pod_facts(pod: Pod) -> PodFacts | None:
+    """None for a finished Pod: it runs nothing any more, and its address may be another's by now."""
+    if pod.finished:
+        return None
+    return PodFacts(
+        uid=pod.metadata.uid,
+        labels=pod.metadata.labels,
+        # A Pod of the host's network has its node's address, which says nothing about the Pod.
+        addresses=() if pod.spec.host_network else tuple(canonical_address(a) for a in pod.addresses),
+        service_account=pod.spec.service_account_name or "default",
+        has_proxy=any(c.name == PROXY_CONTAINER for c in (*pod.spec.init_containers, *pod.spec.containers)),
+        host_network=pod.spec.host_network,
+        terminating=bool(pod.metadata.deletion_timestamp),
+        created=pod.metadata.creation_timestamp,
+    )
+
+
+def canonical_address(address: str) -> str:
+    """One spelling for each address, since hand-made EndpointSlices may write IPv6 in any."""
+    if ":" not in address:
+        return address
+    try:
+        return str(ip_address(address))
+    except ValueError:
+        return address
+
+
+def may_have_proxy(pod: PodFacts, namespace: str, namespace_choice: Inject | None) -> bool:
+    """Can a selector reach the Pod at all?
+
+    Never one of the host's network, whose redirect rules would be the node's, or of the cluster's own namespaces. One
+    that opted out is reached all the same once it has a proxy: the proxy needs to know what to do.
+    """
+    if pod.host_network or namespace in _NEVER:
+        return False
+    return pod.has_proxy or _choice(pod, namespace_choice) is not Inject.DISABLED
+
+
+def wants_proxy(pod: PodFacts, namespace: str, namespace_choice: Inject | None, *, selected: bool) -> bool:
+    """Should the Pod get a proxy when it starts: it is selected, or it or its namespace opted in; and may have one."""
+    if pod.host_network or namespace in _NEVER:
+        return False
+    choice = _choice(pod, namespace_choice)
+    return choice is not Inject.DISABLED and (selected or choice is Inject.ENABLED)
+
+
+def _choice(pod: PodFacts, namespace_choice: Inject | None) -> Inject | None:
+    return inject_choice(pod.labels) or namespace_choice
+
+
+@dataclass(frozen=True, slots=True)
+class AddressFacts:
+    """What answers at an address inside the mesh."""
+
+    pod: tuple[str, str]
+    has_proxy: bool
+    mutual_tls: bool
+
+
+def owner_of_address(pods: Iterable[tuple[tuple[str, str], PodFacts]]) -> tuple[str, str] | None:
+    """The one Pod that has an address which several still list: addresses are given out again.
+
+    A Pod that is on its way out yields to one that stays, an older to a younger.
+    """
+    ranked = sorted(pods, key=lambda p: (not p[1].terminating, p[1].created, p[0]))
+    return ranked[-1][0] if ranked else None

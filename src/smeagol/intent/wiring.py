@@ -1,0 +1,375 @@
+"""The pure functions of this room, hung into a graph of derived collections.
+
+Each class below is one stretch of the way from objects to intent, and reads only those above it. What a collection
+reads is what makes it run again, so it reads the smallest value that will do: facts instead of objects, one key
+instead of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Container, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from smeagol import api, objects
+from smeagol.api.meta import CLASS_NAMESPACE_LABEL
+from smeagol.derive import Collection as Derived
+from smeagol.derive import Graph, Reader, Source
+from smeagol.intent.canaries import CanaryFacts, Division, ServiceState, canary_facts, divide
+from smeagol.intent.classes import Classes, ClassFacts, Fate, Served, choose, survey
+from smeagol.intent.endpoints import (
+    ReadyEndpoints,
+    ServiceFacts,
+    SliceFacts,
+    Targets,
+    known_addresses,
+    ready_endpoints,
+    ready_targets,
+    service_facts,
+    slice_facts,
+)
+from smeagol.intent.identities import Claims, Grant, claims_of, granted, lost_claims, zone
+from smeagol.intent.model import InboundPort, Selection, TLSMode
+from smeagol.intent.selection import (
+    AddressFacts,
+    Inject,
+    PodFacts,
+    inject_choice,
+    may_have_proxy,
+    owner_of_address,
+    pod_facts,
+)
+from smeagol.intent.units import Key, Settings, UnitKind
+from smeagol.intent.workloads import Membership, SidecarTerms, TLSTerms
+from smeagol.names import Claim, Conflicted
+from smeagol.refs import ObjectRef, PodRef, ServiceRef
+
+__all__ = ["Addresses", "Canaries", "Names", "Ours", "Policies", "Services", "Sources", "Terms"]
+
+
+class Sources:
+    """The objects, by (namespace, name), as they are fed from outside."""
+
+    def __init__(self, graph: Graph, settings: Settings) -> None:
+        self.settings = settings
+        self.namespaces: Source[Key, objects.Namespace] = graph.source("namespaces")
+        self.pods: Source[Key, objects.Pod] = graph.source("pods")
+        self.services: Source[Key, objects.Service] = graph.source("services")
+        self.endpoint_slices: Source[Key, objects.EndpointSlice] = graph.source("endpoint slices")
+        self.provider_classes: Source[Key, api.ProviderClass] = graph.source("provider classes")
+        self.mutual_tls: Source[Key, api.MutualTLS] = graph.source("mutual tls")
+        self.sidecars: Source[Key, api.Sidecar] = graph.source("sidecars")
+        self.canaries: Source[Key, api.Canary] = graph.source("canaries")
+
+
+# Whose the objects are ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceFacts:
+    inject: Inject | None
+    class_name: str
+
+
+class Ours:
+    """Namespaces, classes, and the fate of each object under them."""
+
+    def __init__(self, graph: Graph, sources: Sources) -> None:
+        settings = sources.settings
+
+        def namespace_facts(_key: Key, namespace: objects.Namespace, _read: Reader) -> NamespaceFacts:
+            labels = namespace.metadata.labels
+            return NamespaceFacts(inject_choice(labels), labels.get(CLASS_NAMESPACE_LABEL, ""))
+
+        def class_facts(_key: Key, provider_class: api.ProviderClass, _read: Reader) -> ClassFacts:
+            return ClassFacts(
+                name=provider_class.metadata.name,
+                controller=provider_class.spec.controller_name,
+                is_default=provider_class.is_default,
+                created=_created(provider_class.metadata.creation_timestamp),
+            )
+
+        self.namespace_facts = graph.map("namespace facts", sources.namespaces, namespace_facts)
+        known = graph.map("class facts", sources.provider_classes, class_facts)
+        classes = graph.value("classes", lambda read: survey(facts for _, facts in read.items(known)))
+
+        def fate(key: Key, own: str, read: Reader) -> Fate:
+            namespace = read.get(self.namespace_facts, ("", key[0]))
+            return choose(
+                own,
+                namespace.class_name if namespace else "",
+                read.get(classes, None) or Classes(exist=False, default=""),
+                lambda name: read.get(known, ("", name)),
+                controllers=settings.controllers,
+                serve_unclassed=settings.serve_unclassed,
+            )
+
+        self.canaries: Derived[Key, Fate] = graph.map(
+            "fate of canaries", sources.canaries, lambda k, o, read: fate(k, o.spec.provider_class_name, read)
+        )
+        self.mutual_tls: Derived[Key, Fate] = graph.map(
+            "fate of mutual tls", sources.mutual_tls, lambda k, o, read: fate(k, o.spec.provider_class_name, read)
+        )
+        self.sidecars: Derived[Key, Fate] = graph.map(
+            "fate of sidecars", sources.sidecars, lambda k, o, read: fate(k, o.spec.provider_class_name, read)
+        )
+
+
+# Which Pods are selected ----------------------------------------------------------------------------------------------
+
+
+class Policies:
+    """The selectors of MutualTLS and Sidecars that are served, and the Pods that they reach, both ways round."""
+
+    def __init__(self, graph: Graph, sources: Sources, ours: Ours) -> None:
+        def of_mutual_tls(key: Key, fate: Fate, read: Reader) -> dict[ObjectRef, api.LabelSelector]:
+            given = read.get(sources.mutual_tls, key)
+            return {given.ref: given.spec.selector} if given is not None and isinstance(fate, Served) else {}
+
+        def of_sidecars(key: Key, fate: Fate, read: Reader) -> dict[ObjectRef, api.LabelSelector]:
+            given = read.get(sources.sidecars, key)
+            return {given.ref: given.spec.selector} if given is not None and isinstance(fate, Served) else {}
+
+        self.pods = graph.map("pod facts", sources.pods, lambda _key, pod, _read: pod_facts(pod))
+        self.selectors = graph.join(
+            "selectors",
+            graph.flatten("selectors of mutual tls", ours.mutual_tls, of_mutual_tls),
+            graph.flatten("selectors of sidecars", ours.sidecars, of_sidecars),
+        )
+        self.by_namespace = graph.group(
+            "selectors by namespace", self.selectors, lambda ref, _selector: [ref.namespace]
+        )
+
+        def selected_by(key: Key, pod: PodFacts, read: Reader) -> tuple[ObjectRef, ...] | None:
+            refs = read.get(self.by_namespace, key[0])
+            if not refs:
+                return None
+            namespace = read.get(ours.namespace_facts, ("", key[0]))
+            if not may_have_proxy(pod, key[0], namespace.inject if namespace else None):
+                return None
+            selectors = ((ref, read.get(self.selectors, ref)) for ref in refs)
+            return tuple(ref for ref, selector in selectors if selector and selector.matches(pod.labels)) or None
+
+        self.of_pod = graph.map("what selects a pod", self.pods, selected_by)
+        self.pods_of = graph.group("pods by what selects them", self.of_pod, lambda _key, refs: refs)
+
+    def selection(self, ref: ObjectRef, selector: api.LabelSelector, read: Reader) -> Selection:
+        pods = read.get(self.pods_of, ref) or ()
+        facts = ((key, read.get(self.pods, key)) for key in pods)
+        return Selection(
+            match_labels=tuple(sorted(selector.match_labels.items())),
+            match_expressions=tuple((r.key, r.operator.value, r.values) for r in selector.match_expressions),
+            pods=tuple(PodRef(*key) for key in pods),
+            uninjected=tuple(PodRef(*key) for key, pod in facts if pod is not None and not pod.has_proxy),
+        )
+
+
+class Addresses:
+    """Whose each address is, and what answers there."""
+
+    def __init__(self, graph: Graph, policies: Policies) -> None:
+        pods_at = graph.group("pods by address", policies.pods, lambda _key, pod: pod.addresses)
+
+        def facts(_address: str, pods: tuple[Key, ...], read: Reader) -> AddressFacts | None:
+            living = ((key, read.get(policies.pods, key)) for key in pods)
+            owner = owner_of_address((key, pod) for key, pod in living if pod is not None)
+            pod = read.get(policies.pods, owner) if owner else None
+            if owner is None or pod is None:
+                return None
+            selected_by = read.get(policies.of_pod, owner) or ()
+            protected = any(ref.kind == UnitKind.MUTUAL_TLS for ref in selected_by)
+            return AddressFacts(owner, pod.has_proxy, pod.has_proxy and protected)
+
+        self.facts = graph.map("address facts", pods_at, facts)
+
+    def of_pod(self, key: Key, pod: PodFacts, read: Reader) -> tuple[str, ...]:
+        """Those of the Pod's addresses that are its alone, the primary first."""
+        known = ((address, read.get(self.facts, address)) for address in pod.addresses)
+        return tuple(address for address, facts in known if facts is not None and facts.pod == key)
+
+
+# What they may be called ----------------------------------------------------------------------------------------------
+
+
+class Names:
+    """The names that each MutualTLS is granted."""
+
+    def __init__(self, graph: Graph, sources: Sources, policies: Policies, ours: Ours) -> None:
+        policy = sources.settings.names
+
+        def claims(key: Key, fate: Fate, read: Reader) -> Claims | None:
+            given = read.get(sources.mutual_tls, key)
+            if given is None or not isinstance(fate, Served):
+                return None
+            return claims_of(
+                given.ref,
+                _created(given.metadata.creation_timestamp),
+                given.spec.client_subject_names,
+                policy,
+                namespaces=_Namespaces(ours, read),
+                service_accounts=_ServiceAccounts(policies, given.ref, read),
+            )
+
+        self.claims = graph.map("claims", ours.mutual_tls, claims)
+        in_zone = graph.group("claims by zone", self.claims, lambda _key, claims: {zone(c.name) for c in claims.claims})
+
+        def lost(found: str, claimants: tuple[Key, ...], read: Reader) -> tuple[tuple[Claim, Conflicted], ...] | None:
+            given = (read.get(self.claims, key) for key in claimants)
+            rivals = (c for claims in given if claims is not None for c in claims.claims if zone(c.name) == found)
+            return lost_claims(rivals) or None
+
+        lost_in_zone = graph.map("lost claims", in_zone, lost)
+
+        def grant(_key: Key, claims: Claims, read: Reader) -> Grant:
+            zones = sorted({zone(c.name) for c in claims.claims})
+            return granted(claims, [pair for z in zones for pair in read.get(lost_in_zone, z) or ()])
+
+        self.grants = graph.map("granted names", self.claims, grant)
+
+
+class Terms:
+    """What each policy asks of the Pods that it selects."""
+
+    def __init__(self, graph: Graph, sources: Sources, ours: Ours, names: Names) -> None:
+        def tls_terms(key: Key, grant: Grant, read: Reader) -> TLSTerms | None:
+            given = read.get(sources.mutual_tls, key)
+            if given is None:
+                return None
+            return TLSTerms(mode=TLSMode(given.spec.mode.value), client_names=grant.names)
+
+        def sidecar_terms(key: Key, fate: Fate, read: Reader) -> SidecarTerms | None:
+            given = read.get(sources.sidecars, key)
+            if given is None or not isinstance(fate, Served):
+                return None
+            created = _created(given.metadata.creation_timestamp)
+            return SidecarTerms(rank=(created, *key), metric_labels=given.spec.metric_labels or None)
+
+        self._mutual_tls = graph.map("terms of mutual tls", names.grants, tls_terms)
+        self._sidecars = graph.map("terms of sidecars", ours.sidecars, sidecar_terms)
+
+    def of_mutual_tls(self, refs: Iterable[ObjectRef], read: Reader) -> list[TLSTerms]:
+        found = (read.get(self._mutual_tls, _key(ref)) for ref in refs if ref.kind == UnitKind.MUTUAL_TLS)
+        return [terms for terms in found if terms is not None]
+
+    def of_sidecars(self, refs: Iterable[ObjectRef], read: Reader) -> list[SidecarTerms]:
+        found = (read.get(self._sidecars, _key(ref)) for ref in refs if ref.kind == UnitKind.SIDECAR)
+        return [terms for terms in found if terms is not None]
+
+
+class _Namespaces(Container[str]):
+    """The namespaces that exist; asking is reading."""
+
+    def __init__(self, ours: Ours, read: Reader) -> None:
+        self._ours = ours
+        self._read = read
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self._read.get(self._ours.namespace_facts, ("", name)) is not None
+
+
+class _ServiceAccounts(Collection[str]):
+    """The service accounts of the Pods that a policy selects; read only if somebody asks, which few names do."""
+
+    def __init__(self, policies: Policies, ref: ObjectRef, read: Reader) -> None:
+        self._policies = policies
+        self._ref = ref
+        self._read = read
+
+    def _all(self) -> set[str]:
+        keys = self._read.get(self._policies.pods_of, self._ref) or ()
+        pods = (self._read.get(self._policies.pods, key) for key in keys)
+        return {pod.service_account for pod in pods if pod is not None}
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._all()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+
+# Services -------------------------------------------------------------------------------------------------------------
+
+
+class Services:
+    """Services, where they are answered, and which addresses are behind which."""
+
+    def __init__(self, graph: Graph, sources: Sources, addresses: Addresses) -> None:
+        self.facts = graph.map("service facts", sources.services, lambda _key, service, _read: service_facts(service))
+        slices = graph.map("slice facts", sources.endpoint_slices, lambda _key, part, _read: slice_facts(part))
+        slices_of = graph.group("slices by service", slices, lambda _key, part: [part.service])
+
+        def parts(service: Key, read: Reader) -> list[SliceFacts]:
+            found = (read.get(slices, key) for key in read.get(slices_of, service) or ())
+            return [part for part in found if part is not None]
+
+        def members(key: Key, service: ServiceFacts, read: Reader) -> dict[tuple[str, Key], tuple[InboundPort, ...]]:
+            known = known_addresses(service, parts(key, read))
+            return {(address, key): ports for address, ports in known.items()}
+
+        def targets(key: Key, service: ServiceFacts, read: Reader) -> tuple[Targets, ...]:
+            return ready_targets(service, parts(key, read))
+
+        def endpoints(key: Key, targets: tuple[Targets, ...], read: Reader) -> ReadyEndpoints:
+            known = [address for address, _ in read.get(self._addresses_of, key) or ()]
+            return ready_endpoints(targets, known, lambda address: read.get(addresses.facts, address))
+
+        self.members = graph.flatten("members of services", self.facts, members)
+        self.services_at = graph.group("services by address", self.members, lambda key, _ports: [key[0]])
+        self._addresses_of = graph.group("addresses by service", self.members, lambda key, _ports: [key[1]])
+        self.endpoints = graph.map("endpoints", graph.map("targets of services", self.facts, targets), endpoints)
+
+    def state(self, ref: ServiceRef, read: Reader) -> ServiceState | None:
+        key = (ref.namespace, ref.name)
+        facts, endpoints = read.get(self.facts, key), read.get(self.endpoints, key)
+        return (facts, endpoints) if facts is not None and endpoints is not None else None
+
+    def memberships(self, addresses: tuple[str, ...], read: Reader) -> tuple[Membership, ...]:
+        members = (key for address in addresses for key in read.get(self.services_at, address) or ())
+        return tuple(
+            Membership(service=ServiceRef(*key[1]), ports=read.get(self.members, key) or ()) for key in members
+        )
+
+
+# Canaries -------------------------------------------------------------------------------------------------------------
+
+
+class Canaries:
+    """Canaries, who holds which root, and how its traffic is divided."""
+
+    def __init__(self, graph: Graph, sources: Sources, ours: Ours, services: Services) -> None:
+        domain = sources.settings.cluster_domain
+
+        def facts(key: Key, fate: Fate, read: Reader) -> CanaryFacts | None:
+            given = read.get(sources.canaries, key)
+            if given is None or not isinstance(fate, Served):
+                return None
+            return canary_facts(given, _created(given.metadata.creation_timestamp), domain)
+
+        def roots(_key: Key, canary: CanaryFacts) -> list[ServiceRef]:
+            return [canary.root] if canary.root is not None and canary.claims_root else []
+
+        def winner(_root: ServiceRef, rivals: tuple[Key, ...], read: Reader) -> CanaryFacts | None:
+            known = (read.get(self.facts, key) for key in rivals)
+            return min((canary for canary in known if canary is not None), key=lambda c: c.rank, default=None)
+
+        def division(_root: ServiceRef, canary: CanaryFacts, read: Reader) -> Division:
+            return divide(canary, lambda service: services.state(service, read))
+
+        self.facts = graph.map("canary facts", ours.canaries, facts)
+        self.winners = graph.map("canary of a root", graph.group("canaries by root", self.facts, roots), winner)
+        self.divisions = graph.map("divisions", self.winners, division)
+        self.users = graph.group(
+            "canaries by service", self.winners, lambda root, canary: [root, *(service for service, _ in canary.wanted)]
+        )
+
+
+def _key(ref: ObjectRef) -> Key:
+    return ref.namespace, ref.name
+
+
+def _created(timestamp: datetime | None) -> str:
+    """RFC 3339 in UTC, which sorts as text. Empty before the API server has given it, so such objects count as old."""
+    return f"{timestamp.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if timestamp is not None else ""
