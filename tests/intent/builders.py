@@ -238,40 +238,38 @@ def provider_class(
 
 
 def put(resolver: Resolver, given: AnyObject) -> None:
-    sources = resolver.sources
     key = (given.metadata.namespace, given.metadata.name)
     match given:
         case objects.Pod():
-            sources.pods.set(key, given)
+            resolver.pods.set(key, given)
         case objects.Service():
-            sources.services.set(key, given)
+            resolver.services.set(key, given)
         case objects.EndpointSlice():
-            sources.endpoint_slices.set(key, given)
+            resolver.endpoint_slices.set(key, given)
         case objects.Namespace():
-            sources.namespaces.set(key, given)
+            resolver.namespaces.set(key, given)
         case api.MutualTLS():
-            sources.mutual_tls.set(key, given)
+            resolver.mutual_tls.set(key, given)
         case api.Canary():
-            sources.canaries.set(key, given)
+            resolver.canaries.set(key, given)
         case api.Sidecar():
-            sources.sidecars.set(key, given)
+            resolver.sidecars.set(key, given)
         case api.ProviderClass():
-            sources.provider_classes.set(key, given)
+            resolver.provider_classes.set(key, given)
 
 
 def remove(resolver: Resolver, given: AnyObject) -> None:
-    sources = resolver.sources
-    source: AnySource = {
-        objects.Pod: sources.pods,
-        objects.Service: sources.services,
-        objects.EndpointSlice: sources.endpoint_slices,
-        objects.Namespace: sources.namespaces,
-        api.MutualTLS: sources.mutual_tls,
-        api.Canary: sources.canaries,
-        api.Sidecar: sources.sidecars,
-        api.ProviderClass: sources.provider_classes,
-    }[type(given)]
-    source.delete((given.metadata.namespace, given.metadata.name))
+    sources: dict[type[AnyObject], AnySource] = {
+        objects.Pod: resolver.pods,
+        objects.Service: resolver.services,
+        objects.EndpointSlice: resolver.endpoint_slices,
+        objects.Namespace: resolver.namespaces,
+        api.MutualTLS: resolver.mutual_tls,
+        api.Canary: resolver.canaries,
+        api.Sidecar: resolver.sidecars,
+        api.ProviderClass: resolver.provider_classes,
+    }
+    sources[type(given)].delete((given.metadata.namespace, given.metadata.name))
 
 
 class World:
@@ -301,7 +299,7 @@ class World:
     def settle(self) -> frozenset[tuple[str, str]]:
         changes = self.resolver.settle()
         assert changes.failures == ()
-        return frozenset((str(key.kind), key.name) for key in changes.keys)
+        return frozenset((str(key.kind), key.name) for key in changes.changed)
 
     def find_workload(self, name: str, namespace: str = "shop") -> WorkloadIntent | None:
         unit = self.resolver.units.get(UnitKey(UnitKind.WORKLOAD, namespace, name))

@@ -4,9 +4,9 @@ The functions live in the modules beside this one, `wiring` hangs them into a gr
 the units come out of it.
 
     resolver = Resolver(Settings(controllers=frozenset({"smi-spec.io/envoy"})))
-    resolver.sources.pods.set(("shop", "cart-1"), pod)
+    resolver.pods.set(("shop", "cart-1"), pod)
     changes = resolver.settle()
-    for key in changes.keys:
+    for key in changes.changed:
         plan(key, resolver.units.get(key))           # None: the unit is gone
 """
 
@@ -52,23 +52,32 @@ class Changes:
     they would have given is missing; everything else goes on.
     """
 
-    keys: tuple[UnitKey, ...] = ()
+    changed: tuple[UnitKey, ...] = ()
     failures: tuple[Failure, ...] = field(default=(), compare=False)
 
     def __bool__(self) -> bool:
-        return bool(self.keys)
+        return bool(self.changed)
 
 
 class Resolver:
     """The intent that follows from the objects put into its sources, kept up to date by `settle`.
 
-    Feed the sources by (namespace, name). `units` is what is true as of the last `settle`.
+    Feed the sources by (namespace, name), a cluster-scoped object by ("", name). `units` is what is true as of the
+    last `settle`.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         graph = self.graph = Graph()
-        sources = self.sources = Sources(graph, settings)
+        sources = Sources(graph, settings)
+        self.namespaces = sources.namespaces
+        self.pods = sources.pods
+        self.services = sources.services
+        self.endpoint_slices = sources.endpoint_slices
+        self.provider_classes = sources.provider_classes
+        self.mutual_tls = sources.mutual_tls
+        self.sidecars = sources.sidecars
+        self.canaries = sources.canaries
         ours = Ours(graph, sources)
         policies = Policies(graph, sources, ours)
         addresses = Addresses(graph, policies)
@@ -117,7 +126,7 @@ class Resolver:
                     self._units.pop(key, None)
                 else:
                     self._units[key] = unit
-        return Changes(keys=tuple(sorted(keys)), failures=self.graph.failures)
+        return Changes(changed=tuple(sorted(keys)), failures=self.graph.failures)
 
     def wants_proxy(self, pod: objects.Pod) -> bool:
         """Should a Pod that is about to start get a proxy? It need not be in the sources yet.
