@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import yaml
-
 from smeagol.api.documents import Json
 from smeagol.api.kinds import Column, Kind
 from smeagol.api.meta import GROUP, VERSION
 from smeagol.api.schema import Schema, schema_of
 
-__all__ = ["crd", "to_yaml"]
+__all__ = ["crd"]
 
 _ENVELOPE = {
     "apiVersion": Schema(type="string", description=f"{GROUP}/{VERSION}"),
@@ -63,16 +61,3 @@ def _column(column: Column) -> Json:
         "priority": 1 if column.wide else 0,
     }
     return {key: entry for key, entry in entries.items() if entry != 0}
-
-
-def to_yaml(*documents: Json) -> str:
-    """YAML for kubectl, many documents in one text, keys in the order given."""
-    return yaml.dump_all(
-        documents,
-        Dumper=yaml.CSafeDumper,
-        sort_keys=False,
-        default_flow_style=False,
-        allow_unicode=True,
-        width=120,
-        explicit_start=len(documents) > 1,
-    )

@@ -33,6 +33,7 @@ __all__ = [
     "Reading",
     "read_path",
     "read_text",
+    "write_text",
 ]
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -136,6 +137,19 @@ def read_text(text: str | bytes, *, file: str = STDIN) -> Reading:
     except _Refused as refused:
         return Reading(documents=tuple(documents), problems=(refused.problem(file),))
     return Reading(documents=tuple(documents))
+
+
+def write_text(*values: Json) -> str:
+    """YAML that Kubernetes, and `read_text`, read as these values; many documents in one text, keys in their order."""
+    return yaml.dump_all(
+        values,
+        Dumper=_Dumper,
+        sort_keys=False,
+        default_flow_style=False,
+        allow_unicode=True,
+        width=120,
+        explicit_start=len(values) > 1,
+    )
 
 
 class _Refused(Exception):  # noqa: N818 - never leaves this module, where it becomes a Problem
@@ -485,6 +499,24 @@ def _key(value: Json, line: int) -> str:
 def _check_tag(tag: str | None, line: int) -> None:
     if tag is not None and tag not in _PLAIN_TAGS and tag != "!":
         raise _Refused("SMI-F003", f"the tag {_short(tag)} is not allowed in manifests", "Remove the tag", line)
+
+
+class _Dumper(yaml.CSafeDumper):
+    """Quotes what Kubernetes would not read as text; PyYAML alone has other ideas of `y`, `1e3` and `0o17`."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def _represent_text(dumper: yaml.CSafeDumper, text: str) -> yaml.ScalarNode:
+    try:
+        is_text = _resolved(text, 0) == text
+    except _Refused:
+        is_text = False
+    return dumper.represent_scalar(f"{_PREFIX}str", text, style=None if is_text else "'")
+
+
+_Dumper.add_representer(str, _represent_text)
 
 
 class _Mark(Protocol):

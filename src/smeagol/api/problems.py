@@ -17,6 +17,7 @@ CODES: Mapping[str, str] = {
     "SMI-F004": "A key occurs twice",
     "SMI-F005": "A document is nested too deep",
     "SMI-F006": "A file holds too many values",
+    "SMI-F007": "There are no manifests",
     "SMI-V001": "A document is no Kubernetes object",
     "SMI-V002": "A value is of the wrong type",
     "SMI-V003": "A field is missing",

@@ -1,0 +1,63 @@
+"""The `smeagol` command. Each module here is one command: it reads arguments, calls the rooms below, prints results.
+
+A module adds itself by a function `register(app)`; what it needs beyond that it imports inside the command, so that
+`smeagol --help` stays fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import sys
+from typing import Annotated
+
+import typer
+
+from smeagol.errors import SmeagolError
+
+__all__ = ["build", "main"]
+
+
+def main() -> None:
+    """Entry point. Problems that a user can mend end with a sentence and exit code 1, wrong usage with 2."""
+    try:
+        build()()
+    except SmeagolError as error:
+        print(f"smeagol: {error}", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:  # `smeagol crds | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+def build() -> typer.Typer:
+    """The whole command, made of the modules of this package in the order of their names."""
+    app = typer.Typer(
+        name="smeagol",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,  # tracebacks with local variables could show secrets
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_smeagol)
+    for module in sorted(found.name for found in pkgutil.iter_modules(__path__)):
+        register = getattr(importlib.import_module(f"{__name__}.{module}"), "register", None)
+        if register is not None:
+            register(app)
+    return app
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"smeagol {version('smeagol')}")
+        raise typer.Exit
+
+
+def _smeagol(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """The Service Mesh Interface made real: portable mesh APIs, and providers that make them true."""
