@@ -100,13 +100,19 @@ class Split:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServicePort:
-    """`number` is the port clients dial; each endpoint has its own target port."""
+    """`number` is the port clients dial; each endpoint has its own target port.
+
+    `dialled`: for a headless Service, those of its endpoints by whose address clients mean this very port. No address
+    and port is listed twice in the whole intent: where headless Services share an endpoint one of them has it, the
+    root of a Canary before others, then the first by namespace and name.
+    """
 
     number: int
     name: str
     protocol: Protocol
     endpoints: tuple[Endpoint, ...]
     split: Split | None = None
+    dialled: tuple[Endpoint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,10 +22,11 @@ from smeagol.derive import Failure, Graph, Reader
 from smeagol.intent.canaries import CanaryFacts, Division, canary_accepted, canary_facts, resolved_refs
 from smeagol.intent.classes import Fate, Foreign, Unmatched
 from smeagol.intent.conditions import in_force, names_condition, pods_condition, unmatched
-from smeagol.intent.endpoints import ServiceFacts
+from smeagol.intent.endpoints import Port, ReadyEndpoints, ServiceFacts
 from smeagol.intent.model import (
     CanaryIntent,
     Condition,
+    Endpoint,
     MeshIntent,
     MutualTLSIntent,
     ServiceIntent,
@@ -185,6 +186,11 @@ def _canary_intents(graph: Graph, sources: Sources, ours: Ours, canaries: Canari
 def _service_intents(
     graph: Graph, settings: Settings, services: Services, canaries: Canaries
 ) -> Derived[Key, ServiceIntent]:
+    headless = _headless_addresses(graph, services, canaries)
+
+    def dialled(key: Key, port: Port, own: tuple[Endpoint, ...], read: Reader) -> tuple[Endpoint, ...]:
+        return tuple(e for e in own if read.get(headless, (e.address, e.port)) == (key, port.number))
+
     def intent(key: Key, service: ServiceFacts, read: Reader) -> ServiceIntent | None:
         ref = ServiceRef(*key)
         endpoints = read.get(services.endpoints, key)
@@ -199,13 +205,47 @@ def _service_intents(
             cluster_ips=service.cluster_ips,
             headless=service.headless,
             ports=tuple(
-                ServicePort(number=port.number, name=port.name, protocol=port.protocol, endpoints=own, split=split)
+                ServicePort(
+                    number=port.number,
+                    name=port.name,
+                    protocol=port.protocol,
+                    endpoints=own,
+                    split=split,
+                    dialled=dialled(key, port, own, read) if service.headless else (),
+                )
                 for port, own, split in zip(service.ports, endpoints.own, splits, strict=True)
             ),
             cluster_domain=settings.cluster_domain,
         )
 
     return graph.map("service intents", services.facts, intent)
+
+
+def _headless_addresses(
+    graph: Graph, services: Services, canaries: Canaries
+) -> Derived[tuple[str, int], tuple[Key, int]]:
+    """Which Service port is meant by the address and port of an endpoint of headless Services."""
+
+    def claimed(key: Key, endpoints: ReadyEndpoints, read: Reader) -> dict[tuple[str, int], tuple[Key, int]]:
+        service = read.get(services.facts, key)
+        if service is None or not service.headless:
+            return {}
+        claims: dict[tuple[str, int], tuple[Key, int]] = {}
+        for port, own in zip(service.ports, endpoints.own, strict=True):
+            for endpoint in own:
+                claims.setdefault((endpoint.address, endpoint.port), (key, port.number))
+        return claims
+
+    def by_roots(key: Key, endpoints: ReadyEndpoints, read: Reader) -> dict[tuple[str, int], tuple[Key, int]]:
+        is_root = read.get(canaries.divisions, ServiceRef(*key)) is not None
+        return claimed(key, endpoints, read) if is_root else {}
+
+    # A key that several give is the smallest owner's, and the first collection's: just the order that is wanted.
+    return graph.join(
+        "headless addresses",
+        graph.flatten("headless addresses of roots", services.endpoints, by_roots),
+        graph.flatten("headless addresses of all", services.endpoints, claimed),
+    )
 
 
 def _workload_intents(
