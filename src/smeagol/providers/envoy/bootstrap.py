@@ -1,0 +1,211 @@
+"""The file a proxy starts with: who it is, where its control plane is, and what depends on the platform.
+
+The cluster of the application is in it, not in discovery, because its sockets may need the platform's mark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from ipaddress import ip_address, ip_network
+
+from google.protobuf.json_format import MessageToJson
+from google.protobuf.message import Message
+
+from smeagol.errors import SmeagolError
+from smeagol.intent import MeshIntent, WorkloadIntent
+from smeagol.plan import ProxyConnection
+from smeagol.providers.envoy.metrics import INBOUND_STAT, STATS_CONFIG
+from smeagol.providers.envoy.probes import ADMIN, static_listeners
+from smeagol.providers.envoy.protos import (
+    POOL,
+    BindConfig,
+    Bootstrap,
+    Cluster,
+    FileBasedMetadata,
+    GrpcService,
+    HttpProtocolOptions,
+    InternalListener,
+    LbEndpoint,
+    TransportSocket,
+    UpstreamTlsContext,
+)
+from smeagol.providers.envoy.resources import (
+    ADMIN_PORT,
+    ADS_WITHOUT_TIMEOUT,
+    APP,
+    address,
+    assignment,
+    extension,
+    no_limits,
+)
+from smeagol.providers.envoy.tls import server_name_matcher
+from smeagol.providers.envoy.transparent import http_options, upstream_http
+
+__all__ = ["BadConnectionError", "bootstrap"]
+
+_XDS = "xds"
+_KEEPALIVE_SECONDS = 30
+_CONNECT_TIMEOUT = timedelta(seconds=5)
+_RECONNECT = {"retry_back_off": {"base_interval": timedelta(milliseconds=500), "max_interval": timedelta(seconds=5)}}
+_SOL_SOCKET = 1
+_SO_MARK = 36
+_LOOPBACK = "127.0.0.1"
+_SOURCE_4 = "127.0.0.6"
+_SOURCE_6 = "::6"
+"""The proxy dials its application from these addresses, so that redirect rules let the connection through."""
+
+
+class BadConnectionError(SmeagolError):
+    """The way to the control plane that was asked for cannot be had."""
+
+    code = "SMI-E001"
+
+
+def bootstrap(workload: WorkloadIntent, mesh: MeshIntent, connection: ProxyConnection) -> bytes:
+    """The bootstrap of one proxy, as JSON. Raises BadConnectionError for what Envoy cannot do."""
+    mark = _mark(connection)
+    static_clusters = [_app(workload, mesh, mark), _admin()]
+    grpc = _grpc_service(connection, static_clusters)
+    config = Bootstrap(
+        node={"id": workload.node, "cluster": "smeagol"},
+        admin={"address": address(_LOOPBACK, ADMIN_PORT)},
+        cluster_manager={"upstream_bind_config": {"socket_options": mark}} if mark else None,
+        dynamic_resources={
+            "ads_config": {
+                "api_type": "DELTA_GRPC",
+                "transport_api_version": "V3",
+                "set_node_on_first_message_only": True,
+                "grpc_services": [grpc],
+            },
+            # No timeout: a proxy without configuration is not ready, however long the control plane is away.
+            "lds_config": ADS_WITHOUT_TIMEOUT,
+            "cds_config": ADS_WITHOUT_TIMEOUT,
+        },
+        static_resources={"clusters": static_clusters, "listeners": static_listeners(workload.addresses)},
+        bootstrap_extensions=[extension("internal_listener", InternalListener())],
+        stats_config=STATS_CONFIG,
+    )
+    return MessageToJson(config, preserving_proto_field_name=True, descriptor_pool=POOL).encode()
+
+
+def _mark(connection: ProxyConnection) -> list[dict[str, object]]:
+    """Socket options for all of the proxy's own connections."""
+    if connection.socket_mark is None:
+        return []
+    return [{"level": _SOL_SOCKET, "name": _SO_MARK, "int_value": connection.socket_mark, "state": "STATE_PREBIND"}]
+
+
+def _app(workload: WorkloadIntent, mesh: MeshIntent, mark: Sequence[dict[str, object]]) -> Message:
+    """The application: whatever port of this Pod was dialled.
+
+    A bind configuration of a cluster replaces that of the cluster manager, so the mark is said again.
+    """
+    networks = [ip_network(item, strict=False) for item in workload.addresses or mesh.pod_cidrs]
+    ipv6 = not networks or any(network.version == 6 for network in networks)
+    bind = BindConfig(
+        source_address={"address": _SOURCE_4, "port_value": 0},
+        extra_source_addresses=[{"address": {"address": _SOURCE_6, "port_value": 0}}] if ipv6 else [],
+        socket_options=mark,
+    )
+    return Cluster(
+        name=APP,
+        alt_stat_name=INBOUND_STAT,
+        type="ORIGINAL_DST",
+        lb_policy="CLUSTER_PROVIDED",
+        connect_timeout=_CONNECT_TIMEOUT,
+        circuit_breakers=no_limits(),
+        upstream_bind_config=bind,
+        typed_extension_protocol_options=http_options(),
+    )
+
+
+def _admin() -> Message:
+    return Cluster(
+        name=ADMIN,
+        type="STATIC",
+        connect_timeout=_CONNECT_TIMEOUT,
+        load_assignment=_single(ADMIN, _LOOPBACK, ADMIN_PORT),
+    )
+
+
+def _single(name: str, host: str, port: int) -> Message:
+    return assignment(name, [LbEndpoint(endpoint={"address": address(host, port)})])
+
+
+def _grpc_service(connection: ProxyConnection, static_clusters: list[Message]) -> Message:
+    """How discovery is asked for; adds the cluster it needs to `static_clusters`.
+
+    With a token the stream is carried by Google's client, the only one that reads a token from a file for each
+    stream; it knows neither clusters nor socket marks.
+    """
+    host, _, port = connection.address.rpartition(":")
+    host = host.strip("[]")
+    if not host or not port.isdecimal():
+        raise BadConnectionError(
+            what=f"'{connection.address}' is not host:port", where="ProxyConnection.address", fix="write host:port"
+        )
+    if connection.token_file is None:
+        static_clusters.append(_control_plane(connection, host, int(port)))
+        return GrpcService(envoy_grpc={"cluster_name": _XDS}, retry_policy=_RECONNECT)
+    if connection.ca_file is None:
+        raise BadConnectionError(
+            what="a token would travel in plaintext",
+            where="ProxyConnection.token_file",
+            fix="name the control plane's CA in ca_file too",
+        )
+    if connection.socket_mark is not None:
+        raise BadConnectionError(
+            what="connections that carry a token cannot be marked",
+            where="ProxyConnection.socket_mark",
+            fix="let the redirect rules match the proxy's user id instead",
+        )
+    token = FileBasedMetadata(
+        secret_data={"filename": connection.token_file}, header_key="authorization", header_prefix="Bearer "
+    )
+    authority = {"grpc.default_authority": {"string_value": connection.server_name}} if connection.server_name else {}
+    return GrpcService(
+        google_grpc={
+            "target_uri": connection.address,
+            "stat_prefix": _XDS,
+            "channel_credentials": {"ssl_credentials": {"root_certs": {"filename": connection.ca_file}}},
+            "call_credentials": [{"from_plugin": extension("envoy.grpc_credentials.file_based_metadata", token)}],
+            "credentials_factory_name": "envoy.grpc_credentials.file_based_metadata",
+            "channel_args": {
+                "args": {
+                    "grpc.keepalive_time_ms": {"int_value": 1000 * _KEEPALIVE_SECONDS},
+                    "grpc.max_receive_message_length": {"int_value": -1},
+                    **authority,
+                }
+            },
+        },
+        retry_policy=_RECONNECT,
+    )
+
+
+def _control_plane(connection: ProxyConnection, host: str, port: int) -> Message:
+    try:
+        ip_address(host)
+        discovery = "STATIC"
+    except ValueError:
+        discovery = "STRICT_DNS"
+    name = connection.server_name or host
+    tls = UpstreamTlsContext(
+        sni=name,
+        common_tls_context={
+            "validation_context": {
+                "trusted_ca": {"filename": connection.ca_file},
+                "match_typed_subject_alt_names": [server_name_matcher(name)],
+            }
+        },
+    )
+    keepalive = {"interval": timedelta(seconds=_KEEPALIVE_SECONDS), "timeout": timedelta(seconds=5)}
+    options = HttpProtocolOptions(explicit_http_config={"http2_protocol_options": {"connection_keepalive": keepalive}})
+    return Cluster(
+        name=_XDS,
+        type=discovery,
+        connect_timeout=_CONNECT_TIMEOUT,
+        load_assignment=_single(_XDS, host, port),
+        transport_socket=TransportSocket(**extension("tls", tls)) if connection.ca_file else None,
+        typed_extension_protocol_options=upstream_http(options),
+    )

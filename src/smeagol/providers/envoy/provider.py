@@ -1,0 +1,135 @@
+"""The Envoy provider: units of the intent become Envoy resources, the same bytes for every proxy wherever they can be.
+
+ServiceIntent    outbound listeners, routes, clusters, endpoints: shared
+WorkloadIntent   the Pod's inbound listener and its two certificates: its own; its ports dialled by address: on demand
+MeshIntent       the outbound catcher and the detection behind undeclared ports: shared
+SidecarIntent    nothing but what cannot be done
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from smeagol.intent import (
+    CanaryIntent,
+    MeshIntent,
+    MutualTLSIntent,
+    ServiceIntent,
+    SidecarIntent,
+    Unit,
+    WorkloadIntent,
+)
+from smeagol.plan import (
+    JSON,
+    CertificateRequest,
+    Feature,
+    Plan,
+    ProxyConnection,
+    ProxyResource,
+    Purpose,
+    Unsupported,
+)
+from smeagol.providers.envoy.bootstrap import bootstrap
+from smeagol.providers.envoy.explain import explain
+from smeagol.providers.envoy.inbound import detection_resources, workload_resources
+from smeagol.providers.envoy.outbound import catcher_resources, pod_cluster, service_resources
+from smeagol.providers.envoy.resources import CLUSTER_TYPE, host_port
+from smeagol.providers.envoy.tls import CLIENT, SERVER, key_pair, trusted_roots
+
+__all__ = ["Envoy", "provider"]
+
+
+@dataclass(frozen=True, slots=True)
+class Envoy:
+    """A `ProxyProvider`."""
+
+    name: str = "envoy"
+    controller_name: str = "smeagol.dev/envoy"
+    features: frozenset[Feature] = frozenset(Feature) - {Feature.SIDECAR_CONTAINERS}
+
+    def plan(self, unit: Unit) -> Plan:
+        match unit:
+            case ServiceIntent():
+                return Plan(resources=service_resources(unit))
+            case WorkloadIntent():
+                return Plan(
+                    resources=(*workload_resources(unit), *_dialled_by_address(unit)), certificates=_certificates(unit)
+                )
+            case MeshIntent():
+                return Plan(resources=(*catcher_resources(unit), *detection_resources()))
+            case SidecarIntent():
+                return Plan(unsupported=_unsupported(unit))
+            case CanaryIntent() | MutualTLSIntent():
+                return Plan()
+
+    def bootstrap(self, workload: WorkloadIntent, mesh: MeshIntent, connection: ProxyConnection) -> bytes:
+        """JSON; give the file a name that ends in `.json`."""
+        return bootstrap(workload, mesh, connection)
+
+    def certificate(self, request: CertificateRequest, chain_pem: bytes, key_pem: bytes) -> ProxyResource:
+        return key_pair(request.secret, chain_pem, key_pem, request.node)
+
+    def trust_bundle(self, bundle_pem: bytes) -> ProxyResource:
+        return trusted_roots(bundle_pem)
+
+    def on_demand(
+        self,
+        type_url: str,
+        name: str,
+        mesh: MeshIntent,
+        meshed: Callable[[str], bool] = lambda _: False,
+    ) -> ProxyResource | None:
+        """A Pod port dialled by its own address: by mutual TLS if a proxy at that address ends it (`meshed`)."""
+        dialled = _pod_port(name) if type_url == CLUSTER_TYPE else None
+        if dialled is None:
+            return None
+        ip, port = dialled
+        return pod_cluster(ip, port, mutual_tls=meshed(ip))
+
+    def explain(self, resource: ProxyResource) -> JSON:
+        return explain(resource)
+
+
+def _dialled_by_address(workload: WorkloadIntent) -> tuple[ProxyResource, ...]:
+    """The declared ports of a Pod that ends mutual TLS, for clients that dial its addresses."""
+    if workload.mode is None:
+        return ()
+    return tuple(
+        pod_cluster(ip, port.number, mutual_tls=True) for ip in workload.addresses for port in workload.inbound_ports
+    )
+
+
+def _certificates(workload: WorkloadIntent) -> tuple[CertificateRequest, ...]:
+    client = CertificateRequest(workload.node, CLIENT, Purpose.CLIENT, workload.client_names)
+    server = CertificateRequest(workload.node, SERVER, Purpose.SERVER, workload.server_names)
+    return (client,) if workload.mode is None else (client, server)
+
+
+def _unsupported(sidecar: SidecarIntent) -> tuple[Unsupported, ...]:
+    if not sidecar.containers:
+        return ()
+    return (
+        Unsupported(
+            field="spec.containers",
+            feature=Feature.SIDECAR_CONTAINERS,
+            message=f"containers are not added to Pods by this provider: {', '.join(sidecar.containers)}",
+        ),
+    )
+
+
+def _pod_port(name: str) -> tuple[str, int] | None:
+    """`pod/<address>:<port>`, as the catcher asks; an address that is not in canonical form is no name of ours."""
+    kind, _, rest = name.partition("/")
+    host, _, port = rest.rpartition(":")
+    try:
+        ip = ip_address(host[1:-1] if host.startswith("[") else host)
+        number = int(port)
+    except ValueError:
+        return None
+    valid = kind == "pod" and 0 < number < 65536 and name == f"pod/{host_port(str(ip), number)}"
+    return (str(ip), number) if valid else None
+
+
+provider = Envoy()
