@@ -13,7 +13,7 @@ from pathlib import Path
 
 from smeagol.errors import SmeagolError
 
-__all__ = ["AlreadyRunningError", "StateError", "control_socket", "held", "state_folder"]
+__all__ = ["AlreadyRunningError", "StateError", "control_socket", "default_base", "held", "state_folder"]
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 _MAX_SOCKET_PATH = 107  # sun_path of unix(7), less its final zero
@@ -36,7 +36,7 @@ def state_folder(name: str = "default", base: Path | None = None) -> Path:
         raise StateError(
             f"'{name}' cannot be the name of a mesh", fix="use at most 40 lower-case letters, digits and '-'"
         )
-    folder = (base or _default_base()) / name
+    folder = (base or default_base()) / name
     if len(os.fsencode(control_socket(folder))) > _MAX_SOCKET_PATH:
         raise StateError("the path is too long for a Unix socket", where=str(folder), fix="choose a shorter one")
     return folder
@@ -77,7 +77,7 @@ def held(folder: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def _default_base() -> Path:
+def default_base() -> Path:
     if runtime := os.environ.get("XDG_RUNTIME_DIR"):
         return Path(runtime) / "smeagol"
     return Path(tempfile.gettempdir()) / f"smeagol-{os.getuid()}"

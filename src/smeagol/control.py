@@ -1,0 +1,214 @@
+"""What a running standalone mesh tells about itself, as types: all that goes over its control socket.
+
+The mesh, the commands that look into it, and the demo share these Structs, so that there is one description. Names on
+the wire are camelCase; fields that a reader does not know are ignored, those that are missing have their default.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+__all__ = [
+    "Condition",
+    "Edge",
+    "Event",
+    "LatencySeries",
+    "MeshInfo",
+    "MutualTLSMode",
+    "ObjectStatus",
+    "Pod",
+    "Problem",
+    "ProxyStatus",
+    "Rejected",
+    "RequestSeries",
+    "Service",
+    "ServicePort",
+    "SmiObject",
+    "Status",
+    "Traffic",
+]
+
+MutualTLSMode = Literal["Strict", "Permissive"]
+
+
+class _Wire(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Base of all that goes over the socket."""
+
+
+class MeshInfo(_Wire, frozen=True, kw_only=True):
+    """`directory` holds the manifests, `logs_directory` one file a container: `<namespace>_<pod>/<container>.log`."""
+
+    name: str
+    directory: str = ""
+    cluster_domain: str = ""
+    trust_domain: str = ""
+    started_at: str = ""
+    metrics_url: str = msgspec.field(default="", name="metricsURL")
+    version: str = ""
+    logs_directory: str = ""
+
+
+class Problem(_Wire, frozen=True, kw_only=True):
+    """What is wrong with a manifest or an object, and how to mend it; the text is that of all other surfaces."""
+
+    where: str = ""
+    message: str
+    code: str = ""
+    fix: str = ""
+
+
+class Condition(_Wire, frozen=True, kw_only=True):
+    """`status` is `True`, `False` or `Unknown`, as in Kubernetes."""
+
+    type: str
+    status: str
+    reason: str = ""
+    message: str = ""
+    last_transition_time: str = ""
+
+
+class ObjectStatus(_Wire, frozen=True, kw_only=True):
+    """`observed_generation` trails the object's generation while a change has not been seen yet."""
+
+    observed_generation: int = 0
+    conditions: tuple[Condition, ...] = ()
+
+    def condition(self, type_: str) -> Condition | None:
+        return next((condition for condition in self.conditions if condition.type == type_), None)
+
+
+class SmiObject(_Wire, frozen=True, kw_only=True):
+    """A MutualTLS, Canary or Sidecar. `pods` and `services` are the ones it is about, as `namespace/name`."""
+
+    kind: str
+    namespace: str
+    name: str
+    generation: int = 0
+    age: str | float = ""
+    status: ObjectStatus = ObjectStatus()
+    summary: str = ""
+    spec: msgspec.Raw = msgspec.Raw(b"null")
+    pods: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
+
+
+class Rejected(_Wire, frozen=True, kw_only=True):
+    """Resources that a proxy refused, with the reason it gave."""
+
+    type_url: str
+    names: tuple[str, ...] = ()
+    message: str = ""
+
+
+class ProxyStatus(_Wire, frozen=True, kw_only=True):
+    """`synced`: has acknowledged everything sent. `lag` names what it has not."""
+
+    connected: bool = False
+    synced: bool = False
+    lag: tuple[str, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
+
+
+class Pod(_Wire, frozen=True, kw_only=True):
+    """`workload` is the Deployment the Pod belongs to, or the Pod's own name. `proxy` is None where it has none."""
+
+    namespace: str
+    name: str
+    workload: str = ""
+    labels: dict[str, str] = {}
+    ips: tuple[str, ...] = ()
+    phase: str = ""
+    ready: bool = False
+    restarts: int = 0
+    message: str = ""
+    proxy: ProxyStatus | None = None
+    mutual_tls: MutualTLSMode | None = msgspec.field(default=None, name="mutualTLS")
+    client_names: tuple[str, ...] = ()
+    server_names: tuple[str, ...] = ()
+
+
+class ServicePort(_Wire, frozen=True, kw_only=True):
+    """`endpoints` counts the ready ones."""
+
+    port: int
+    name: str = ""
+    protocol: str = ""
+    endpoints: int = 0
+
+
+class Service(_Wire, frozen=True, kw_only=True):
+    """`canary` names the Canary whose root this Service is, as `namespace/name`."""
+
+    namespace: str
+    name: str
+    cluster_ips: tuple[str, ...] = msgspec.field(default=(), name="clusterIPs")
+    ports: tuple[ServicePort, ...] = ()
+    canary: str | None = None
+
+
+class Event(_Wire, frozen=True, kw_only=True):
+    """A change of fate. `type` is `Normal` or `Warning`, `object` reads `Canary shop/web`."""
+
+    time: str
+    type: str = "Normal"
+    reason: str = ""
+    message: str = ""
+    object: str = ""
+
+
+class Status(_Wire, frozen=True, kw_only=True):
+    """The whole mesh at one moment. `events`: newest last."""
+
+    mesh: MeshInfo
+    problems: tuple[Problem, ...] = ()
+    objects: tuple[SmiObject, ...] = ()
+    pods: tuple[Pod, ...] = ()
+    services: tuple[Service, ...] = ()
+    events: tuple[Event, ...] = ()
+
+
+class RequestSeries(_Wire, frozen=True, kw_only=True):
+    """How many requests a Pod's proxy has seen so far. `code` is the HTTP status; `0` or empty where there was none."""
+
+    namespace: str
+    pod: str
+    direction: str
+    service: str = ""
+    backend: str = ""
+    code: str = ""
+    count: float = 0
+
+
+class LatencySeries(_Wire, frozen=True, kw_only=True):
+    """`buckets`: (upper bound in seconds, answers so far that took no longer); `sum` in seconds."""
+
+    namespace: str
+    pod: str
+    direction: str
+    service: str = ""
+    backend: str = ""
+    buckets: tuple[tuple[float | None, float], ...] = ()
+    sum: float = 0.0
+    count: float = 0
+
+
+class Edge(_Wire, frozen=True, kw_only=True):
+    """Who calls whom. `client`, `service` and `backend` are `namespace/name`, the first of a Pod."""
+
+    client: str
+    service: str
+    backend: str = ""
+    mutual_tls: bool = msgspec.field(default=False, name="mutualTLS")
+    client_names: tuple[str, ...] = ()
+    requests: float = 0
+
+
+class Traffic(_Wire, frozen=True, kw_only=True):
+    """Counters since each proxy started, at `time` (seconds): the difference of two such says what happened between."""
+
+    time: float
+    requests: tuple[RequestSeries, ...] = ()
+    latency: tuple[LatencySeries, ...] = ()
+    edges: tuple[Edge, ...] = ()
