@@ -53,22 +53,8 @@ def created(age: int) -> datetime:
     return EPOCH + timedelta(seconds=age)
 
 
-def meta(name: str, namespace: str = "shop", *, age: int = 0, **labels: str) -> objects.Metadata:
-    return objects.Metadata(
-        name=name,
-        namespace=namespace,
-        labels={key.replace("_", "-"): value for key, value in labels.items()},
-        creation_timestamp=f"{created(age):%Y-%m-%dT%H:%M:%SZ}",
-        uid=f"uid-{namespace}-{name}-{age}",
-    )
-
-
 def namespace(name: str, **labels: str) -> objects.Namespace:
-    return objects.Namespace(
-        metadata=objects.Metadata(
-            name=name, labels={k.replace("__", "/").replace("_", "-"): v for k, v in labels.items()}
-        )
-    )
+    return objects.Namespace(metadata=objects.Metadata(name=name, labels=labels))
 
 
 def pod(
@@ -117,7 +103,7 @@ def service(
 ) -> objects.Service:
     """A Service; `ip="None"` makes it headless. Without ports it has port 80."""
     return objects.Service(
-        metadata=meta(name, namespace),
+        metadata=objects.Metadata(name=name, namespace=namespace),
         spec=ServiceSpec(
             type=type,
             cluster_ip=ip,
@@ -156,14 +142,8 @@ def slice_of(
     )
 
 
-def api_meta(name: str, namespace: str = "shop", age: int = 0, **annotations: str) -> api.ObjectMeta:
-    return api.ObjectMeta(
-        name=name,
-        namespace=namespace,
-        generation=1,
-        creation_timestamp=created(age),
-        annotations={k.replace("__", "/").replace("_", "-"): v for k, v in annotations.items()},
-    )
+def api_meta(name: str, namespace: str, age: int) -> api.ObjectMeta:
+    return api.ObjectMeta(name=name, namespace=namespace, generation=1, creation_timestamp=created(age))
 
 
 def mutual_tls(

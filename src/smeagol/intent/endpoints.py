@@ -46,9 +46,6 @@ class ServiceFacts:
     publish_not_ready: bool
     ports: tuple[Port, ...]
 
-    def port(self, number: int) -> Port | None:
-        return next((p for p in self.ports if p.number == number), None)
-
 
 def service_facts(service: objects.Service) -> ServiceFacts:
     spec = service.spec

@@ -55,5 +55,5 @@ def _plain(key: str) -> str:
 def _told_apart(key: str, taken: AbstractSet[str]) -> str:
     digest = hashlib.sha256(key.encode()).hexdigest()
     # Someone may have written just the name that comes out; then more of the digest decides.
-    names = (f"{_plain(key)}_{digest[:length]}" for length in range(8, len(digest)))
+    names = (_plain(f"{key}_{digest[:length]}") for length in range(8, len(digest)))
     return next(name for name in names if name not in taken)

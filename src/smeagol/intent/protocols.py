@@ -59,7 +59,7 @@ def declared(app_protocol: str, port_name: str) -> Protocol:
     if app_protocol:
         return _KNOWN.get(app_protocol.lower(), Protocol.AUTO)
     name = port_name.lower()
-    if name.startswith("grpc-web"):
+    if f"{name}-".startswith("grpc-web-"):
         return Protocol.HTTP
     return _KNOWN.get(name.partition("-")[0], Protocol.AUTO)
 
