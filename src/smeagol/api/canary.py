@@ -22,13 +22,13 @@ _WEIGHT_RULES = (
     Rule(
         code="SMI-C005",
         expression='!string(self).startsWith("-")',
-        what="a weight is not negative",
+        what="the weight is negative",
         fix="Use 0 for a backend that shall get no traffic",
     ),
     Rule(
         code="SMI-C006",
         expression=f'string(self).startsWith("-") || string(self).matches("{_WEIGHT}")',
-        what="a weight is a Kubernetes quantity",
+        what="the weight is not a Kubernetes quantity",
         fix="Write a number, such as 1, or one with a suffix, such as 500m; only the ratio of the weights counts",
     ),
 )
@@ -47,7 +47,7 @@ class Backend(Model, frozen=True, kw_only=True):
                 Rule(
                     code="SMI-C004",
                     expression=f'self.matches("^{DNS_LABEL}$")',
-                    what="a backend is the bare name of a Service in the root's namespace",
+                    what="this is not the bare name of a Service",
                     fix="Use at most 63 lower-case letters, digits and '-', no namespace or domain, as in web-v1",
                 ),
             ),

@@ -23,8 +23,11 @@ def judge(rule: Rule, value: Json, old: Json = None) -> str | None:
 
 
 def _evaluate(expression: str, value: Json, old: Json) -> bool | str | None:
-    result = _compiled(expression).eval(data={"self": value, "oldSelf": old}).value()
-    # An error is a value, too: of a type of its own, with a text.
+    try:
+        result = _compiled(expression).eval(data={"self": value, "oldSelf": old}).value()
+    except RuntimeError:  # a budget of steps was exceeded
+        return None
+    # Other errors are values, too: texts. Only expressions for texts may have those.
     return result if isinstance(result, bool | str) else None
 
 

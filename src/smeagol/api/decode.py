@@ -13,7 +13,7 @@ from smeagol.api.kinds import KINDS, Kind, SmiObject, kind_of
 from smeagol.api.meta import GROUP, VERSION
 from smeagol.api.problems import Problem
 from smeagol.api.schema import schema_of
-from smeagol.api.validate import METADATA, Finding, check
+from smeagol.api.validate import METADATA, TOO_MANY, Finding, check
 from smeagol.refs import ObjectRef
 
 __all__ = ["DRAFT_KINDS", "Parsed", "Refused", "Unknown", "is_draft", "parse"]
@@ -104,11 +104,12 @@ def _ref(kind: str, value: dict[str, Json], namespace: str) -> ObjectRef:
     metadata = value.get("metadata")
     source = metadata if isinstance(metadata, dict) else value
     name = source.get("name") or source.get("generateName") or "?"
-    return ObjectRef(kind, namespace, name if isinstance(name, str) else "?")
+    return ObjectRef(kind[:63], namespace, name[:253] if isinstance(name, str) else "?")
 
 
 def _refused(document: Document, ref: ObjectRef | None, findings: list[Finding]) -> Refused:
-    return Refused(object=ref, problems=tuple(sorted(_problems(document, ref, findings), key=lambda p: p.place.line)))
+    problems = sorted(_problems(document, ref, findings), key=lambda p: (p.code == TOO_MANY, p.place.line))
+    return Refused(object=ref, problems=tuple(problems))
 
 
 def _problems(document: Document, ref: ObjectRef | None, findings: list[Finding]) -> Iterator[Problem]:

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 
 import msgspec
 
-from smeagol.api.names import DNS_NAME, LABEL_KEY, LABEL_VALUE
+from smeagol.api.names import LABEL_KEY, LABEL_VALUE, SUBDOMAIN
 from smeagol.api.rules import DraftField, Rule, doc
 
 __all__ = [
@@ -79,8 +79,8 @@ class Requirement(Model, frozen=True, kw_only=True):
         Rule(
             code="SMI-L002",
             expression="self.operator in ['In', 'NotIn'] == (has(self.values) && size(self.values) > 0)",
-            what="In and NotIn need at least one value, Exists and DoesNotExist none",
-            fix="Give values to In and NotIn only",
+            what="the operator and the values do not fit",
+            fix="Give at least one value to In and NotIn, and none to Exists and DoesNotExist",
             at=".values",
         ),
     )
@@ -182,7 +182,7 @@ ProviderClassName = Annotated[
         rules=(
             Rule(
                 code="SMI-P003",
-                expression=f'self.matches("^{DNS_NAME}$")',
+                expression=f'self.matches("^{SUBDOMAIN}$")',
                 what="this is not the name of a ProviderClass",
                 fix="Write the name that `kubectl get providerclasses` shows",
             ),

@@ -24,13 +24,13 @@ _NAME_RULES = (
     Rule(
         code="SMI-M001",
         expression=f'self.matches("^({DNS_NAME}|{URI})$") && (self.contains("://") || size(self) <= 253)',
-        what="a subject name is a DNS name or a URI, without commas and blanks",
+        what="this is neither a DNS name nor a URI without commas and blanks",
         fix="Write it as cart.example.com or spiffe://example.com/cart, lower case up to the first single slash",
     ),
     Rule(
         code="SMI-M002",
         expression='!self.matches("^[0-9.]+$")',
-        what="an IP address is not a subject name",
+        what="this is an IP address, not a subject name",
         fix="Use a DNS name or a URI; addresses are put into server certificates without being asked for",
     ),
 )

@@ -17,6 +17,7 @@ __all__ = [
     "LABEL_VALUE",
     "METRIC_LABEL",
     "ROOT",
+    "SUBDOMAIN",
     "URI",
     "RootError",
     "parse_root",
@@ -28,8 +29,11 @@ DNS_LABEL = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 DNS_NAME = rf"{DNS_LABEL}([.]{DNS_LABEL})*"
 """RFC 1123 subdomain; its length, 253 at most, is checked beside it."""
 
+SUBDOMAIN = "[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+"""The same without the limit on each label, as Kubernetes takes it for the names of most objects."""
+
 LABEL_VALUE = "([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?"
-LABEL_KEY = rf"({DNS_NAME}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?"
+LABEL_KEY = rf"({SUBDOMAIN}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?"
 """What Kubernetes takes as key and value of a label."""
 
 METRIC_LABEL = "[a-zA-Z_][a-zA-Z0-9_]*"

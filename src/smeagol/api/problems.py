@@ -61,8 +61,8 @@ Path = tuple[str | int, ...]
 def path_text(path: Path) -> str:
     """Write a path as the API server does: `spec.backends[1].weight`, and `labels[a.b/c]` for keys with a dot."""
     text = ""
-    for step in path:
-        if isinstance(step, int) or not step.replace("-", "").replace("_", "").isalnum():
+    for step in (step if isinstance(step, int) or len(step) <= 80 else f"{step[:80]}…" for step in path):
+        if isinstance(step, int) or any(mark in step for mark in "./[]"):
             text += f"[{step}]"
         else:
             text += f".{step}" if text else step

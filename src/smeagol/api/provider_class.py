@@ -35,7 +35,7 @@ class ProviderClassSpec(Model, frozen=True, kw_only=True):
                 Rule(
                     code="SMI-P001",
                     expression=f'self.matches("^{DNS_NAME}/[A-Za-z0-9/._~%!$&()*+,;=:-]+$")',
-                    what="the name of a controller is a DNS name, a slash and a path",
+                    what="this is not the name of a controller: a DNS name, a slash and a path",
                     fix="Write it as the provider's documentation does, for example smi-spec.io/envoy",
                 ),
                 Rule(

@@ -63,6 +63,10 @@ class Schema:
     list_keys: tuple[str, ...] = ()
     rules: tuple[Rule, ...] = ()
     keeps_unknown: bool = False
+    required_by_rule: bool = False
+    """Required, but the rules say so, and better."""
+    is_draft: bool = False
+    """Of an early draft: known only to be refused."""
 
     def to_json(self) -> dict[str, Json]:
         """As OpenAPI v3 has it, with the extensions of Kubernetes."""
@@ -166,6 +170,7 @@ def _annotated(type_: Metadata) -> Schema:
         list_keys=tuple(extra.get("x-kubernetes-list-map-keys", schema.list_keys)),
         max_length=extra.get("maxLength", schema.max_length),
         rules=(*schema.rules, *notes.rules),
+        required_by_rule=notes.required_by_rule,
     )
 
 
@@ -206,4 +211,5 @@ def _draft(draft: DraftField) -> Schema:
         items=items,
         max_length=1024,
         list_type="atomic",
+        is_draft=True,
     )

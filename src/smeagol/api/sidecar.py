@@ -62,7 +62,7 @@ class EnvVarSource(Model, frozen=True, kw_only=True):
         Rule(
             code="SMI-S003",
             expression="[has(self.fieldRef), has(self.secretKeyRef), has(self.configMapKeyRef)].exists_one(x, x)",
-            what="an environment variable has exactly one source",
+            what="the environment variable has no source, or several",
             fix="Give one of fieldRef, secretKeyRef and configMapKeyRef",
         ),
     )
@@ -79,7 +79,7 @@ class EnvVar(Model, frozen=True, kw_only=True):
         Rule(
             code="SMI-S004",
             expression="!has(self.valueFrom) || !has(self.value) || size(self.value) == 0",
-            what="an environment variable has either a value or a source",
+            what="the environment variable has both a value and a source",
             fix="Give value or valueFrom, not both",
         ),
     )

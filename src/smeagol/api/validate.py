@@ -15,13 +15,14 @@ import msgspec
 
 from smeagol.api.cel import judge
 from smeagol.api.documents import Json
-from smeagol.api.names import DNS_LABEL, DNS_NAME, LABEL_KEY, LABEL_VALUE
+from smeagol.api.names import DNS_LABEL, LABEL_KEY, LABEL_VALUE, SUBDOMAIN
 from smeagol.api.problems import Path
 from smeagol.api.rules import Rule
 from smeagol.api.schema import Schema
 
-__all__ = ["MAX_FINDINGS", "METADATA", "Checked", "Finding", "check", "check_change"]
+__all__ = ["MAX_FINDINGS", "METADATA", "TOO_MANY", "Checked", "Finding", "check", "check_change"]
 
+TOO_MANY = "SMI-V011"
 MAX_FINDINGS = 100
 """Most problems that are shown of one object; a hostile one could have a hundred thousand."""
 
@@ -95,7 +96,7 @@ class _Checker:
         elif len(self.findings) == MAX_FINDINGS:
             self.findings.append(
                 Finding(
-                    code="SMI-V011",
+                    code=TOO_MANY,
                     what=f"there are more than {MAX_FINDINGS} problems",
                     fix="Mend those shown and check again",
                     path=(),
@@ -254,19 +255,19 @@ def _close_match(key: str, schema: Schema) -> str:
 
 
 def _name_rule(pattern: str, what: str, fix: str, *, size: int = 253) -> Rule:
-    expression = f'size(self) <= {size} && self.matches("^({pattern})$")'
+    expression = f'size(self) <= {size} && self.matches("^({pattern})?$")'  # empty is the same as absent
     return Rule(code="SMI-V008", expression=expression, what=what, fix=fix)
 
 
 _SUBDOMAIN = _name_rule(
-    DNS_NAME,
-    "a name consists of lower-case letters, digits, '-' and '.', and begins and ends with a letter or digit",
-    "Write it as my-name or my.name, at most 253 characters",
+    SUBDOMAIN,
+    "this is not a name that Kubernetes takes",
+    "Use at most 253 lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit",
 )
 _LABEL = _name_rule(
     DNS_LABEL,
-    "a namespace consists of lower-case letters, digits and '-', and begins and ends with a letter or digit",
-    "Write it as my-namespace, at most 63 characters",
+    "this is not the name of a namespace",
+    "Use at most 63 lower-case letters, digits and '-', beginning and ending with a letter or digit",
     size=63,
 )
 _KEYS = Rule(
@@ -289,14 +290,16 @@ _ANY = Schema(type="object", keeps_unknown=True)
 _TEXT = Schema(type="string")
 _TIME = Schema(type="string", format="date-time")
 _NUMBER = Schema(type="integer")
+_MAX_KEYS = 1024
+"""Most labels, and most annotations. The server bounds only their size, but a rule costs by their number."""
 METADATA = Schema(
     type="object",
     properties={
         "name": Schema(type="string", rules=(_SUBDOMAIN,)),
         "generateName": _TEXT,
         "namespace": Schema(type="string", rules=(_LABEL,)),
-        "labels": Schema(type="object", values=_TEXT, rules=(_KEYS, _VALUES)),
-        "annotations": Schema(type="object", values=_TEXT, rules=(_KEYS,)),
+        "labels": Schema(type="object", values=_TEXT, max_length=_MAX_KEYS, rules=(_KEYS, _VALUES)),
+        "annotations": Schema(type="object", values=_TEXT, max_length=_MAX_KEYS, rules=(_KEYS,)),
         "finalizers": Schema(type="array", items=_TEXT),
         "ownerReferences": Schema(type="array", items=_ANY),
         "managedFields": Schema(type="array", items=_ANY),
@@ -311,7 +314,7 @@ METADATA = Schema(
     rules=(
         Rule(
             code="SMI-V003",
-            expression="has(self.name) || has(self.generateName)",
+            expression='[has(self.name) && self.name != "", has(self.generateName)].exists(given, given)',
             what="name or generateName is required",
             fix="Give the object a name",
             at=".name",
