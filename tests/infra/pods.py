@@ -10,7 +10,6 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from smeagol.infra.host.linux import Namespace, setns, unshare
 from smeagol.infra.host.network import NodeNetwork, connect_pod, has_ipv6, inside
-from smeagol.refs import PodRef
 
 IPAddress = IPv4Address | IPv6Address
 
@@ -36,7 +35,7 @@ def add_pod(name: str, number: int) -> int:
     netns = os.open("/proc/self/ns/net", os.O_RDONLY)
     setns(own, Namespace.NETWORK)
     os.close(own)
-    connect_pod(NODE, PodRef("test", name), netns, [pod_ip(number, family) for family in FAMILIES])
+    connect_pod(NODE, f"test/{name}", netns, [pod_ip(number, family) for family in FAMILIES])
     return netns
 
 

@@ -60,7 +60,7 @@ class Message:
     """One request: its type, its flags beyond REQUEST, its body in bytes, and what it is for (shown if refused)."""
 
     kind: int
-    flags: NetlinkFlag
+    flags: int
     body: bytes
     purpose: str
 

@@ -19,7 +19,6 @@ from smeagol.infra.host.linux import Namespace, setns
 from smeagol.infra.host.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, Message, NetlinkSocket
 from smeagol.infra.host.redirect import INBOUND_SOURCES
 from smeagol.infra.host.rtnl import IPAddress, IPNetwork, add_address, add_route, add_veth, delete_link, set_up
-from smeagol.refs import PodRef
 
 __all__ = ["NodeNetwork", "apply_rules", "connect_pod", "disconnect_pod", "has_ipv6", "inside", "set_up_node"]
 
@@ -76,12 +75,12 @@ def set_up_node(node: NodeNetwork) -> None:
             route.request(add_route(services, cidr, source=node.ip(cidr.version)))
 
 
-def interface_of(pod: PodRef) -> str:
+def interface_of(pod: str) -> str:
     """The name of a Pod's interface on the node: at most 15 characters, the same for the same Pod."""
-    return "pod" + hashlib.sha256(str(pod).encode()).hexdigest()[:12]
+    return "pod" + hashlib.sha256(pod.encode()).hexdigest()[:12]
 
 
-def connect_pod(node: NodeNetwork, pod: PodRef, netns: int, ips: Sequence[IPAddress]) -> None:
+def connect_pod(node: NodeNetwork, pod: str, netns: int, ips: Sequence[IPAddress]) -> None:
     """Give the Pod's network namespace its `eth0` with the addresses, reachable from the node and all other Pods."""
     name = interface_of(pod)
     with NetlinkSocket(NETLINK_ROUTE) as route:
@@ -111,7 +110,7 @@ def _configure_pod(node: NodeNetwork, ips: Sequence[IPAddress]) -> None:
             route.request(add_route(eth, everything, gateway=gateway))
 
 
-def disconnect_pod(pod: PodRef) -> None:
+def disconnect_pod(pod: str) -> None:
     """Remove the Pod's interfaces and routes; its namespace ends with its last process."""
     with NetlinkSocket(NETLINK_ROUTE) as route:
         route.request(delete_link(interface_of(pod)))

@@ -1,7 +1,8 @@
 """nftables as values: tables, chains, rules and maps, encoded to the kernel's messages.
 
 Only what redirecting and service rules need. Expressions compile to the virtual machine of nf_tables, whose registers
-hold what the next expression looks at. Bare numbers are attributes of <linux/netfilter/nf_tables.h>. The `inet` family serves IPv4 and IPv6.
+hold what the next expression looks at. Bare numbers are attributes of <linux/netfilter/nf_tables.h>. The `inet` family
+serves IPv4 and IPv6.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ user id of their own: a rootless sandbox has one user only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
 
 from smeagol.infra.host.netlink import Message
@@ -55,8 +56,13 @@ _DSTNAT = -100
 _LOOPBACK = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
 
 
-def redirect_rules() -> tuple[Message, ...]:
-    """The rules for one Pod's network namespace, as one transaction; first match decides."""
+def redirect_rules(node: Sequence[IPv4Address | IPv6Address] = ()) -> tuple[Message, ...]:
+    """The rules for one Pod's network namespace, as one transaction; first match decides.
+
+    Connections to and from `node` pass by the proxy: its control plane is there, which a proxy asks through a client
+    that cannot mark its sockets (gRPC's own), and probes come from there, as the kubelet's do. No Pod has such an
+    address, so nobody else gets around the proxy.
+    """
 
     def inbound(*expressions: bytes) -> Message:
         return add_rule(_TABLE, "inbound", *expressions)
@@ -72,6 +78,7 @@ def redirect_rules() -> tuple[Message, ...]:
         add_chain(_TABLE, "outbound", ChainType.NAT, Hook.OUTPUT, _DSTNAT),
         inbound(not_tcp, back),
         *(inbound(is_protocol(Protocol.TCP), is_to_port(port), back) for port in PASSED_PORTS),
+        *(inbound(is_from(ip), back) for ip in node),
         inbound(is_protocol(Protocol.TCP), redirect_to(INBOUND_PORT)),
         outbound(not_tcp, back),
         # The proxy hands a request to its app.
@@ -90,6 +97,7 @@ def redirect_rules() -> tuple[Message, ...]:
         # What containers say to each other on localhost is nobody's business.
         outbound(leaves_by("lo"), back),
         outbound(is_marked(PROXY_MARK), back),
+        *(outbound(is_to(ip), back) for ip in node),
         outbound(is_protocol(Protocol.TCP), redirect_to(OUTBOUND_PORT)),
     )
 

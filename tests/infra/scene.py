@@ -1,0 +1,187 @@
+"""A host with Pods, for scenarios: short ways to say what should run, and to wait until it is so."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+from infra.pods import cluster_ip, pod_ip
+from smeagol.infra.host import Host, HostSettings, NodeNetwork, has_ipv6
+from smeagol.infra.host.desired import ContainerOnHost, Endpoint, PodSpecOnHost, ServiceOnHost, ServicePort
+from smeagol.infra.host.status import PodStatus
+from smeagol.refs import PodRef, ServiceRef
+
+FAMILIES = (4, 6) if has_ipv6() else (4,)
+NODE = NodeNetwork(
+    ips=tuple(ip_address({4: "10.77.0.1", 6: "fd77::1"}[family]) for family in FAMILIES),
+    extra_ips=tuple(cluster_ip(10, family) for family in FAMILIES),
+    service_cidrs=tuple(ip_network({4: "10.96.0.0/16", 6: "fd96::/112"}[family]) for family in FAMILIES),
+)
+
+SERVER = """
+import http.server, os, socket, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        body = f"{socket.gethostname()} {self.client_address[0].removeprefix('::ffff:')}".encode()
+        ok = self.path != "/health" or not os.path.exists("/tmp/sick")
+        self.send_response(200 if ok else 503); self.send_header("content-length", str(len(body))); self.end_headers()
+        self.wfile.write(body)
+class Server(http.server.ThreadingHTTPServer):
+    address_family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+Server(("", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+def python(code: str, *arguments: str) -> tuple[str, ...]:
+    return (sys.executable, "-c", code, *arguments)
+
+
+def shell(script: str) -> tuple[str, ...]:
+    return ("/bin/sh", "-c", script)
+
+
+SLEEPER = ContainerOnHost(name="app", command=shell("exec sleep 1000"))
+
+
+def server(port: int = 8080) -> ContainerOnHost:
+    """Answers every GET with its host name and the client's address; /health fails while /tmp/sick exists."""
+    return ContainerOnHost(name="app", command=python(SERVER, str(port)))
+
+
+def pod(name: str, number: int, *containers: ContainerOnHost, **fields: object) -> PodSpecOnHost:
+    return PodSpecOnHost(  # type: ignore[arg-type]  # fields are passed through
+        **{
+            "ref": PodRef("shop", name),
+            "uid": f"uid-{name}",
+            "ips": tuple(pod_ip(number, family) for family in FAMILIES),
+            "hostname": name,
+            "containers": containers or (SLEEPER,),
+            "grace_seconds": 5,
+            **fields,
+        }
+    )
+
+
+def service(name: str, number: int, *pods: PodSpecOnHost, port: int = 80, headless: bool = False) -> ServiceOnHost:
+    return ServiceOnHost(
+        ref=ServiceRef("shop", name),
+        cluster_ips=() if headless else tuple(cluster_ip(number, family) for family in FAMILIES),
+        ports=(
+            ServicePort(port=port, name="http", endpoints=tuple(Endpoint(ip, 8080) for pod in pods for ip in pod.ips)),
+        ),
+    )
+
+
+class Scene:
+    """A running host, and the state that it was last told."""
+
+    def __init__(self, host: Host, settings: HostSettings) -> None:
+        self.host = host
+        self.settings = settings
+        self._news = asyncio.Condition()
+
+    async def follow(self) -> None:
+        async for _ in self.host.changes():
+            async with self._news:
+                self._news.notify_all()
+
+    async def apply(self, *things: PodSpecOnHost | ServiceOnHost) -> None:
+        await self.host.apply(
+            {each.ref: each for each in things if isinstance(each, PodSpecOnHost)},
+            {each.ref: each for each in things if isinstance(each, ServiceOnHost)},
+        )
+
+    async def until(
+        self, *pods: PodSpecOnHost, what: Callable[[PodStatus], object] = lambda status: status.ready
+    ) -> PodStatus:
+        """Wait until this is true of these Pods; returns the last one's status."""
+        try:
+            async with asyncio.timeout(20), self._news:
+                await self._news.wait_for(
+                    lambda: all((s := self.host.statuses.get(pod.ref)) is not None and what(s) for pod in pods)
+                )
+        except TimeoutError:
+            raise AssertionError(self.host.statuses) from None
+        return self.host.statuses[pods[-1].ref]
+
+    async def until_gone(self, pod: PodSpecOnHost) -> None:
+        async with asyncio.timeout(20), self._news:
+            await self._news.wait_for(lambda: pod.ref not in self.host.statuses)
+
+    def log(self, pod: PodSpecOnHost, container: str = "app") -> str:
+        path = self.settings.log_of(str(pod.ref), container)
+        return path.read_text() if path.exists() else ""
+
+    async def run(self, pod: PodSpecOnHost, *command: str) -> tuple[int, str]:
+        """Run a command in a Pod by the way of `smeagol exec`; its exit code and output."""
+        socket = self.settings.exec_socket
+        assert socket is not None
+        code = (
+            "import sys; from pathlib import Path; from smeagol.refs import PodRef;"
+            "from smeagol.infra.host.exec import exec_in_pod;"
+            "sys.exit(exec_in_pod(Path(sys.argv[1]), PodRef(*sys.argv[2].split('/')), sys.argv[3:]))"
+        )
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            code,
+            str(socket),
+            str(pod.ref),
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await process.communicate()
+        assert process.returncode is not None
+        return process.returncode, output.decode()
+
+    async def get(self, client: PodSpecOnHost, *urls: str) -> list[str]:
+        """What the Pod gets from each URL: the body, or the name of the error."""
+        code = (
+            "import sys, urllib.request, urllib.error\n"
+            "for url in sys.argv[1:]:\n"
+            "    try: print(urllib.request.urlopen(url, timeout=5).read().decode())\n"
+            "    except urllib.error.URLError as e: print(type(e.reason).__name__)\n"
+        )
+        status, output = await self.run(client, *python(code, *urls))
+        assert status == 0, output
+        return output.splitlines()
+
+
+@asynccontextmanager
+async def scene(**fields: object) -> AsyncIterator[Scene]:
+    """A host in this sandbox, with a folder of its own for logs and its socket."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = HostSettings(  # type: ignore[arg-type]  # fields are passed through
+            **{
+                "node": NODE,
+                "logs": Path(folder) / "logs",
+                "exec_socket": Path(folder) / "exec.sock",
+                "backoff_seconds": 0.05,
+                "stop_seconds": 2,
+                **fields,
+            }
+        )
+        async with Host(settings) as host:
+            made = Scene(host, settings)
+            following = asyncio.create_task(made.follow())
+            try:
+                yield made
+            finally:
+                following.cancel()
+
+
+def at(urls: Sequence[str], family: int) -> list[str]:
+    return [url if family == 4 else url.replace("//", "//[") for url in urls]
+
+
+def environment(scene: Scene) -> Mapping[str, str]:
+    return {**os.environ, **scene.settings.base_env}
