@@ -6,10 +6,10 @@ from ipaddress import ip_network
 
 import pytest
 
+from smeagol.intent import PROXY_CONTAINER
 from smeagol.objects import Container, Deployment, Metadata, Namespace, Pod, PodSpec, PodStatus, Service, ServicePort
 from smeagol.objects.core import DeploymentSpec, PodCondition, PodTemplate, ServiceSpec
 from smeagol.sources.cluster import AddressPool, Cluster, Key, Manifests, PoolExhaustedError
-from smeagol.sources.workloads import PROXY_CONTAINER
 
 RUNNING = PodStatus(phase="Running", conditions=(PodCondition(type="Ready", status="True"),))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from smeagol.intent import PROXY_CONTAINER
 from smeagol.objects import (
     Container,
     ContainerPort,
@@ -16,7 +17,7 @@ from smeagol.objects import (
     ServicePort,
 )
 from smeagol.objects.core import DeploymentSpec, PodCondition, PodIP, PodTemplate, ServiceSpec
-from smeagol.sources.workloads import PROXY_CONTAINER, Rollout, endpoint_slices, roll_out, with_proxy
+from smeagol.sources.workloads import Rollout, endpoint_slices, roll_out, with_proxy
 
 READY = (PodCondition(type="Ready", status="True"),)
 

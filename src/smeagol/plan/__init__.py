@@ -8,7 +8,7 @@ changed, because a unit is planned anew only when the unit itself changed.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
 
@@ -145,8 +145,13 @@ class ProxyProvider(Provider, Protocol):
         """The SDS resource with the roots all proxies trust."""
         ...
 
-    def on_demand(self, type_url: str, name: str, mesh: MeshIntent) -> ProxyResource | None:
-        """Answer a proxy that asks for a resource no unit has planned; None if there is no such thing."""
+    def on_demand(
+        self, type_url: str, name: str, mesh: MeshIntent, meshed: Callable[[str], bool]
+    ) -> ProxyResource | None:
+        """Answer a proxy that asks for a resource no unit has planned; None if there is no such thing.
+
+        `meshed` tells whether a proxy at an address ends mutual TLS.
+        """
         ...
 
     def explain(self, resource: ProxyResource) -> JSON:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address
 
+from smeagol import objects
 from smeagol.infra.host.desired import (
     ContainerOnHost,
     Endpoint,
@@ -22,12 +23,15 @@ from smeagol.infra.host.desired import (
     TcpSocket,
     Transport,
 )
+from smeagol.infra.host.status import ContainerStatus, PodStatus, Terminated, Waiting
+from smeagol.intent import PROXY_CONTAINER
 from smeagol.objects import Container, EndpointSlice, Pod, Service
 from smeagol.objects import Probe as KubernetesProbe
+from smeagol.objects.core import ContainerStatus as KubernetesContainerStatus
+from smeagol.objects.core import PodCondition
 from smeagol.refs import PodRef, ServiceRef
-from smeagol.sources.workloads import PROXY_CONTAINER
 
-__all__ = ["PROXY_FILES", "pod_on_host", "proxy_container", "service_on_host"]
+__all__ = ["PROXY_FILES", "pod_on_host", "pod_status", "proxy_container", "service_on_host"]
 
 PROXY_FILES = "/run/smeagol"
 """Where a proxy finds its bootstrap, its token and the control plane's root; no other container sees them."""
@@ -87,6 +91,31 @@ def service_on_host(service: Service, slices: Iterable[EndpointSlice]) -> Servic
             if port.protocol in Transport.__members__
         ),
     )
+
+
+def pod_status(status: PodStatus) -> objects.PodStatus:
+    """What the host says of a Pod, as Kubernetes does; addresses are not the host's to say."""
+    return objects.PodStatus(
+        phase=status.phase.value,
+        conditions=(PodCondition(type="Ready", status="True" if status.ready else "False"),),
+        container_statuses=tuple(
+            KubernetesContainerStatus(
+                name=c.name, ready=c.ready, restart_count=c.restarts, message=_message(c) or status.message
+            )
+            for c in (*status.init_containers, *status.containers)
+        ),
+    )
+
+
+def _message(container: ContainerStatus) -> str:
+    """Why a container does not run; empty if it does, or ended as it should."""
+    match container.state:
+        case Waiting(reason, message):
+            return f"{reason}: {message}" if message else reason
+        case Terminated(exit_code, reason, message) if exit_code:
+            return f"{reason} (exit code {exit_code})" + (f": {message}" if message else "")
+        case _:
+            return ""
 
 
 def _endpoints(slices: Iterable[EndpointSlice], port_name: str, protocol: str) -> Iterable[Endpoint]:

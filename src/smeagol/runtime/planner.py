@@ -70,6 +70,11 @@ class Planner(Generic[K]):
         upserts, removals = self._settle(touched)
         return Delta(upserts=upserts, removals=removals, wanted=tuple(wanted), unwanted=tuple(unwanted))
 
+    @property
+    def resources(self) -> Iterable[ProxyResource]:
+        """Everything the proxies should hold, secrets aside."""
+        return self._held.values()
+
     def resources_of(self, key: K) -> tuple[ResourceKey, ...]:
         """What stands for one unit in the proxies: the names whose acknowledgement makes it Programmed."""
         return tuple(_key(resource) for resource in self.plans.get(key, Plan()).resources)

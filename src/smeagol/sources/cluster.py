@@ -16,17 +16,15 @@ from typing import TypeAlias, TypeVar
 import msgspec
 
 from smeagol.errors import SmeagolError
+from smeagol.intent import INJECT_LABEL
 from smeagol.objects import Deployment, EndpointSlice, Metadata, Namespace, Pod, PodStatus, Service
 from smeagol.objects.core import PodIP
 from smeagol.sources.workloads import endpoint_slices, pod_terminating, roll_out, selects, with_proxy
 
-__all__ = ["INJECT_LABEL", "AddressPool", "Changes", "Cluster", "Key", "Manifests", "PoolExhaustedError"]
+__all__ = ["AddressPool", "Changes", "Cluster", "Key", "Manifests", "PoolExhaustedError"]
 
 Key: TypeAlias = tuple[str, str]
 """(namespace, name)"""
-
-INJECT_LABEL = "smi-spec.io/inject"
-"""`disabled` on a Namespace or a Pod keeps the proxy out; on a Pod it decides alone."""
 
 
 class PoolExhaustedError(SmeagolError):
@@ -254,6 +252,7 @@ class Cluster:
         return with_proxy(pod) if self._wants_proxy(pod.metadata) and not pod.spec.host_network else pod
 
     def _wants_proxy(self, metadata: Metadata) -> bool:
+        """What the Pod's label says goes before what its namespace's says."""
         namespace = self._manifests.namespaces.get(metadata.namespace)
         inherited = namespace.metadata.labels.get(INJECT_LABEL) if namespace else None
         choice = metadata.labels.get(INJECT_LABEL) or inherited

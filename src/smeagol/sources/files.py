@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
@@ -73,14 +73,10 @@ class _File:
 
 
 class FolderReader:
-    """Reads a folder again and again; a file is parsed anew only when it changed.
+    """Reads a folder again and again; a file is parsed anew only when it changed."""
 
-    `check` says what the API server would: all problems of a document of our group.
-    """
-
-    def __init__(self, folder: Path, *, check: Callable[[Document], Iterable[Problem]] = lambda _: ()) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._check = check
         self._files: dict[Path, _File] = {}
         self._good: dict[ObjectRef, CoreObject | SmiObject] = {}
 
@@ -132,11 +128,9 @@ class FolderReader:
         parsed = parse(document)
         if isinstance(parsed, Unknown):
             return self._core_object(parsed, folder)
-        problems = tuple(self._check(document))
-        if not isinstance(parsed, Refused) and not problems:
-            return (parsed.ref, parsed), ()
-        problems = problems or (parsed.problems if isinstance(parsed, Refused) else ())
-        return self._last(ref for problem in problems if (ref := problem.object)), problems
+        if isinstance(parsed, Refused):
+            return self._last([parsed.object] if parsed.object else []), parsed.problems
+        return (parsed.ref, parsed), ()
 
     def _core_object(self, unknown: Unknown, folder: Path) -> _Found:
         document = unknown.document
@@ -184,13 +178,13 @@ def _reference(document: Document, kind: str) -> tuple[ObjectRef, Problem | None
             what = f"'{text}' is not a name that Kubernetes allows" if text else "the object has no name"
             fix = "Use lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit"
             place = document.place_of(("metadata", path))
-            return ref, Problem(code="SMI-V003", what=what, fix=fix, place=place, object=ref, path=("metadata", path))
+            return ref, Problem(code="SMI-F009", what=what, fix=fix, place=place, object=ref, path=("metadata", path))
     return ref, None
 
 
 def _twice(ref: ObjectRef, document: Document, first: Document) -> Problem:
     what = f"this object stands in {first.place} already, and that one is used"
-    return Problem(code="SMI-F007", what=what, fix="Remove one of the two", place=document.place, object=ref)
+    return Problem(code="SMI-F008", what=what, fix="Remove one of the two", place=document.place, object=ref)
 
 
 def _with_namespace(obj: CoreObject, namespace: str) -> CoreObject:

@@ -14,6 +14,7 @@ from ipaddress import ip_address
 
 import msgspec
 
+from smeagol.intent import PROXY_CONTAINER
 from smeagol.objects import (
     Container,
     Deployment,
@@ -30,7 +31,6 @@ from smeagol.objects import (
 from smeagol.objects.core import EndpointConditions, TargetRef
 
 __all__ = [
-    "PROXY_CONTAINER",
     "TEMPLATE_HASH",
     "Rollout",
     "endpoint_slices",
@@ -43,9 +43,6 @@ __all__ = [
 
 TEMPLATE_HASH = "pod-template-hash"
 """The label that tells which version of a Deployment's template a Pod was made from (as Kubernetes names it)."""
-
-PROXY_CONTAINER = "smeagol-proxy"
-"""The init container (`restartPolicy: Always`) that holds the proxy."""
 
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # Kubernetes' own: no vowels, so no words
 

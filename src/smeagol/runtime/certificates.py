@@ -1,0 +1,118 @@
+"""Which certificates are out, which are due, and which root they lead to. Issues from memory; starts nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from smeagol.errors import SmeagolError
+from smeagol.pki import LEAF_LIFETIME, Authority, Issued, due, next_wakeup
+from smeagol.plan import CertificateRequest, ProxyProvider, ProxyResource
+from smeagol.refs import NodeId
+
+__all__ = ["Certificates"]
+
+log = structlog.get_logger(__name__)
+
+RETRY_AFTER = timedelta(seconds=30)
+"""How long a certificate that could not be issued waits for its next try."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Out:
+    """A request with what was issued for it, as the rotation rules see it."""
+
+    request: CertificateRequest
+    issued: Issued
+
+    @property
+    def renew_at(self) -> datetime:
+        return self.issued.renew_at
+
+    @property
+    def not_after(self) -> datetime:
+        return self.issued.not_after
+
+
+class Certificates:
+    """Issues what the proxies want and renews it in time; what comes back are the SDS resources to publish."""
+
+    def __init__(
+        self,
+        *,
+        authority: Authority,
+        provider: ProxyProvider,
+        clock: Callable[[], datetime],
+        lifetime: timedelta = LEAF_LIFETIME,
+    ) -> None:
+        self._authority = authority
+        self._provider = provider
+        self._clock = clock
+        self._lifetime = lifetime
+        self._out: dict[tuple[NodeId, str], _Out] = {}
+        self._failed: dict[tuple[NodeId, str], tuple[CertificateRequest, datetime]] = {}
+        self.issued_total = 0
+        self.failures: dict[tuple[NodeId, str], SmeagolError] = {}
+
+    def want(self, requests: Iterable[CertificateRequest]) -> tuple[ProxyResource, ...]:
+        """Issue for new requests, and anew where the names of a secret changed."""
+        return tuple(made for request in requests if (made := self._issue(request)) is not None)
+
+    def forget(self, requests: Iterable[CertificateRequest]) -> tuple[CertificateRequest, ...]:
+        """Stop renewing; returns those whose secret nobody wants any more (not replaced by another request)."""
+        gone = []
+        for request in requests:
+            key = (request.node, request.secret)
+            held = self._out.get(key)
+            waiting = self._failed.get(key)
+            if (held is not None and held.request == request) or (waiting is not None and waiting[0] == request):
+                self._out.pop(key, None)
+                self._failed.pop(key, None)
+                self.failures.pop(key, None)
+                gone.append(request)
+        return tuple(gone)
+
+    def renew(self) -> tuple[ProxyResource, ...]:
+        """Issue what is due now, the first to expire first, and retry what failed."""
+        now = self._clock()
+        again = [request for request, at in self._failed.values() if at <= now]
+        return self.want([out.request for out in due(self._out.values(), now)] + again)
+
+    def renew_all(self) -> tuple[ProxyResource, ...]:
+        """Issue everything anew, as after a new root has begun to sign."""
+        return self.want([out.request for out in self._out.values()])
+
+    def next_due(self) -> datetime | None:
+        """When `renew` has something to do."""
+        times = [at for _, at in self._failed.values()]
+        if (renewal := next_wakeup(self._out.values())) is not None:
+            times.append(renewal)
+        return min(times, default=None)
+
+    @property
+    def in_use(self) -> tuple[Issued, ...]:
+        return tuple(out.issued for out in self._out.values())
+
+    def of(self, node: NodeId) -> tuple[Issued, ...]:
+        """The certificates of one proxy."""
+        return tuple(out.issued for (owner, _), out in self._out.items() if owner == node)
+
+    def _issue(self, request: CertificateRequest) -> ProxyResource | None:
+        key = (request.node, request.secret)
+        now = self._clock()
+        try:
+            issued = self._authority.issue(request.names, request.purpose, now=now, lifetime=self._lifetime)
+        except SmeagolError as error:
+            # An old certificate stays in use: it may live for hours, and the next try may succeed.
+            self.failures[key] = error
+            self._failed[key] = (request, now + RETRY_AFTER)
+            log.error("certificate not issued", node=request.node, purpose=request.purpose.value, error=str(error))
+            return None
+        self.failures.pop(key, None)
+        self._failed.pop(key, None)
+        self._out[key] = _Out(request, issued)
+        self.issued_total += 1
+        return self._provider.certificate(request, issued.chain_pem, issued.key_pem.reveal())

@@ -1,0 +1,160 @@
+"""From changed units to what the proxies hold: plans, certificates and the xDS cache, kept in step.
+
+Synchronous: whoever drives it (standalone mode, a controller in a cluster) awaits elsewhere. `carry_out` is called
+when units changed, `tend` when time has passed or a proxy has answered.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Generic, TypeVar
+
+import structlog
+
+from smeagol.intent import MeshIntent, Unit, WorkloadIntent
+from smeagol.pki import LocalAuthority, Phase, Step, last_expiry
+from smeagol.plan import ProxyProvider, ProxyResource
+from smeagol.refs import NodeId
+from smeagol.runtime.certificates import Certificates
+from smeagol.runtime.planner import Planner, ResourceKey
+from smeagol.xds import Cache, NodeUpdate, Resource
+
+__all__ = ["Mesh"]
+
+log = structlog.get_logger(__name__)
+
+K = TypeVar("K")
+
+
+class Mesh(Generic[K]):
+    """One control plane's view of the data plane. `K` is the resolver's unit key."""
+
+    def __init__(
+        self,
+        *,
+        provider: ProxyProvider,
+        authority: LocalAuthority,
+        mesh: MeshIntent,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self.provider = provider
+        self.intent = mesh
+        self.cache = Cache(fallback=self._on_demand, clock=clock)
+        self.planner: Planner[K] = Planner(provider)
+        self.certificates = Certificates(authority=authority, provider=provider, clock=clock)
+        self._authority = authority
+        self._clock = clock
+        self._bundle: ProxyResource = provider.trust_bundle(authority.trust_bundle_pem)
+        self._rotate_root = False
+        self._meshed: dict[str, K] = {}
+        self._addresses: dict[K, tuple[str, ...]] = {}
+        self._publish([self._bundle], [])
+
+    def carry_out(self, changed: Iterable[K], units: Mapping[K, Unit]) -> None:
+        """Bring the proxies' configuration in line with the units that changed; one atomic step for each proxy."""
+        changed = tuple(changed)
+        self._note_addresses(changed, units)
+        delta = self.planner.update(changed, units)
+        secrets = self.certificates.want(delta.wanted)
+        gone = [
+            ResourceKey(request.node, self._bundle.type_url, request.secret)
+            for request in self.certificates.forget(delta.unwanted)
+        ]
+        self._publish([*delta.upserts, *secrets], [*delta.removals, *gone])
+
+    def tend(self) -> None:
+        """Renew what is due and take the next step of a root rotation, if there is one. Cheap when nothing is due."""
+        self._publish(self.certificates.renew(), [])
+        step = self._authority.maintain(
+            now=self._clock(),
+            bundle_acknowledged=self.acknowledged(self._bundle),
+            last_old_leaf_expiry=self._last_old_leaf(),
+            rotate_root=self._rotate_root,
+        )
+        if step is Step.BEGIN:
+            self._rotate_root = False
+        if step is not Step.WAIT:
+            log.info("root rotation", step=step.name.lower())
+        bundle = self.provider.trust_bundle(self._authority.trust_bundle_pem)
+        if bundle != self._bundle:
+            self._bundle = bundle
+            self._publish([bundle], [])
+        if step is Step.SWITCH:
+            self._publish(self.certificates.renew_all(), [])
+
+    def next_tending(self) -> datetime | None:
+        """When `tend` must be called at the latest, proxies' answers aside."""
+        upkeep = self._authority.next_maintenance(
+            bundle_acknowledged=self.acknowledged(self._bundle), last_old_leaf_expiry=self._last_old_leaf()
+        )
+        return min(filter(None, (upkeep, self.certificates.next_due())), default=None)
+
+    def rotate_root(self) -> None:
+        """Begin a root rotation at the next tending; the old root stays trusted until nothing depends on it."""
+        self._rotate_root = True
+
+    def renew_certificates(self) -> int:
+        """Issue every leaf anew; returns how many."""
+        made = self.certificates.renew_all()
+        self._publish(made, [])
+        return len(made)
+
+    @property
+    def rotating(self) -> bool:
+        return self._rotate_root or self._authority.state.phase is not Phase.STEADY
+
+    def acknowledged(self, resource: ProxyResource) -> bool:
+        """Every connected proxy that asked for it holds this version."""
+        return self.cache.acks.of(resource.type_url, resource.name).complete
+
+    @property
+    def settled(self) -> bool:
+        """Every connected proxy has answered for everything it was sent."""
+        return all(self._settled(node) for node in self.cache.acks.connected)
+
+    def _note_addresses(self, changed: Iterable[K], units: Mapping[K, Unit]) -> None:
+        """Keep which addresses end mutual TLS, for clients that dial them without a Service."""
+        for key in changed:
+            for address in self._addresses.pop(key, ()):
+                if self._meshed.get(address) == key:
+                    del self._meshed[address]
+        for key in changed:
+            unit = units.get(key)
+            if isinstance(unit, WorkloadIntent) and unit.mode is not None:
+                self._addresses[key] = unit.addresses
+                self._meshed.update(dict.fromkeys(unit.addresses, key))
+
+    def _last_old_leaf(self) -> datetime | None:
+        """Until when a leaf of a root that no longer signs may be in use: renewed ones count until acknowledged."""
+        state = self._authority.state
+        if self.settled:
+            return last_expiry(self.certificates.in_use, state)
+        return max((issued.not_after for issued in self.certificates.in_use), default=None)
+
+    def _settled(self, node: NodeId) -> bool:
+        progress = self.cache.acks.of_node(node)
+        return progress is None or progress.settled
+
+    def _publish(self, upserts: Iterable[ProxyResource], removals: Iterable[ResourceKey]) -> None:
+        put: dict[NodeId, list[Resource]] = defaultdict(list)
+        remove: dict[NodeId, list[tuple[str, str]]] = defaultdict(list)
+        shared: list[Resource] = []
+        remove_shared: list[tuple[str, str]] = []
+        for resource in upserts:
+            made = Resource(resource.type_url, resource.name, resource.body, resource.on_demand)
+            (shared if resource.node is None else put[resource.node]).append(made)
+        for key in removals:
+            (remove_shared if key.node is None else remove[key.node]).append((key.type_url, key.name))
+        self.cache.update(
+            shared=shared,
+            remove_shared=remove_shared,
+            nodes={node: NodeUpdate(put=tuple(put[node]), remove=tuple(remove[node])) for node in {*put, *remove}},
+        )
+
+    def _on_demand(self, type_url: str, name: str) -> Resource | None:
+        answer = self.provider.on_demand(type_url, name, self.intent, self._meshed.__contains__)
+        if answer is None:
+            return None
+        return Resource(answer.type_url, answer.name, answer.body, on_demand=True)

@@ -1,0 +1,380 @@
+"""Standalone mode: a folder of manifests in, a running mesh on this machine out. No cluster, no root needed.
+
+Runs inside the host's sandbox. One loop makes the world agree with the folder: files and Pod reports come in as whole
+states, the objects that follow are made, the intent is resolved, and the proxies, the processes and the rules are
+brought in line. Every task has one parent; when it ends, the sandbox and all that is in it end too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import structlog
+import watchfiles
+
+from smeagol import __version__, control
+from smeagol.api import SmiObject
+from smeagol.derive import Source
+from smeagol.infra.host import Host, HostSettings, NodeNetwork, has_ipv6
+from smeagol.infra.host.desired import PodSpecOnHost
+from smeagol.intent import PROXY_CONTAINER, MeshIntent, Resolver, ServiceIntent, UnitKey, UnitKind, WorkloadIntent
+from smeagol.intent import Settings as ResolverSettings
+from smeagol.objects import EndpointSlice, Pod, Service
+from smeagol.pki import FileKeyStore, LocalAuthority, MemoryKeyStore, Purpose
+from smeagol.plan import JSON, ProxyConnection, ProxyProvider
+from smeagol.refs import DEFAULT_CLUSTER_DOMAIN, NodeId, ObjectRef, PodRef, ServiceRef
+from smeagol.runtime.mesh import Mesh
+from smeagol.runtime.offline import load_folder
+from smeagol.runtime.on_host import PROXY_FILES, pod_on_host, pod_status, proxy_container, service_on_host
+from smeagol.runtime.traffic import Collector, Target
+from smeagol.runtime.views import object_view, pod_view, problem_view, service_view, type_title
+from smeagol.sources.cluster import Changes, Cluster, Key
+from smeagol.sources.files import Folder, FolderReader
+from smeagol.sources.workloads import pod_terminating
+from smeagol.xds import AdsServer, BearerToken, TlsConfig
+
+__all__ = ["Settings", "Standalone"]
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+XDS_PORT = 18000
+XDS_NAME = "xds.smeagol.internal"
+"""The name in the discovery server's certificate; nothing resolves it, proxies only check it."""
+
+METRICS_PORT = 15090
+"""Where a proxy gives its counters."""
+
+SOCKET_MARK = 1337
+"""SO_MARK on the proxies' own sockets, which the redirect rules let pass."""
+
+DRAIN_SECONDS = 5.0
+"""How long a Pod that goes away waits at most for every proxy to know, before its processes are told to end."""
+
+SETTLE_ROUNDS = 16
+"""How often objects may follow from objects in one step; a Deployment's Pods and their endpoints need two."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What `smeagol up` was told. `state` is a private folder for keys, logs and the control socket."""
+
+    folder: Path
+    state: Path
+    name: str = "default"
+    cluster_domain: str = DEFAULT_CLUSTER_DOMAIN
+    trust_domain: str = DEFAULT_CLUSTER_DOMAIN
+    inject_by_default: bool = True
+    pod_networks: tuple[str, ...] = ("10.244.0.0/16", "fd00:10:244::/112")
+    service_networks: tuple[str, ...] = ("10.96.0.0/16", "fd00:10:96::/112")
+    metrics_url: str = ""
+    proxy: tuple[str, ...]
+    """the proxy's command, to which its configuration's path is added"""
+
+
+class Standalone:
+    """One running mesh. `run` returns when it is cancelled."""
+
+    def __init__(self, settings: Settings, provider: ProxyProvider) -> None:
+        self.settings = settings
+        self.started_at = datetime.now(UTC)
+        both = has_ipv6()
+        pods = settings.pod_networks if both else settings.pod_networks[:1]
+        services = settings.service_networks if both else settings.service_networks[:1]
+        self.node = NodeNetwork(
+            ips=tuple(ip_network(n)[1] for n in pods),
+            extra_ips=tuple(ip_network(n)[10] for n in services),
+            service_cidrs=tuple(ip_network(n) for n in services),
+        )
+        self.intent = MeshIntent(
+            cluster_domain=settings.cluster_domain, trust_domain=settings.trust_domain, pod_cidrs=pods
+        )
+        self.cluster = Cluster(
+            pod_networks=pods, service_networks=services, inject_by_default=settings.inject_by_default, now=_now
+        )
+        self.resolver = Resolver(
+            ResolverSettings(
+                cluster_domain=settings.cluster_domain,
+                trust_domain=settings.trust_domain,
+                pod_cidrs=pods,
+                controllers=frozenset({provider.controller_name}),
+                serve_unclassed=True,
+            )
+        )
+        authority = LocalAuthority.open(
+            FileKeyStore(settings.state / "keys"), trust_domain=settings.trust_domain, now=_now()
+        )
+        self.mesh: Mesh[UnitKey] = Mesh(provider=provider, authority=authority, mesh=self.intent, clock=_now)
+        self.collector = Collector(self._targets)
+        self.folder = Folder()
+        self._control_plane = LocalAuthority.open(MemoryKeyStore(), trust_domain="smeagol.internal", now=_now())
+        self._reader = FolderReader(settings.folder)
+        self._tokens: dict[str, NodeId] = {}
+        self._specs: dict[Key, PodSpecOnHost] = {}
+        self._leaving: dict[Key, float] = {}
+        self._released: set[Key] = set()
+        self._smi: dict[ObjectRef, SmiObject] = {}
+        self._wake = asyncio.Event()
+        self._files_changed = True
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        server = AdsServer(self.mesh.cache, authenticator=BearerToken(self._owner_of), tls=self._tls())
+        settings = HostSettings(
+            node=self.node,
+            logs=self.settings.state / "logs",
+            exec_socket=self.settings.state / "exec.sock",
+            cluster_domain=self.settings.cluster_domain,
+            working_dir=self.settings.folder,
+        )
+        async with Host(settings) as host:
+            self.host = host
+            await server.start(f"{self.node.ips[0]}:{XDS_PORT}")
+            self.mesh.cache.acks.on_change = self._wake.set
+            try:
+                async with self.collector, asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._watch_files())
+                    tasks.create_task(self._watch_host())
+                    tasks.create_task(self._tend())
+                    tasks.create_task(self._reconcile())
+            finally:
+                await server.stop(grace=0)
+
+    def changed(self) -> None:
+        """Something the loop must look at has changed."""
+        self._wake.set()
+
+    # What others ask.
+
+    def status(self) -> control.Status:
+        """The whole mesh at this moment."""
+        units, acks, settings = self.resolver.units, self.mesh.cache.acks, self.settings
+        workloads = {key: units.get(UnitKey(UnitKind.WORKLOAD, *key)) for key in self.cluster.pods}
+        services = {key: units.get(UnitKey(UnitKind.SERVICE, *key)) for key in self.cluster.services}
+        return control.Status(
+            mesh=control.MeshInfo(
+                name=settings.name,
+                directory=str(settings.folder),
+                cluster_domain=settings.cluster_domain,
+                trust_domain=settings.trust_domain,
+                started_at=self.started_at.isoformat(timespec="seconds"),
+                metrics_url=settings.metrics_url,
+                version=__version__,
+                logs_directory=str(settings.state / "logs"),
+            ),
+            problems=tuple(problem_view(p) for p in self.folder.problems),
+            objects=tuple(object_view(self._smi[ref], self.resolver.units, self.mesh) for ref in sorted(self._smi)),
+            pods=tuple(
+                pod_view(pod, w if isinstance(w := workloads[key], WorkloadIntent) else None, acks)
+                for key, pod in sorted(self.cluster.pods.items())
+            ),
+            services=tuple(
+                service_view(
+                    service, self._slices_of(key), i if isinstance(i := services[key], ServiceIntent) else None
+                )
+                for key, service in sorted(self.cluster.services.items())
+            ),
+        )
+
+    def proxy_config(self, namespace: str, pod: str, kind: str = "") -> JSON:
+        """What the proxy of a Pod was given, by type and name, with keys redacted; None if it has no proxy."""
+        node = PodRef(namespace, pod).node
+        if UnitKey(UnitKind.WORKLOAD, namespace, pod) not in self.resolver.units:
+            return None
+        shown: dict[str, dict[str, JSON]] = {}
+        for resource in self.mesh.planner.resources:
+            title = type_title(resource.type_url)
+            if resource.node in (None, node) and kind in ("", title):
+                shown.setdefault(title, {})[resource.name] = self.mesh.provider.explain(resource)
+        return shown
+
+    def restart(self, namespace: str, name: str) -> bool:
+        """Roll the Pods of a Deployment; False if there is none of that name."""
+        found = self.cluster.restart((namespace, name))
+        self._wake.set()
+        return found
+
+    def _targets(self) -> list[Target]:
+        """The proxies that can be scraped, with the labels that their series carry."""
+        return [
+            Target(pod=unit.pod, url=f"http://{at}:{METRICS_PORT}/stats/prometheus", metric_labels=unit.metric_labels)
+            for unit in self.resolver.units.values()
+            if isinstance(unit, WorkloadIntent) and unit.node in self.mesh.cache.acks.connected
+            for at in unit.addresses[:1]
+        ]
+
+    # What the loop sees: files, the host, time.
+
+    async def _watch_files(self) -> None:
+        async for _ in watchfiles.awatch(self.settings.folder, debounce=200, step=50, recursive=True):
+            self._files_changed = True
+            self._wake.set()
+
+    async def _watch_host(self) -> None:
+        async for _ in self.host.changes():
+            self._wake.set()
+
+    async def _tend(self) -> None:
+        """Renew certificates and step a root rotation when it is time, or when the proxies have moved on."""
+        while True:
+            self.mesh.tend()
+            due = self.mesh.next_tending()
+            wait = timedelta(seconds=1) if self.mesh.rotating else timedelta(minutes=5)
+            if due is not None:
+                wait = min(wait, max(due - _now(), timedelta(seconds=1)))
+            await asyncio.sleep(wait.total_seconds())
+
+    # The loop.
+
+    async def _reconcile(self) -> None:
+        self._wake.set()
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.25 if self._leaving else None):
+                    await self._wake.wait()
+            self._wake.clear()
+            if self._files_changed:
+                self._files_changed = False
+                self._load(self._reader.scan())
+            self._observe()
+            self._feed(self._settle_objects())
+            outcome = self.resolver.settle()
+            self.mesh.carry_out(outcome.changed, self.resolver.units)
+            await self._run_on_host()
+
+    def _load(self, folder: Folder) -> None:
+        for problem in folder.problems:
+            if problem not in self.folder.problems:
+                log.warning("manifest refused", problem=str(problem))
+        self._smi = {ref: _stamped(wanted, self._smi.get(ref)) for ref, wanted in folder.smi.items()}
+        self.folder = replace(folder, smi=self._smi)
+        self.cluster.load(folder.manifests())
+        load_folder(self.resolver, self.folder)
+
+    def _observe(self) -> None:
+        """Take over what the host says of the Pods; one that it has nothing left of is gone."""
+        for key in list(self.cluster.pods):
+            status = self.host.statuses.get(PodRef(*key))
+            if status is not None:
+                self.cluster.observe(key, pod_status(status))
+            elif key in self._released:
+                self._released.discard(key)
+                self.cluster.gone(key)
+                self._wake.set()  # its name may be wanted again
+
+    def _settle_objects(self) -> Changes:
+        """Let objects follow from objects until nothing does, and return all that changed on the way."""
+        pods: dict[Key, Pod | None] = {}
+        services: dict[Key, Service | None] = {}
+        slices: dict[Key, EndpointSlice | None] = {}
+        for _ in range(SETTLE_ROUNDS):
+            step = self.cluster.settle()
+            if not step:
+                break
+            pods.update(step.pods)
+            services.update(step.services)
+            slices.update(step.endpoint_slices)
+        return Changes(pods=pods, services=services, endpoint_slices=slices)
+
+    def _feed(self, changes: Changes) -> None:
+        feed(self.resolver.pods, changes.pods)
+        feed(self.resolver.services, changes.services)
+        feed(self.resolver.endpoint_slices, changes.endpoint_slices)
+
+    async def _run_on_host(self) -> None:
+        """Tell the host what to run: every Pod that is not on its way out, with its proxy once that has an identity."""
+        loop = asyncio.get_running_loop()
+        for key, pod in self.cluster.pods.items():
+            if pod_terminating(pod):
+                self._leaving.setdefault(key, loop.time() + DRAIN_SECONDS)
+            elif key not in self._specs and (spec := self._spec(key, pod)) is not None:
+                self._specs[key] = spec
+        told = self.mesh.settled
+        for key, deadline in list(self._leaving.items()):
+            if told or loop.time() >= deadline:
+                # Every proxy knows that it is gone (or had its time): now its processes may end.
+                del self._leaving[key]
+                self._released.add(key)
+                self._specs.pop(key, None)
+                self._tokens = {t: node for t, node in self._tokens.items() if node != PodRef(*key).node}
+        await self.host.apply(
+            {spec.ref: spec for spec in self._specs.values()},
+            {
+                ServiceRef(*key): service_on_host(service, self._slices_of(key))
+                for key, service in self.cluster.services.items()
+            },
+        )
+
+    def _slices_of(self, key: Key) -> list[EndpointSlice]:
+        return [
+            part
+            for part in self.cluster.endpoint_slices.values()
+            if (part.metadata.namespace, part.service_name) == key
+        ]
+
+    def _spec(self, key: Key, pod: Pod) -> PodSpecOnHost | None:
+        """The processes of a new Pod; None while its proxy has no identity yet."""
+        if not any(c.name == PROXY_CONTAINER for c in pod.spec.init_containers):
+            return pod_on_host(pod, None)
+        workload = self.resolver.units.get(UnitKey(UnitKind.WORKLOAD, *key))
+        if not isinstance(workload, WorkloadIntent):
+            return None
+        token = secrets.token_urlsafe(32)
+        self._tokens[token] = workload.node
+        connection = ProxyConnection(
+            address=f"{self.node.ips[0]}:{XDS_PORT}",
+            token_file=f"{PROXY_FILES}/token",
+            ca_file=f"{PROXY_FILES}/ca.pem",
+            server_name=XDS_NAME,
+            socket_mark=SOCKET_MARK,
+        )
+        files = {
+            "bootstrap.json": self.mesh.provider.bootstrap(workload, self.intent, connection),
+            "token": token.encode(),
+            "ca.pem": self._control_plane.trust_bundle_pem,
+        }
+        command = (*self.settings.proxy, "--config-path", f"{PROXY_FILES}/bootstrap.json")
+        return pod_on_host(pod, proxy_container(command, files))
+
+    # The discovery server.
+
+    def _tls(self) -> TlsConfig:
+        issued = self._control_plane.issue([XDS_NAME], Purpose.SERVER, now=_now(), lifetime=timedelta(days=365))
+        return TlsConfig(certificate_chain=issued.chain_pem, private_key=issued.key_pem.reveal())
+
+    async def _owner_of(self, token: str) -> NodeId | None:
+        return self._tokens.get(token)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _stamped(wanted: SmiObject, known: SmiObject | None) -> SmiObject:
+    """Give an object what the API server would: uid, creation time, and a generation that counts changed specs."""
+    if known is None:
+        stamp = {"uid": str(uuid.uuid4()), "generation": 1, "creation_timestamp": _now()}
+    else:
+        old = known.metadata
+        changed = int(wanted.spec != known.spec)
+        stamp = {"uid": old.uid, "generation": old.generation + changed, "creation_timestamp": old.creation_timestamp}
+    return msgspec.structs.replace(wanted, metadata=msgspec.structs.replace(wanted.metadata, **stamp))
+
+
+def feed(source: Source[Key, T], changed: Mapping[Key, T | None]) -> None:
+    for key, value in changed.items():
+        if value is None:
+            source.delete(key)
+        else:
+            source.set(key, value)

@@ -1,0 +1,190 @@
+"""The running mesh as the readers of the control API see it. Pure: state in, values of `smeagol.control` out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from smeagol import control
+from smeagol.api import Problem, SmiObject
+from smeagol.intent import (
+    PROXY_CONTAINER,
+    CanaryIntent,
+    MutualTLSIntent,
+    ServiceIntent,
+    SidecarIntent,
+    Unit,
+    UnitKey,
+    UnitKind,
+    WorkloadIntent,
+)
+from smeagol.objects import EndpointSlice, Pod, Service
+from smeagol.refs import NodeId, PodRef
+from smeagol.runtime.mesh import Mesh
+from smeagol.sources.cluster import Key
+from smeagol.sources.workloads import TEMPLATE_HASH, pod_ready
+from smeagol.xds import Acks, Nack
+
+__all__ = ["object_view", "pod_view", "problem_view", "proxy_view", "service_view", "summary", "type_title"]
+
+
+def problem_view(problem: Problem) -> control.Problem:
+    parts = (str(problem.place), str(problem.object) if problem.object else "", problem.field)
+    return control.Problem(
+        where=", ".join(part for part in parts if part), message=problem.what, code=problem.code, fix=problem.fix
+    )
+
+
+def pod_view(pod: Pod, workload: WorkloadIntent | None, acks: Acks) -> control.Pod:
+    metadata = pod.metadata
+    proxied = any(c.name == PROXY_CONTAINER for c in pod.spec.init_containers)
+    owner = next((o.name for o in metadata.owner_references if o.controller), metadata.name)
+    statuses = pod.status.container_statuses
+    return control.Pod(
+        namespace=metadata.namespace,
+        name=metadata.name,
+        workload=owner,
+        labels={key: value for key, value in metadata.labels.items() if key != TEMPLATE_HASH},
+        ips=pod.addresses,
+        phase="Terminating" if metadata.deletion_timestamp else pod.status.phase,
+        ready=pod_ready(pod),
+        restarts=sum(status.restart_count for status in statuses),
+        message="; ".join(f"{s.name}: {s.message}" for s in statuses if s.message),
+        proxy=proxy_view(PodRef(metadata.namespace, metadata.name).node, acks) if proxied else None,
+        mutual_tls=workload.mode.value if workload is not None and workload.mode is not None else None,
+        client_names=workload.client_names if workload is not None else (),
+        server_names=workload.server_names if workload is not None and workload.mode is not None else (),
+    )
+
+
+def proxy_view(node: NodeId, acks: Acks) -> control.ProxyStatus:
+    progress = acks.of_node(node)
+    if progress is None:
+        return control.ProxyStatus()
+    return control.ProxyStatus(
+        connected=True, synced=progress.settled and not progress.refused, rejected=tuple(_rejected(progress.refused))
+    )
+
+
+def _rejected(nacks: Iterable[Nack]) -> Iterable[control.Rejected]:
+    for nack in nacks:
+        yield control.Rejected(type_url=nack.type_url, names=(nack.name,), message=nack.message)
+
+
+def service_view(service: Service, slices: Iterable[EndpointSlice], intent: ServiceIntent | None) -> control.Service:
+    ready = _ready_endpoints(slices)
+    protocols = {port.number: port.protocol.value for port in intent.ports} if intent is not None else {}
+    splits = [port.split for port in intent.ports if port.split is not None] if intent is not None else []
+    return control.Service(
+        namespace=service.metadata.namespace,
+        name=service.metadata.name,
+        cluster_ips=service.cluster_ips,
+        ports=tuple(
+            control.ServicePort(
+                port=port.port,
+                name=port.name,
+                protocol=protocols.get(port.port, port.app_protocol or port.protocol.lower()),
+                endpoints=ready.get(port.name, 0),
+            )
+            for port in service.spec.ports
+        ),
+        canary=f"{splits[0].canary.namespace}/{splits[0].canary.name}" if splits else None,
+    )
+
+
+def _ready_endpoints(slices: Iterable[EndpointSlice]) -> Mapping[str, int]:
+    """How many Pods are ready behind each port name; one with two addresses counts once."""
+    ready: dict[str, set[Key | str]] = {}
+    for part in slices:
+        for port in part.ports:
+            for endpoint in part.endpoints:
+                if endpoint.conditions.ready is not False:
+                    target = endpoint.target_ref
+                    who = (target.namespace, target.name) if target is not None else endpoint.addresses[0]
+                    ready.setdefault(port.name, set()).add(who)
+    return {name: len(who) for name, who in ready.items()}
+
+
+TITLES = {
+    "envoy.config.listener.v3.Listener": "listeners",
+    "envoy.config.cluster.v3.Cluster": "clusters",
+    "envoy.config.route.v3.RouteConfiguration": "routes",
+    "envoy.config.endpoint.v3.ClusterLoadAssignment": "endpoints",
+    "envoy.extensions.transport_sockets.tls.v3.Secret": "secrets",
+}
+
+
+def type_title(type_url: str) -> str:
+    """How people call a type of resources."""
+    name = type_url.rpartition("/")[2]
+    return TITLES.get(name, name)
+
+
+def object_view(obj: SmiObject, units: Mapping[UnitKey, Unit], mesh: Mesh[UnitKey]) -> control.SmiObject:
+    ref = obj.ref
+    kinds = {kind.value: kind for kind in UnitKind}
+    unit = units.get(UnitKey(kinds[ref.kind], ref.namespace, ref.name)) if ref.kind in kinds else None
+    conditions: list[control.Condition] = []
+    pods: tuple[PodRef, ...] = ()
+    services: tuple[str, ...] = ()
+    text = ""
+    if isinstance(unit, CanaryIntent | MutualTLSIntent | SidecarIntent):
+        conditions = [
+            control.Condition(type=c.type.value, status=str(c.status), reason=c.reason, message=c.message)
+            for c in unit.conditions
+        ]
+        text = summary(unit)
+        if isinstance(unit, CanaryIntent):
+            services = tuple(str(s) for s in (unit.root, *(service for service, _ in unit.wanted)))
+        else:
+            pods = unit.selection.pods
+        conditions.append(_programmed(unit, mesh))
+    return control.SmiObject(
+        kind=ref.kind,
+        namespace=ref.namespace,
+        name=ref.name,
+        generation=obj.metadata.generation,
+        age=obj.metadata.creation_timestamp.isoformat() if obj.metadata.creation_timestamp else "",
+        status=control.ObjectStatus(observed_generation=obj.metadata.generation, conditions=tuple(conditions)),
+        summary=text,
+        spec=msgspec.Raw(msgspec.json.encode(obj.spec, enc_hook=str)),
+        pods=tuple(str(pod) for pod in pods),
+        services=services,
+    )
+
+
+def _programmed(unit: CanaryIntent | MutualTLSIntent | SidecarIntent, mesh: Mesh[UnitKey]) -> control.Condition:
+    acks = mesh.cache.acks
+    lagging: set[str] = set()
+    if isinstance(unit, CanaryIntent):
+        for key in mesh.planner.resources_of(UnitKey(UnitKind.SERVICE, unit.root.namespace, unit.root.name)):
+            lagging |= set(acks.of(key.type_url, key.name).lagging)
+    else:
+        for pod in unit.selection.pods:
+            progress = acks.of_node(pod.node)
+            if progress is None or not progress.settled:
+                lagging.add(pod.node)
+    if lagging:
+        text = f"Waiting for {', '.join(sorted(lagging))}."
+        return control.Condition(type="Programmed", status="False", reason="Pending", message=text)
+    return control.Condition(type="Programmed", status="True", reason="Programmed", message="All proxies have it.")
+
+
+def summary(unit: CanaryIntent | MutualTLSIntent | SidecarIntent) -> str:
+    """One line: what one wants to see first of an object."""
+    match unit:
+        case CanaryIntent():
+            total = sum(weight for _, weight in unit.wanted) or 1
+            shares = " · ".join(f"{service.name} {100 * weight / total:.3g}%" for service, weight in unit.wanted)
+            return f"{unit.root.name} → {shares}"
+        case MutualTLSIntent():
+            names = ", ".join(unit.client_names)
+            return f"{unit.mode.value}, {_pods(unit.selection.pods)}" + (f", as {names}" if names else "")
+        case SidecarIntent():
+            labels = ", ".join(f"{key}={value}" for key, value in unit.metric_labels or ())
+            return _pods(unit.selection.pods) + (f", {labels}" if labels else "")
+
+
+def _pods(pods: tuple[PodRef, ...]) -> str:
+    return "1 Pod" if len(pods) == 1 else f"{len(pods)} Pods"
