@@ -178,11 +178,11 @@ class TestBackends:
         assert world.canary("roll").ports == ((80, Protocol.HTTP), (90, Protocol.TCP))
 
     def test_not_ready(self) -> None:
-        """SMI-CAN-11: a backend without a ready endpoint is left out; it resolves, and the message names it."""
+        """SMI-CAN-11: a backend without a ready endpoint is left out; it resolves, and status says that it waits."""
         world = shop(canary("roll", "web", {"web-v1": "1", "web-v2": "2"}))
         world.add(slice_of("web-v2", endpoint("10.0.0.2", ready=False), ports={"p80": 8080}))
         assert world.weights("web") == {"web-v1": 1000}
-        assert refs(world) == (True, "ResolvedRefs")
+        assert refs(world) == (True, "NoReadyEndpoints")
         assert "shop/web-v2" in condition(world.canary("roll"), ConditionType.RESOLVED_REFS).message
 
     def test_on_its_way_out(self) -> None:

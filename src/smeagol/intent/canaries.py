@@ -197,7 +197,7 @@ def canary_accepted(canary: CanaryFacts, division: Division | None, winner: Obje
 def resolved_refs(canary: CanaryFacts, division: Division | None) -> Condition | None:
     """Condition ResolvedRefs: the root and every backend exist and have the ports. The gravest problem is the reason.
 
-    A backend that only waits for a ready Pod resolves; the message names it. None where nothing was looked up.
+    A backend that only waits for a ready Pod resolves, and the reason says so. None where nothing was looked up.
     """
 
     def refused(reason: str, message: str) -> Condition:
@@ -224,9 +224,10 @@ def resolved_refs(canary: CanaryFacts, division: Division | None) -> Condition |
     for reason in ("BackendNotFound", "PortMismatch"):
         if reason in reasons:
             return refused(reason, " ".join(messages))
+    waiting = bool(division.left_out)
     return Condition(
         type=ConditionType.RESOLVED_REFS,
         status=True,
-        reason="ResolvedRefs",
-        message=" ".join(messages) or "The root and all backends exist.",
+        reason="NoReadyEndpoints" if waiting else "ResolvedRefs",
+        message=" ".join(messages) if waiting else "The root and all backends exist.",
     )

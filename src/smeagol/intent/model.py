@@ -202,6 +202,8 @@ class CanaryIntent:
     """the root's ports, empty while the root is missing"""
     left_out: tuple[LeftOut, ...]
     conditions: tuple[Condition, ...]
+    provider_class: str = ""
+    """the ProviderClass through which it is served; empty where none is used"""
 
     @property
     def accepted(self) -> bool:
@@ -229,6 +231,8 @@ class MutualTLSIntent:
     mode: TLSMode
     client_names: tuple[SubjectName, ...]
     conditions: tuple[Condition, ...]
+    provider_class: str = ""
+    """the ProviderClass through which it is served; empty where none is used"""
 
     @property
     def accepted(self) -> bool:
@@ -255,6 +259,8 @@ class SidecarIntent:
     """names of the further containers to put into the Pods"""
     restart: bool = False
     conditions: tuple[Condition, ...] = ()
+    provider_class: str = ""
+    """the ProviderClass through which it is served; empty where none is used"""
 
     @property
     def accepted(self) -> bool:

@@ -20,7 +20,7 @@ from smeagol import objects
 from smeagol.derive import Collection as Derived
 from smeagol.derive import Failure, Graph, Reader
 from smeagol.intent.canaries import CanaryFacts, Division, canary_accepted, canary_facts, resolved_refs
-from smeagol.intent.classes import Fate, Foreign, Unmatched
+from smeagol.intent.classes import Fate, Foreign, Served, Unmatched
 from smeagol.intent.conditions import in_force, names_condition, pods_condition, unmatched
 from smeagol.intent.endpoints import Port, ReadyEndpoints, ServiceFacts
 from smeagol.intent.model import (
@@ -144,6 +144,10 @@ class Resolver:
         return wants_proxy(facts, namespace, namespace_facts.inject if namespace_facts else None, selected=selected)
 
 
+def _class_name(fate: Fate) -> str:
+    return fate.class_name if isinstance(fate, Served) else ""
+
+
 def _unserved(fate: Fate) -> tuple[Condition, ...]:
     return (unmatched(fate.message),) if isinstance(fate, Unmatched) else ()
 
@@ -157,19 +161,21 @@ def _canary_intents(graph: Graph, sources: Sources, ours: Ours, canaries: Canari
         if given is None or isinstance(fate, Foreign):
             return None
         if isinstance(fate, Unmatched):
-            return build(canary_facts(given, "", sources.settings.cluster_domain), None, _unserved(fate))
+            return build(canary_facts(given, "", sources.settings.cluster_domain), fate, None, _unserved(fate))
         canary = read.get(canaries.facts, key)
-        return resolved(canary, read) if canary is not None else None
+        return resolved(canary, fate, read) if canary is not None else None
 
-    def resolved(canary: CanaryFacts, read: Reader) -> CanaryIntent:
+    def resolved(canary: CanaryFacts, fate: Fate, read: Reader) -> CanaryIntent:
         winner = read.get(canaries.winners, canary.root) if canary.root is not None else None
         held = canary.root is not None and winner is not None and winner.ref == canary.ref
         division = read.get(canaries.divisions, canary.root) if held and canary.root is not None else None
         accepted = canary_accepted(canary, division, winner.ref if winner is not None else None)
         refs = resolved_refs(canary, division)
-        return build(canary, division, (accepted, refs) if refs is not None else (accepted,))
+        return build(canary, fate, division, (accepted, refs) if refs is not None else (accepted,))
 
-    def build(canary: CanaryFacts, division: Division | None, conditions: tuple[Condition, ...]) -> CanaryIntent:
+    def build(
+        canary: CanaryFacts, fate: Fate, division: Division | None, conditions: tuple[Condition, ...]
+    ) -> CanaryIntent:
         return CanaryIntent(
             ref=canary.ref,
             generation=canary.generation,
@@ -178,6 +184,7 @@ def _canary_intents(graph: Graph, sources: Sources, ours: Ours, canaries: Canari
             ports=tuple((port.number, port.protocol) for port in division.ports) if division else (),
             left_out=division.left_out if division else (),
             conditions=conditions,
+            provider_class=_class_name(fate),
         )
 
     return graph.map("canary intents", ours.canaries, intent)
@@ -290,6 +297,7 @@ def _mutual_tls_intents(
             mode=TLSMode(given.spec.mode.value),
             client_names=grant.names if grant is not None else (),
             conditions=conditions,
+            provider_class=_class_name(fate),
         )
 
     return graph.map("mutual tls intents", ours.mutual_tls, intent)
@@ -313,6 +321,7 @@ def _sidecar_intents(graph: Graph, sources: Sources, ours: Ours, policies: Polic
             containers=tuple(container.name for container in given.spec.containers),
             restart=given.spec.restart,
             conditions=conditions,
+            provider_class=_class_name(fate),
         )
 
     return graph.map("sidecar intents", ours.sidecars, intent)

@@ -1,0 +1,327 @@
+"""What is written into the status of the users' objects, and the Events that tell of a change.
+
+Pure: the resolved object, what its provider cannot do and what the proxies have acknowledged come in, a status comes
+out. It is written only where it differs from the one that is there (`to_write`), and a condition's time changes only
+with its status, so a status that is computed again and again causes no write.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeAlias, TypeVar
+
+from msgspec.structs import replace
+
+from smeagol import api
+from smeagol.errors import sentence
+from smeagol.intent import (
+    CanaryIntent,
+    Condition,
+    ConditionType,
+    MutualTLSIntent,
+    Selection,
+    SidecarIntent,
+    UnitKey,
+    UnitKind,
+)
+from smeagol.plan import Unsupported
+from smeagol.refs import NodeId
+
+__all__ = [
+    "Event",
+    "EventType",
+    "Observation",
+    "Rejection",
+    "Report",
+    "concerns",
+    "events",
+    "status_of",
+    "to_write",
+    "withdrawn",
+]
+
+ObjectUnit: TypeAlias = CanaryIntent | MutualTLSIntent | SidecarIntent
+"""A unit that is one object of a user, and so has a status."""
+
+S = TypeVar("S", bound=api.Status)
+
+_OURS = tuple(t.value for t in ConditionType)
+_NAMED_AT_MOST = 5
+_LONGEST = 32768
+"""Characters of a condition's message that the API server takes (meta/v1 Condition)."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Rejection:
+    """A proxy that refused what it was sent, with its reason."""
+
+    node: NodeId
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What the connected proxies say of one object.
+
+    `proxies`: how many must have it; `lagging`: those of them that have not acknowledged its newest state, sorted.
+    `rejections`: those that refused it.
+    """
+
+    proxies: int = 0
+    lagging: tuple[NodeId, ...] = ()
+    rejections: tuple[Rejection, ...] = ()
+
+    @property
+    def programmed(self) -> int:
+        """How many have it."""
+        return self.proxies - len(set(self.lagging) | {r.node for r in self.rejections})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """All that is known of an object beyond its resolution.
+
+    `unplanned`: why the provider could not plan it, empty if it could. `metrics_server`: where Prometheus scrapes the
+    Pods of a Sidecar.
+    """
+
+    observation: Observation = Observation()
+    unsupported: tuple[Unsupported, ...] = ()
+    unplanned: str = ""
+    metrics_server: str = ""
+
+
+def concerns(unit: ObjectUnit) -> tuple[UnitKey, ...]:
+    """The units whose resources the proxies must have acknowledged before the object is Programmed.
+
+    Of a Canary that is its root; of the others, the workload of each selected Pod that has a proxy.
+    """
+    match unit:
+        case CanaryIntent():
+            return (UnitKey(UnitKind.SERVICE, unit.root.namespace, unit.root.name),) if unit.ports else ()
+        case MutualTLSIntent() | SidecarIntent():
+            without = frozenset(unit.selection.uninjected)
+            pods = (pod for pod in unit.selection.pods if pod not in without)
+            return tuple(UnitKey(UnitKind.WORKLOAD, pod.namespace, pod.name) for pod in pods)
+
+
+def status_of(unit: ObjectUnit, previous: S, report: Report, *, controller: str, now: datetime) -> S:
+    """The status of the object. `previous` is the one it has; what other controllers wrote there stays.
+
+    `controller` is the name under which the provider reports. Equal to `previous` if nothing has changed, whatever
+    `now` is. An object that is not in force says nothing about proxies.
+    """
+    conditions = list(unit.conditions)
+    if _in_force(unit):
+        conditions += [_programmed(unit, report), _fully_supported(report.unsupported)]
+    made = _dated(conditions, previous.conditions, unit.generation, now)
+    own = api.ProviderStatus(
+        controller_name=controller,
+        class_name=unit.provider_class,
+        conditions=_dated(conditions, _entry(previous, controller).conditions, unit.generation, now),
+        unsupported=tuple(
+            api.Unsupported(field=u.field, feature=u.feature.value, message=u.message)
+            for u in sorted(report.unsupported, key=lambda u: (u.field, u.feature.value, u.message))
+        ),
+        counts=_counts(unit, report.observation),
+    )
+    others = (entry for entry in previous.providers if entry.controller_name != controller)
+    status = replace(
+        previous,
+        observed_generation=unit.generation,
+        conditions=(*made, *(c for c in previous.conditions if c.type not in _OURS)),
+        providers=tuple(sorted((own, *others), key=lambda entry: entry.controller_name)),
+    )
+    if isinstance(status, api.SidecarStatus):
+        return replace(status, metrics_server=report.metrics_server if _in_force(unit) else "")
+    return status
+
+
+def withdrawn(previous: S, *, controller: str) -> S:
+    """The status of an object that another controller serves now: what we wrote is taken back."""
+    own = _entry(previous, controller)
+    return replace(
+        previous,
+        conditions=tuple(c for c in previous.conditions if c not in own.conditions),
+        providers=tuple(entry for entry in previous.providers if entry.controller_name != controller),
+    )
+
+
+def to_write(previous: S, status: S) -> S | None:
+    """`status`, if it says anything else than what is there already."""
+    return status if status != previous else None
+
+
+# Events ---------------------------------------------------------------------------------------------------------------
+
+
+class EventType(enum.Enum):
+    """How Kubernetes sorts Events (core/v1 Event)."""
+
+    NORMAL = "Normal"
+    WARNING = "Warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to an object, for `kubectl describe`."""
+
+    type: EventType
+    reason: str
+    message: str
+
+
+def events(previous: api.Status, status: api.Status) -> tuple[Event, ...]:
+    """What the change from one status to the next means to people: a condition that holds no longer, or again.
+
+    Waiting for proxies is no event, and neither is what holds from the beginning, but for being accepted and
+    programmed. Where a condition goes on being false for another cause, that is one too.
+    """
+    before = {c.type: c for c in previous.conditions}
+    found = (_event(before.get(c.type), c) for c in status.conditions if c.type in _OURS)
+    return tuple(event for event in found if event is not None)
+
+
+def _event(before: api.Condition | None, after: api.Condition) -> Event | None:
+    same = before is not None and (before.status, before.reason) == (after.status, after.reason)
+    holds = after.status is api.ConditionStatus.TRUE
+    is_programmed = after.type == ConditionType.PROGRAMMED.value
+    if holds and after.reason in (after.type, "FullySupported"):
+        told = before is not None or is_programmed or after.type == ConditionType.ACCEPTED.value
+        return Event(EventType.NORMAL, after.reason, after.message) if told and not same else None
+    if after.reason == "Pending":
+        return None
+    # How many proxies refuse changes all the time; which backend is missing does not.
+    told = not same or (not is_programmed and before is not None and before.message != after.message)
+    return Event(EventType.WARNING, after.reason, after.message) if told else None
+
+
+# Conditions -----------------------------------------------------------------------------------------------------------
+
+
+def _in_force(unit: ObjectUnit) -> bool:
+    return unit.enforced if isinstance(unit, MutualTLSIntent) else unit.accepted
+
+
+def _programmed(unit: ObjectUnit, report: Report) -> Condition:
+    seen = report.observation
+
+    def is_not(reason: str, what: str, fix: str = "") -> Condition:
+        return Condition(type=ConditionType.PROGRAMMED, status=False, reason=reason, message=sentence(what, fix))
+
+    if report.unplanned:
+        return is_not(
+            "Rejected", f"the provider could not translate it: {report.unplanned}", "What was in force stays so"
+        )
+    if seen.rejections:
+        first = min(seen.rejections)
+        nodes = sorted({r.node for r in seen.rejections})
+        return is_not(
+            "Rejected",
+            f"{_of(len(nodes), seen.proxies, 'proxy', 'proxies')} refused it ({_some(nodes)}); {first.node} says: "
+            f"{first.message}",
+            "They keep what they had before",
+        )
+    match unit:
+        case CanaryIntent():
+            if not unit.ports:
+                return is_not("Pending", "there is no port of the root to split")
+        case MutualTLSIntent() | SidecarIntent():
+            missing = unit.selection.uninjected
+            if missing:
+                return is_not(
+                    "PodsNotInjected",
+                    f"{_of(len(missing), len(unit.selection.pods), 'Pod', 'Pods')} {_runs(missing)} without a proxy: "
+                    f"{_some(str(pod) for pod in missing)}",
+                    "Restart what owns them, for example with `kubectl rollout restart`",
+                )
+    if seen.lagging:
+        return is_not(
+            "Pending",
+            f"{_of(len(seen.lagging), seen.proxies, 'proxy', 'proxies')} {'has' if len(seen.lagging) == 1 else 'have'} "
+            f"not acknowledged it yet: {_some(seen.lagging)}",
+        )
+    if not seen.proxies:
+        return is_not("Pending", "no proxy that it concerns is connected")
+    return Condition(
+        type=ConditionType.PROGRAMMED,
+        status=True,
+        reason="Programmed",
+        message=f"Acknowledged by {seen.proxies} {'proxy' if seen.proxies == 1 else 'proxies'}.",
+    )
+
+
+def _fully_supported(unsupported: tuple[Unsupported, ...]) -> Condition:
+    if not unsupported:
+        return Condition(
+            type=ConditionType.FULLY_SUPPORTED,
+            status=True,
+            reason="FullySupported",
+            message="The provider can do all that the object asks for.",
+        )
+    parts = sorted(f"{u.field}: {u.message} ({u.feature.value})" for u in unsupported)
+    return Condition(
+        type=ConditionType.FULLY_SUPPORTED, status=False, reason="Unsupported", message=sentence("; ".join(parts))
+    )
+
+
+def _dated(
+    conditions: Iterable[Condition], previous: Iterable[api.Condition], generation: int, now: datetime
+) -> tuple[api.Condition, ...]:
+    """Give each condition its time: that of the previous one of its type, unless its status has changed."""
+    before = {c.type: c for c in previous}
+    # Kubernetes keeps whole seconds; finer ones would come back different (meta/v1 Time).
+    moment = now.astimezone(UTC).replace(microsecond=0)
+
+    def dated(condition: Condition) -> api.Condition:
+        status = api.ConditionStatus.TRUE if condition.status else api.ConditionStatus.FALSE
+        known = before.get(condition.type.value)
+        return api.Condition(
+            type=condition.type.value,
+            status=status,
+            reason=condition.reason,
+            message=condition.message
+            if len(condition.message) <= _LONGEST
+            else f"{condition.message[: _LONGEST - 1]}…",
+            observed_generation=generation,
+            last_transition_time=known.last_transition_time if known and known.status is status else moment,
+        )
+
+    return tuple(dated(condition) for condition in conditions)
+
+
+def _counts(unit: ObjectUnit, seen: Observation) -> api.Counts:
+    selection = Selection() if isinstance(unit, CanaryIntent) else unit.selection
+    return api.Counts(
+        pods=len(selection.pods),
+        injected=len(selection.pods) - len(selection.uninjected),
+        proxies=seen.proxies,
+        programmed=seen.programmed,
+    )
+
+
+def _entry(status: api.Status, controller: str) -> api.ProviderStatus:
+    found = (entry for entry in status.providers if entry.controller_name == controller)
+    return next(found, api.ProviderStatus(controller_name=controller))
+
+
+def _of(part: int, whole: int, one: str, many: str) -> str:
+    return f"{part} of {whole} {one if whole == 1 else many}"
+
+
+def _runs(pods: tuple[object, ...]) -> str:
+    return "runs" if len(pods) == 1 else "run"
+
+
+def _shortened(message: str) -> str:
+    return message if len(message) <= _LONGEST else f"{message[: _LONGEST - 1]}…"
+
+
+def _some(names: Iterable[str]) -> str:
+    """The first few of the names; a message is no list of thousands."""
+    known = list(names)
+    more = len(known) - _NAMED_AT_MOST
+    return ", ".join(known[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
