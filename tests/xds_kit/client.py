@@ -23,6 +23,10 @@ class DeltaAnswer:
     versions: dict[str, str]
     removed: tuple[str, ...]
 
+    @property
+    def names(self) -> set[str]:
+        return set(self.resources)
+
     @classmethod
     def parse(cls, raw: bytes) -> DeltaAnswer:
         message = discovery_pb2.DeltaDiscoveryResponse.FromString(raw)
@@ -47,6 +51,11 @@ class WorldAnswer:
     nonce: str
     version: str
     bodies: tuple[bytes, ...]
+
+    @property
+    def names(self) -> set[str]:
+        """If a body is its name, a colon, and what else there is."""
+        return {body.partition(b":")[0].decode() for body in self.bodies}
 
     @classmethod
     def parse(cls, raw: bytes) -> WorldAnswer:

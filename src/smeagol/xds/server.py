@@ -20,8 +20,8 @@ from smeagol.refs import NodeId
 from smeagol.xds.auth import Authenticator
 from smeagol.xds.cache import Cache
 from smeagol.xds.errors import AddressUnavailable, LostHistory, MalformedRequest, TooManyNames, Unauthenticated
-from smeagol.xds.session import DeltaSession, Session
-from smeagol.xds.wire import DeltaRequest
+from smeagol.xds.session import DeltaSession, Session, WorldSession
+from smeagol.xds.wire import DeltaRequest, WorldRequest
 
 __all__ = ["AdsServer", "TlsConfig"]
 
@@ -105,7 +105,11 @@ class AdsServer:
         """
         self._server = server = grpc.aio.server(options=_OPTIONS)
         handler = grpc.method_handlers_generic_handler(
-            SERVICE, {"DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(self._delta)}
+            SERVICE,
+            {
+                "DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(self._delta),
+                "StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(self._world),
+            },
         )
         server.add_generic_rpc_handlers((handler,))
         try:
@@ -149,6 +153,9 @@ class AdsServer:
 
     async def _delta(self, _requests: object, context: _Context) -> None:
         await self._answer(context, DeltaRequest.parse, DeltaSession)
+
+    async def _world(self, _requests: object, context: _Context) -> None:
+        await self._answer(context, WorldRequest.parse, WorldSession)
 
     async def _answer(
         self,

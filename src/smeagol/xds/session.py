@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from smeagol.refs import NodeId
 from smeagol.xds.errors import LostHistory, TooManyNames
-from smeagol.xds.subscription import Batch, Subscription
-from smeagol.xds.type_urls import CLUSTER, ENDPOINT, FIRST, WILDCARD_BY_SILENCE, push_rank
-from smeagol.xds.wire import DeltaRequest, delta_response
+from smeagol.xds.subscription import Batch, PartialSubscription, Subscription, WorldSubscription
+from smeagol.xds.type_urls import CLUSTER, ENDPOINT, FIRST, WHOLE_WORLD, WILDCARD_BY_SILENCE, push_rank
+from smeagol.xds.wire import DeltaRequest, WorldRequest, delta_response, world_response
 
 if TYPE_CHECKING:
     from smeagol.xds.cache import Cache
 
-__all__ = ["DeltaSession", "Session"]
+__all__ = ["DeltaSession", "Session", "WorldSession"]
 
 PATIENCE_SECONDS = 15.0
 """How long additions wait for the acknowledgement of what they refer to. Envoy itself gives up warming a cluster
@@ -71,15 +71,17 @@ class Session(ABC, Generic[R]):
     def subscription(self, type_url: str) -> Subscription | None:
         return self._subscriptions.get(type_url)
 
-    def _subscribe(self, type_url: str, subscription: Subscription) -> None:
+    def _check_types(self) -> None:
+        """Whether there may be one more."""
         if len(self._subscriptions) >= TYPES_LIMIT:
-            subscription.close()
             raise TooManyNames(
                 f"the proxy asks for more than {TYPES_LIMIT} types",
                 where=f"proxy {self.node}",
                 fix="check what connects to this port",
             )
-        self._subscriptions[type_url] = subscription
+
+    def _subscribe(self, subscription: Subscription) -> None:
+        self._subscriptions[subscription.collection.type_url] = subscription
         self._subscriptions = dict(sorted(self._subscriptions.items(), key=lambda item: push_rank(item[0])))
 
     def _check_names(self) -> None:
@@ -90,12 +92,9 @@ class Session(ABC, Generic[R]):
                 fix="check what connects to this port",
             )
 
-    def _on_answer(self, subscription: Subscription, nonce: str, refusal: str | None) -> bool:
-        """Take the ACK or NACK in a request. False if it belongs to no awaited response."""
+    def _on_answer(self, subscription: Subscription, refusal: str | None) -> None:
+        """Take the ACK or NACK of the awaited response."""
         type_url = subscription.collection.type_url
-        if subscription.awaited is None or nonce != self._nonces.get(type_url):
-            self.cache.stats.stale_nonces += 1
-            return False
         if refusal is None:
             self.cache.stats.acks += 1
             batch = subscription.accepted()
@@ -103,7 +102,6 @@ class Session(ABC, Generic[R]):
             self.cache.stats.nacks += 1
             batch = subscription.refused(refusal, self.cache.clock())
         self.cache.acks.answered(self.node, type_url, batch.names)
-        return True
 
     # Responses.
 
@@ -204,14 +202,18 @@ class DeltaSession(Session[DeltaRequest]):
         subscription = self.subscription(request.type_url)
         known = request.known
         if subscription is None:
+            self._check_types()
             subscription = Subscription(self.cache.collection(request.type_url), self.node, self.stream)
-            self._subscribe(request.type_url, subscription)
+            self._subscribe(subscription)
             silent = not (request.subscribe or request.unsubscribe) and request.type_url in WILDCARD_BY_SILENCE
         else:
             silent = False
             known = {}  # only the first request of a type may say what the client has
         if request.nonce:
-            self._on_answer(subscription, request.nonce, request.refusal)
+            if subscription.awaited is not None and request.nonce == self._nonces[request.type_url]:
+                self._on_answer(subscription, request.refusal)
+            else:
+                self.cache.stats.stale_nonces += 1
         # The rest counts even if the nonce is stale (xDS protocol, Incremental xDS).
         subscription.want((name for name in request.subscribe if name != "*"), known)
         self._check_names()
@@ -226,6 +228,55 @@ class DeltaSession(Session[DeltaRequest]):
             type_url=subscription.collection.type_url,
             nonce=nonce,
             version=str(self.cache.version),
-            entries=batch.entries,
+            entries=subscription.payload(batch),
             removed=batch.removed,
+        )
+
+
+class WorldSession(Session[WorldRequest]):
+    """A stream of `StreamAggregatedResources`, the state-of-the-world variant."""
+
+    def __init__(self, cache: Cache, node: NodeId, wake: Callable[[], None]) -> None:
+        super().__init__(cache, node, wake)
+        self._has_named: set[str] = set()  # types for which saying nothing no longer means all
+
+    def on_request(self, request: WorldRequest) -> None:
+        self.cache.stats.requests += 1
+        type_url = request.type_url
+        subscription = self.subscription(type_url)
+        if subscription is None:
+            self._check_types()
+            subscription = self._open(type_url, fresh=not request.version)
+            self._subscribe(subscription)
+        elif request.nonce != self._nonces.get(type_url, ""):
+            # It was sent before the newest response had come; the answer to that one will say all that this one says.
+            self.cache.stats.stale_nonces += 1
+            return
+        elif subscription.awaited is not None:
+            self._on_answer(subscription, request.refusal)
+        if request.names:
+            self._has_named.add(type_url)
+        silent = type_url in WILDCARD_BY_SILENCE and type_url not in self._has_named
+        if silent or "*" in request.names:
+            subscription.want_all({})
+        elif subscription.wildcard:
+            subscription.forget_all()
+        names = dict.fromkeys(name for name in request.names if name != "*")
+        subscription.want([name for name in names if not subscription.names(name)], {})
+        self._check_names()
+        if subscription.named > len(names):
+            subscription.forget([name for name in subscription.collection.watched_by(self.stream) if name not in names])
+
+    def _open(self, type_url: str, *, fresh: bool) -> Subscription:
+        collection = self.cache.collection(type_url)
+        if type_url in WHOLE_WORLD:
+            return WorldSubscription(collection, self.node, self.stream, fresh=fresh)
+        return PartialSubscription(collection, self.node, self.stream)
+
+    def _message(self, subscription: Subscription, batch: Batch, nonce: str) -> bytes:
+        return world_response(
+            type_url=subscription.collection.type_url,
+            nonce=nonce,
+            version=str(self.cache.version),
+            entries=subscription.payload(batch),
         )

@@ -6,20 +6,20 @@ proxy is ready again, so a slow proxy costs no memory and gets only the newest s
 
 from __future__ import annotations
 
+import re
+import sys
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from typing import ClassVar
 
 from smeagol.refs import NodeId
 from smeagol.xds.collection import Collection
 from smeagol.xds.resource import Entry
 
-__all__ = ["Batch", "Rejection", "Standing", "Subscription"]
-
-RESPONSE_BYTES = 2_000_000
-"""A response is cut here: gRPC clients refuse messages of more than 4 MiB unless told otherwise."""
+__all__ = ["Batch", "PartialSubscription", "Rejection", "Standing", "Subscription", "WorldSubscription"]
 
 REMOVALS_LIMIT = 50_000
 """Removed names kept for a proxy that does not answer; beyond them it must reconnect and say what it has."""
@@ -55,7 +55,13 @@ class Batch:
 
 
 class Subscription:
-    """One type on one stream of the delta variant, or of the other one for types whose responses are partial."""
+    """One type on one stream of the delta variant."""
+
+    response_bytes: ClassVar = 2_000_000
+    """A response is cut here: gRPC clients refuse messages of more than 4 MiB unless told otherwise."""
+
+    tells_absence: ClassVar = True
+    """Whether a response can say that there is no resource of some name."""
 
     __slots__ = (
         "_asked",
@@ -186,6 +192,10 @@ class Subscription:
 
     # What to send.
 
+    def payload(self, batch: Batch) -> Sequence[Entry]:
+        """The resources of the response for `batch`."""
+        return batch.entries
+
     @property
     def behind(self) -> bool:
         """Whether there may be something to add or change that was not sent."""
@@ -218,7 +228,7 @@ class Subscription:
         self.catch_up()
         names = [name for name in self._removals if self._wanted(name) and self.entry(name) is None]
         self._removals = {}
-        return self._sent(Batch((), names)) if names else None
+        return self._sent(Batch((), names)) if names and self.tells_absence else None
 
     def _take(self, queue: dict[str, None], *, rest: dict[str, None]) -> Batch | None:
         """The part of `queue` that fits one response; what does not fit goes to `rest`."""
@@ -226,7 +236,7 @@ class Subscription:
         absent: list[str] = []
         size = 0
         for name in queue:
-            if size >= RESPONSE_BYTES:
+            if size >= self.response_bytes:
                 rest[name] = None
                 continue
             entry = self.entry(name)
@@ -311,11 +321,97 @@ class Subscription:
         self.collection.leave(self.stream)
 
 
+class PartialSubscription(Subscription):
+    """One type on one stream of the state-of-the-world variant, where a response replaces only what it contains
+    (all types but listeners and clusters). What is gone is not told; whatever referred to it no longer does."""
+
+    __slots__ = ()
+
+    tells_absence = False
+
+
+class WorldSubscription(Subscription):
+    """Listeners or clusters on one stream of the state-of-the-world variant: a response is all that the proxy has.
+
+    So what it has must be known, to keep what is to be removed until nothing refers to it, and to send the last
+    accepted version of what it refused: one reference for each resource and stream, unlike in the delta variant.
+    """
+
+    __slots__ = ("_before", "_certain", "_holding")
+
+    response_bytes = sys.maxsize
+
+    def __init__(self, collection: Collection, node: NodeId, stream: int, *, fresh: bool) -> None:
+        """`fresh`: the client says that it has nothing yet, so nothing can be lost by sending less than all."""
+        super().__init__(collection, node, stream)
+        self._holding: dict[str, Entry] = {}
+        self._before: dict[str, Entry | None] = {}  # of the awaited batch
+        self._certain = fresh
+
+    def payload(self, batch: Batch) -> Sequence[Entry]:
+        return tuple(self._holding.values())
+
+    def forget(self, names: Iterable[str]) -> None:
+        names = tuple(names)
+        super().forget(names)
+        self._drop_unwanted(names)
+
+    def forget_all(self) -> None:
+        super().forget_all()
+        self._drop_unwanted(tuple(self._holding))
+
+    def _drop_unwanted(self, names: Iterable[str]) -> None:
+        for name in names:
+            if not self._wanted(name):
+                self._holding.pop(name, None)
+                self._before.pop(name, None)
+
+    def _sent(self, batch: Batch) -> Batch:
+        self._before = {name: self._holding.get(name) for name in batch.names}
+        for entry in batch.entries:
+            self._holding[entry.name] = entry
+        for name in batch.removed:
+            self._holding.pop(name, None)
+        return super()._sent(batch)
+
+    def accepted(self) -> Batch:
+        self._certain = True
+        self._before = {}
+        return super().accepted()
+
+    def refused(self, message: str, now: datetime) -> Batch:
+        if not self._certain:
+            # The proxy has resources from an earlier stream, and would drop what the parts of this response lack.
+            # So all of it stays, and Envoy takes what it can.
+            batch = self._answered()
+            names = batch.names
+            for name in _mentioned(names, message) or names:
+                entry = self._holding.get(name)
+                self.rejected[name] = Rejection("" if entry is None else entry.version, message, now)
+            return batch
+        for name, entry in self._before.items():
+            if entry is None:
+                self._holding.pop(name, None)
+            else:
+                self._holding[name] = entry
+        self._before = {}
+        return super().refused(message, now)
+
+
 def _parts(names: tuple[str, ...], message: str) -> tuple[tuple[str, ...], ...]:
     """How to divide the names of a refused response: those that the reason does not mention go first, since they are
     likely good; where it mentions none or all, halves."""
-    mentioned = tuple(name for name in names if name in message)
+    mentioned = _mentioned(names, message)
     if mentioned and len(mentioned) < len(names):
         return tuple(name for name in names if name not in mentioned), mentioned
     middle = len(names) // 2
     return names[:middle], names[middle:]
+
+
+def _mentioned(names: Iterable[str], message: str) -> tuple[str, ...]:
+    """Those of `names` that stand in `message` as a word of their own, not as part of a longer name."""
+    return tuple(
+        name
+        for name in names
+        if name in message and re.search(rf"(?<![\w./:|-]){re.escape(name)}(?![\w/|-]|[.:]\w)", message)
+    )

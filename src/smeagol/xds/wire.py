@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from envoy.service.discovery.v3 import discovery_pb2
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # its stubs are a namespace package
+from google.protobuf.message import DecodeError
 
 from smeagol.xds.errors import MalformedRequest
 
@@ -57,6 +57,7 @@ class WorldRequest:
     type_url: str
     nonce: str = ""
     refusal: str | None = None
+    version: str = ""  # version_info: empty if the client has nothing of this type
     names: tuple[str, ...] = ()
 
     @classmethod
@@ -69,6 +70,7 @@ class WorldRequest:
             type_url=message.type_url,
             nonce=message.response_nonce,
             refusal=_refusal(message),
+            version=message.version_info,
             names=tuple(message.resource_names),
         )
 
