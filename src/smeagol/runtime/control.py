@@ -15,8 +15,12 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from smeagol.errors import SmeagolError
 from smeagol.intent import ServiceIntent, WorkloadIntent
+from smeagol.names import parse_name
+from smeagol.pki import Purpose
 from smeagol.providers.envoy.metrics import exposition
+from smeagol.runtime.control_plane import now
 from smeagol.runtime.standalone import Standalone
 from smeagol.runtime.traffic import traffic
 
@@ -37,7 +41,7 @@ def control_app(mesh: Standalone, stop: asyncio.Event) -> Starlette:
 
     async def traffic_now(_: Request) -> Response:
         samples = await mesh.collector.samples()
-        units = mesh.resolver.units.values()
+        units = mesh.plane.resolver.units.values()
         return _json(
             traffic(
                 samples,
@@ -64,12 +68,36 @@ def control_app(mesh: Standalone, stop: asyncio.Event) -> Starlette:
     async def rotate(request: Request) -> Response:
         match (await request.json()).get("what"):
             case "root":
-                mesh.mesh.rotate_root()
+                mesh.rotate_root()
             case "certificates":
-                mesh.mesh.renew_certificates()
+                mesh.plane.mesh.renew_certificates()
             case other:
                 return _refusal(f"'{other}' cannot be rotated; say root or certificates", 400)
         return _json({})
+
+    async def restart_control_plane(request: Request) -> Response:
+        seconds = (await request.json()).get("down", 0)
+        if not isinstance(seconds, int | float) or not 0 <= seconds <= 3600:
+            return _refusal("'down' is how long it stays away, 0 to 3600 seconds", 400)
+        await mesh.restart_control_plane(seconds)
+        return _json({})
+
+    async def issue(request: Request) -> Response:
+        """A client certificate for somebody outside the mesh; whoever opens this socket owns the keys anyway."""
+        body = await request.json()
+        names = [parse_name(str(name)) for name in body.get("names", [])]
+        issued = mesh.plane.authority.issue(names, Purpose.CLIENT, now=now())
+        return _json(
+            {
+                "certificate": issued.chain_pem.decode(),
+                "key": issued.key_pem.reveal().decode(),
+                "roots": mesh.plane.authority.trust_bundle_pem.decode(),
+                "notAfter": issued.not_after.isoformat(),
+            }
+        )
+
+    async def refuse(_: Request, error: Exception) -> Response:
+        return _refusal(str(error), 400)
 
     async def stop_now(_: Request) -> Response:
         stop.set()
@@ -82,8 +110,11 @@ def control_app(mesh: Standalone, stop: asyncio.Event) -> Starlette:
             Route("/v1/proxies/{namespace}/{pod}/config", config),
             Route("/v1/restart", restart, methods=["POST"]),
             Route("/v1/rotate", rotate, methods=["POST"]),
+            Route("/v1/control-plane/restart", restart_control_plane, methods=["POST"]),
+            Route("/v1/certificates", issue, methods=["POST"]),
             Route("/v1/stop", stop_now, methods=["POST"]),
-        ]
+        ],
+        exception_handlers={SmeagolError: refuse, ValueError: refuse},
     )
 
 

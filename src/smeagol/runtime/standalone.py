@@ -27,13 +27,13 @@ from smeagol.api import SmiObject
 from smeagol.derive import Source
 from smeagol.infra.host import Host, HostSettings, NodeNetwork, has_ipv6
 from smeagol.infra.host.desired import PodSpecOnHost
-from smeagol.intent import PROXY_CONTAINER, MeshIntent, Resolver, ServiceIntent, UnitKey, UnitKind, WorkloadIntent
+from smeagol.intent import PROXY_CONTAINER, ServiceIntent, UnitKey, UnitKind, WorkloadIntent
 from smeagol.intent import Settings as ResolverSettings
 from smeagol.objects import EndpointSlice, Pod, Service
-from smeagol.pki import FileKeyStore, LocalAuthority, MemoryKeyStore, Purpose
+from smeagol.pki import FileKeyStore, LocalAuthority, MemoryKeyStore, Overlap, Purpose
 from smeagol.plan import JSON, ProxyConnection, ProxyProvider
 from smeagol.refs import DEFAULT_CLUSTER_DOMAIN, NodeId, ObjectRef, PodRef, ServiceRef
-from smeagol.runtime.mesh import Mesh
+from smeagol.runtime.control_plane import ControlPlane, now
 from smeagol.runtime.offline import load_folder
 from smeagol.runtime.on_host import PROXY_FILES, pod_on_host, pod_status, proxy_container, service_on_host
 from smeagol.runtime.traffic import Collector, Target
@@ -41,7 +41,7 @@ from smeagol.runtime.views import object_view, pod_view, problem_view, service_v
 from smeagol.sources.cluster import Changes, Cluster, Key
 from smeagol.sources.files import Folder, FolderReader
 from smeagol.sources.workloads import pod_terminating
-from smeagol.xds import AdsServer, BearerToken, TlsConfig
+from smeagol.xds import TlsConfig
 
 __all__ = ["Settings", "Standalone"]
 
@@ -97,28 +97,23 @@ class Standalone:
             extra_ips=tuple(ip_network(n)[10] for n in services),
             service_cidrs=tuple(ip_network(n) for n in services),
         )
-        self.intent = MeshIntent(
-            cluster_domain=settings.cluster_domain, trust_domain=settings.trust_domain, pod_cidrs=pods
-        )
+        self.provider = provider
         self.cluster = Cluster(
-            pod_networks=pods, service_networks=services, inject_by_default=settings.inject_by_default, now=_now
+            pod_networks=pods, service_networks=services, inject_by_default=settings.inject_by_default, now=now
         )
-        self.resolver = Resolver(
-            ResolverSettings(
-                cluster_domain=settings.cluster_domain,
-                trust_domain=settings.trust_domain,
-                pod_cidrs=pods,
-                controllers=frozenset({provider.controller_name}),
-                serve_unclassed=True,
-            )
+        self._resolver_settings = ResolverSettings(
+            cluster_domain=settings.cluster_domain,
+            trust_domain=settings.trust_domain,
+            pod_cidrs=pods,
+            controllers=frozenset({provider.controller_name}),
+            serve_unclassed=True,
         )
-        authority = LocalAuthority.open(
-            FileKeyStore(settings.state / "keys"), trust_domain=settings.trust_domain, now=_now()
-        )
-        self.mesh: Mesh[UnitKey] = Mesh(provider=provider, authority=authority, mesh=self.intent, clock=_now)
+        # The discovery server's own identity is apart from the mesh's: proxies keep its root in a file for life.
+        self._discovery = LocalAuthority.open(MemoryKeyStore(), trust_domain="smeagol.internal", now=now())
+        self._tls = self._make_tls()
+        self._down = False
         self.collector = Collector(self._targets)
         self.folder = Folder()
-        self._control_plane = LocalAuthority.open(MemoryKeyStore(), trust_domain="smeagol.internal", now=_now())
         self._reader = FolderReader(settings.folder)
         self._tokens: dict[str, NodeId] = {}
         self._specs: dict[Key, PodSpecOnHost] = {}
@@ -126,11 +121,12 @@ class Standalone:
         self._released: set[Key] = set()
         self._smi: dict[ObjectRef, SmiObject] = {}
         self._wake = asyncio.Event()
+        self._tend_now = asyncio.Event()
         self._files_changed = True
+        self.plane = self._new_plane()
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        server = AdsServer(self.mesh.cache, authenticator=BearerToken(self._owner_of), tls=self._tls())
         settings = HostSettings(
             node=self.node,
             logs=self.settings.state / "logs",
@@ -140,8 +136,7 @@ class Standalone:
         )
         async with Host(settings) as host:
             self.host = host
-            await server.start(f"{self.node.ips[0]}:{XDS_PORT}")
-            self.mesh.cache.acks.on_change = self._wake.set
+            await self.plane.start(self._discovery_address)
             try:
                 async with self.collector, asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._watch_files())
@@ -149,17 +144,32 @@ class Standalone:
                     tasks.create_task(self._tend())
                     tasks.create_task(self._reconcile())
             finally:
-                await server.stop(grace=0)
+                await self.plane.stop()
 
-    def changed(self) -> None:
-        """Something the loop must look at has changed."""
+    async def restart_control_plane(self, down_seconds: float) -> None:
+        """Throw the control plane away, and build another from objects and keys after a while.
+
+        What the proxies see of a crash and a restart: no discovery server, then one that knows nothing of them.
+        """
+        log.info("control plane goes down", seconds=down_seconds)
+        self._down = True
+        await self.plane.stop()
+        await asyncio.sleep(down_seconds)
+        self.plane = self._new_plane()
+        load_folder(self.plane.resolver, self.folder)
+        self.plane.resolver.pods.replace(self.cluster.pods)
+        self.plane.resolver.services.replace(self.cluster.services)
+        self.plane.resolver.endpoint_slices.replace(self.cluster.endpoint_slices)
+        self.plane.settle()
+        await self.plane.start(self._discovery_address)
+        self._down = False
         self._wake.set()
 
     # What others ask.
 
     def status(self) -> control.Status:
         """The whole mesh at this moment."""
-        units, acks, settings = self.resolver.units, self.mesh.cache.acks, self.settings
+        units, acks, settings = self.plane.resolver.units, self.plane.mesh.cache.acks, self.settings
         workloads = {key: units.get(UnitKey(UnitKind.WORKLOAD, *key)) for key in self.cluster.pods}
         services = {key: units.get(UnitKey(UnitKind.SERVICE, *key)) for key in self.cluster.services}
         return control.Status(
@@ -174,7 +184,9 @@ class Standalone:
                 logs_directory=str(settings.state / "logs"),
             ),
             problems=tuple(problem_view(p) for p in self.folder.problems),
-            objects=tuple(object_view(self._smi[ref], self.resolver.units, self.mesh) for ref in sorted(self._smi)),
+            objects=tuple(
+                object_view(self._smi[ref], self.plane.resolver.units, self.plane.mesh) for ref in sorted(self._smi)
+            ),
             pods=tuple(
                 pod_view(pod, w if isinstance(w := workloads[key], WorkloadIntent) else None, acks)
                 for key, pod in sorted(self.cluster.pods.items())
@@ -190,13 +202,13 @@ class Standalone:
     def proxy_config(self, namespace: str, pod: str, kind: str = "") -> JSON:
         """What the proxy of a Pod was given, by type and name, with keys redacted; None if it has no proxy."""
         node = PodRef(namespace, pod).node
-        if UnitKey(UnitKind.WORKLOAD, namespace, pod) not in self.resolver.units:
+        if UnitKey(UnitKind.WORKLOAD, namespace, pod) not in self.plane.resolver.units:
             return None
         shown: dict[str, dict[str, JSON]] = {}
-        for resource in self.mesh.planner.resources:
+        for resource in self.plane.mesh.planner.resources:
             title = type_title(resource.type_url)
             if resource.node in (None, node) and kind in ("", title):
-                shown.setdefault(title, {})[resource.name] = self.mesh.provider.explain(resource)
+                shown.setdefault(title, {})[resource.name] = self.provider.explain(resource)
         return shown
 
     def restart(self, namespace: str, name: str) -> bool:
@@ -205,12 +217,17 @@ class Standalone:
         self._wake.set()
         return found
 
+    def rotate_root(self) -> None:
+        """Begin to replace the mesh's root; the old one stays trusted until nothing depends on it."""
+        self.plane.mesh.rotate_root()
+        self._tend_now.set()
+
     def _targets(self) -> list[Target]:
         """The proxies that can be scraped, with the labels that their series carry."""
         return [
             Target(pod=unit.pod, url=f"http://{at}:{METRICS_PORT}/stats/prometheus", metric_labels=unit.metric_labels)
-            for unit in self.resolver.units.values()
-            if isinstance(unit, WorkloadIntent) and unit.node in self.mesh.cache.acks.connected
+            for unit in self.plane.resolver.units.values()
+            if isinstance(unit, WorkloadIntent) and unit.node in self.plane.mesh.cache.acks.connected
             for at in unit.addresses[:1]
         ]
 
@@ -228,12 +245,17 @@ class Standalone:
     async def _tend(self) -> None:
         """Renew certificates and step a root rotation when it is time, or when the proxies have moved on."""
         while True:
-            self.mesh.tend()
-            due = self.mesh.next_tending()
-            wait = timedelta(seconds=1) if self.mesh.rotating else timedelta(minutes=5)
+            mesh = self.plane.mesh
+            if not self._down:
+                mesh.tend()
+            due = mesh.next_tending()
+            wait = timedelta(seconds=1) if mesh.rotating else timedelta(seconds=30)
             if due is not None:
-                wait = min(wait, max(due - _now(), timedelta(seconds=1)))
-            await asyncio.sleep(wait.total_seconds())
+                wait = min(wait, max(due - now(), timedelta(seconds=1)))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait.total_seconds()):
+                    await self._tend_now.wait()
+            self._tend_now.clear()
 
     # The loop.
 
@@ -248,9 +270,10 @@ class Standalone:
                 self._files_changed = False
                 self._load(self._reader.scan())
             self._observe()
+            if self._down:
+                continue
             self._feed(self._settle_objects())
-            outcome = self.resolver.settle()
-            self.mesh.carry_out(outcome.changed, self.resolver.units)
+            self.plane.settle()
             await self._run_on_host()
 
     def _load(self, folder: Folder) -> None:
@@ -260,7 +283,7 @@ class Standalone:
         self._smi = {ref: _stamped(wanted, self._smi.get(ref)) for ref, wanted in folder.smi.items()}
         self.folder = replace(folder, smi=self._smi)
         self.cluster.load(folder.manifests())
-        load_folder(self.resolver, self.folder)
+        load_folder(self.plane.resolver, self.folder)
 
     def _observe(self) -> None:
         """Take over what the host says of the Pods; one that it has nothing left of is gone."""
@@ -288,9 +311,9 @@ class Standalone:
         return Changes(pods=pods, services=services, endpoint_slices=slices)
 
     def _feed(self, changes: Changes) -> None:
-        feed(self.resolver.pods, changes.pods)
-        feed(self.resolver.services, changes.services)
-        feed(self.resolver.endpoint_slices, changes.endpoint_slices)
+        feed(self.plane.resolver.pods, changes.pods)
+        feed(self.plane.resolver.services, changes.services)
+        feed(self.plane.resolver.endpoint_slices, changes.endpoint_slices)
 
     async def _run_on_host(self) -> None:
         """Tell the host what to run: every Pod that is not on its way out, with its proxy once that has an identity."""
@@ -300,7 +323,7 @@ class Standalone:
                 self._leaving.setdefault(key, loop.time() + DRAIN_SECONDS)
             elif key not in self._specs and (spec := self._spec(key, pod)) is not None:
                 self._specs[key] = spec
-        told = self.mesh.settled
+        told = self.plane.mesh.settled
         for key, deadline in list(self._leaving.items()):
             if told or loop.time() >= deadline:
                 # Every proxy knows that it is gone (or had its time): now its processes may end.
@@ -327,44 +350,55 @@ class Standalone:
         """The processes of a new Pod; None while its proxy has no identity yet."""
         if not any(c.name == PROXY_CONTAINER for c in pod.spec.init_containers):
             return pod_on_host(pod, None)
-        workload = self.resolver.units.get(UnitKey(UnitKind.WORKLOAD, *key))
+        workload = self.plane.resolver.units.get(UnitKey(UnitKind.WORKLOAD, *key))
         if not isinstance(workload, WorkloadIntent):
             return None
         token = secrets.token_urlsafe(32)
         self._tokens[token] = workload.node
         connection = ProxyConnection(
-            address=f"{self.node.ips[0]}:{XDS_PORT}",
+            address=self._discovery_address,
             token_file=f"{PROXY_FILES}/token",
             ca_file=f"{PROXY_FILES}/ca.pem",
             server_name=XDS_NAME,
             socket_mark=SOCKET_MARK,
         )
         files = {
-            "bootstrap.json": self.mesh.provider.bootstrap(workload, self.intent, connection),
+            "bootstrap.json": self.provider.bootstrap(workload, self.plane.mesh.intent, connection),
             "token": token.encode(),
-            "ca.pem": self._control_plane.trust_bundle_pem,
+            "ca.pem": self._discovery.trust_bundle_pem,
         }
         command = (*self.settings.proxy, "--config-path", f"{PROXY_FILES}/bootstrap.json")
         return pod_on_host(pod, proxy_container(command, files))
 
     # The discovery server.
 
-    def _tls(self) -> TlsConfig:
-        issued = self._control_plane.issue([XDS_NAME], Purpose.SERVER, now=_now(), lifetime=timedelta(days=365))
+    @property
+    def _discovery_address(self) -> str:
+        return f"{self.node.ips[0]}:{XDS_PORT}"
+
+    def _new_plane(self) -> ControlPlane:
+        return ControlPlane(
+            settings=self._resolver_settings,
+            provider=self.provider,
+            keys=FileKeyStore(self.settings.state / "keys"),
+            overlap=Overlap(minimum=timedelta(0)),  # nobody but the proxies depends on the old root
+            owner_of=self._owner_of,
+            tls=self._tls,
+            changed=self._wake.set,
+        )
+
+    def _make_tls(self) -> TlsConfig:
+        issued = self._discovery.issue([XDS_NAME], Purpose.SERVER, now=now(), lifetime=timedelta(days=365))
         return TlsConfig(certificate_chain=issued.chain_pem, private_key=issued.key_pem.reveal())
 
     async def _owner_of(self, token: str) -> NodeId | None:
         return self._tokens.get(token)
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 def _stamped(wanted: SmiObject, known: SmiObject | None) -> SmiObject:
     """Give an object what the API server would: uid, creation time, and a generation that counts changed specs."""
     if known is None:
-        stamp = {"uid": str(uuid.uuid4()), "generation": 1, "creation_timestamp": _now()}
+        stamp = {"uid": str(uuid.uuid4()), "generation": 1, "creation_timestamp": now()}
     else:
         old = known.metadata
         changed = int(wanted.spec != known.spec)

@@ -1,0 +1,66 @@
+"""The control plane proper: objects in, proxies configured. Nothing in it must last.
+
+Whatever feeds it (files, a Kubernetes API server) can build it anew at any time: the authority's keys come from their
+store, all else follows from the objects, and the proxies go on with what they have meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+import structlog
+
+from smeagol.intent import MeshIntent, Resolver, Settings, UnitKey
+from smeagol.pki import KeyStore, LocalAuthority, Overlap
+from smeagol.plan import ProxyProvider
+from smeagol.refs import NodeId
+from smeagol.runtime.mesh import Mesh
+from smeagol.xds import AdsServer, BearerToken, TlsConfig
+
+__all__ = ["ControlPlane", "now"]
+
+log = structlog.get_logger(__name__)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+class ControlPlane:
+    """One resolver, one mesh, one discovery server. Feed `resolver`, then `settle`."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        provider: ProxyProvider,
+        keys: KeyStore,
+        overlap: Overlap,
+        owner_of: Callable[[str], Awaitable[NodeId | None]],
+        tls: TlsConfig,
+        changed: Callable[[], None],
+    ) -> None:
+        """`owner_of` tells whose bearer token it is; `changed` is called when proxies have answered."""
+        self.resolver = Resolver(settings)
+        self.authority = LocalAuthority.open(keys, trust_domain=settings.trust_domain, now=now(), overlap=overlap)
+        intent = MeshIntent(
+            cluster_domain=settings.cluster_domain, trust_domain=settings.trust_domain, pod_cidrs=settings.pod_cidrs
+        )
+        self.mesh: Mesh[UnitKey] = Mesh(provider=provider, authority=self.authority, mesh=intent, clock=now)
+        self.mesh.cache.acks.on_change = changed
+        self._server = AdsServer(self.mesh.cache, authenticator=BearerToken(owner_of), tls=tls)
+
+    async def start(self, address: str) -> None:
+        await self._server.start(address)
+
+    async def stop(self, grace: float = 0) -> None:
+        await self._server.stop(grace)
+
+    def settle(self) -> None:
+        """Carry what changed in the objects over to the proxies."""
+        outcome = self.resolver.settle()
+        for failure in outcome.failures:
+            # A fault of ours: what it would have given is missing, the rest goes on.
+            log.error("computation failed", collection=failure.collection.name, key=failure.key, error=failure.error)
+        self.mesh.carry_out(outcome.changed, self.resolver.units)
