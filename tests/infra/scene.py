@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -55,17 +54,15 @@ def server(port: int = 8080) -> ContainerOnHost:
     return ContainerOnHost(name="app", command=python(SERVER, str(port)))
 
 
-def pod(name: str, number: int, *containers: ContainerOnHost, **fields: object) -> PodSpecOnHost:
-    return PodSpecOnHost(  # type: ignore[arg-type]  # fields are passed through
-        **{
-            "ref": PodRef("shop", name),
-            "uid": f"uid-{name}",
-            "ips": tuple(pod_ip(number, family) for family in FAMILIES),
-            "hostname": name,
-            "containers": containers or (SLEEPER,),
-            "grace_seconds": 5,
-            **fields,
-        }
+def pod(name: str, number: int, *containers: ContainerOnHost) -> PodSpecOnHost:
+    """A Pod of the namespace `shop`; `dataclasses.replace` gives it more."""
+    return PodSpecOnHost(
+        ref=PodRef("shop", name),
+        uid=f"uid-{name}",
+        ips=tuple(pod_ip(number, family) for family in FAMILIES),
+        hostname=name,
+        containers=containers or (SLEEPER,),
+        grace_seconds=5,
     )
 
 
@@ -79,12 +76,30 @@ def service(name: str, number: int, *pods: PodSpecOnHost, port: int = 80, headle
     )
 
 
+def runs(command: str) -> bool:
+    """Whether a process with this command line is anywhere in the sandbox."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if path.read_bytes() == command.encode().replace(b" ", b"\0") + b"\0":
+                return True
+    return False
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what nobody announces. Raises TimeoutError."""
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
 class Scene:
     """A running host, and the state that it was last told."""
 
-    def __init__(self, host: Host, settings: HostSettings) -> None:
+    def __init__(self, host: Host, settings: HostSettings, shared: Path) -> None:
         self.host = host
         self.settings = settings
+        self.shared = shared
+        """a folder that Pods see"""
         self._news = asyncio.Condition()
 
     async def follow(self) -> None:
@@ -119,8 +134,21 @@ class Scene:
         path = self.settings.log_of(str(pod.ref), container)
         return path.read_text() if path.exists() else ""
 
+    async def until_logged(self, pod: PodSpecOnHost, *texts: str, container: str = "app") -> None:
+        """Wait until a container has written all of these."""
+        try:
+            await until(lambda: all(text in self.log(pod, container) for text in texts))
+        except TimeoutError:
+            raise AssertionError((self.log(pod, container), self.host.statuses)) from None
+
     async def run(self, pod: PodSpecOnHost, *command: str) -> tuple[int, str]:
         """Run a command in a Pod by the way of `smeagol exec`; its exit code and output."""
+        process = await self.start_exec(pod, *command)
+        output, _ = await process.communicate()
+        assert process.returncode is not None
+        return process.returncode, output.decode()
+
+    async def start_exec(self, pod: PodSpecOnHost, *command: str) -> asyncio.subprocess.Process:
         socket = self.settings.exec_socket
         assert socket is not None
         code = (
@@ -128,7 +156,7 @@ class Scene:
             "from smeagol.infra.host.exec import exec_in_pod;"
             "sys.exit(exec_in_pod(Path(sys.argv[1]), PodRef(*sys.argv[2].split('/')), sys.argv[3:]))"
         )
-        process = await asyncio.create_subprocess_exec(
+        return await asyncio.create_subprocess_exec(
             sys.executable,
             "-c",
             code,
@@ -139,9 +167,6 @@ class Scene:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        output, _ = await process.communicate()
-        assert process.returncode is not None
-        return process.returncode, output.decode()
 
     async def get(self, client: PodSpecOnHost, *urls: str) -> list[str]:
         """What the Pod gets from each URL: the body, or the name of the error."""
@@ -157,31 +182,23 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(**fields: object) -> AsyncIterator[Scene]:
+async def scene(*, backoff_seconds: float = 0.05) -> AsyncIterator[Scene]:
     """A host in this sandbox, with a folder of its own for logs and its socket."""
     with tempfile.TemporaryDirectory() as folder:
-        settings = HostSettings(  # type: ignore[arg-type]  # fields are passed through
-            **{
-                "node": NODE,
-                "logs": Path(folder) / "logs",
-                "exec_socket": Path(folder) / "exec.sock",
-                "backoff_seconds": 0.05,
-                "stop_seconds": 2,
-                **fields,
-            }
+        shared = Path(folder) / "shared"
+        shared.mkdir()
+        settings = HostSettings(
+            node=NODE,
+            logs=Path(folder) / "logs",
+            exec_socket=Path(folder) / "exec.sock",
+            seen=(Path(sys.prefix), Path(sys.base_prefix), shared),
+            backoff_seconds=backoff_seconds,
+            stop_seconds=2,
         )
         async with Host(settings) as host:
-            made = Scene(host, settings)
+            made = Scene(host, settings, shared)
             following = asyncio.create_task(made.follow())
             try:
                 yield made
             finally:
                 following.cancel()
-
-
-def at(urls: Sequence[str], family: int) -> list[str]:
-    return [url if family == 4 else url.replace("//", "//[") for url in urls]
-
-
-def environment(scene: Scene) -> Mapping[str, str]:
-    return {**os.environ, **scene.settings.base_env}

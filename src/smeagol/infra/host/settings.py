@@ -17,7 +17,10 @@ _INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ")
 
 
 def _inherited() -> Mapping[str, str]:
-    return {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    """This process's environment; `python3` is the Python that runs here, whatever else is installed."""
+    inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    path = os.pathsep.join((str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)))
+    return {**inherited, "PATH": path}
 
 
 def _seen() -> tuple[Path, ...]:
@@ -50,8 +53,8 @@ class HostSettings:
 
     @property
     def kept(self) -> tuple[str, ...]:
-        """The folders of `seen` that a Pod's own /tmp or /run would hide."""
-        folders = (folder.resolve() for folder in self.seen)
+        """The folders of `seen`, and the one that containers start in, that a Pod's own /tmp or /run would hide."""
+        folders = (folder.resolve() for folder in (*self.seen, self.working_dir))
         return tuple(
             sorted({str(f) for f in folders if any(f != Path(p) and f.is_relative_to(p) for p in ("/run", "/tmp"))})  # noqa: S108
         )
