@@ -6,6 +6,7 @@ The models are the one source: the decoder, the CRDs, the offline check and the 
 from smeagol.api.canary import Backend, Canary, CanarySpec
 from smeagol.api.decode import Parsed, Refused, Unknown, parse
 from smeagol.api.documents import Document, Json, Reading, read_path, read_text
+from smeagol.api.drafts import Modern, modernize
 from smeagol.api.kinds import KINDS, Kind, SmiObject
 from smeagol.api.meta import (
     Condition,
@@ -39,6 +40,7 @@ __all__ = [
     "Kind",
     "LabelSelector",
     "Mode",
+    "Modern",
     "MutualTLS",
     "MutualTLSSpec",
     "ObjectMeta",
@@ -61,6 +63,7 @@ __all__ = [
     "Status",
     "Unknown",
     "Unsupported",
+    "modernize",
     "parse",
     "parse_root",
     "read_path",

@@ -311,7 +311,7 @@ class _Composer:
     def _take(self, event: yaml.Event, line: int) -> None:
         match event:
             case yaml.MappingStartEvent() | yaml.SequenceStartEvent():
-                _check_tag(event.tag, line)
+                _check_tag(event.tag, _CONTAINER_TAGS, line)
                 self._count(1, line)
                 is_mapping = isinstance(event, yaml.MappingStartEvent)
                 frame = _Open({} if is_mapping else [], {} if is_mapping else [], event.anchor)
@@ -420,9 +420,9 @@ class _Composer:
 # Scalars, as go.yaml.in/yaml/v2 resolves them and encoding/json writes them
 
 _PREFIX = "tag:yaml.org,2002:"
-_PLAIN_TAGS = frozenset(
-    {f"{_PREFIX}{name}" for name in ("map", "seq", "str", "int", "float", "bool", "null", "timestamp")}
-)
+_TEXT_TAGS = frozenset({"!", f"{_PREFIX}str", f"{_PREFIX}timestamp"})
+_SCALAR_TAGS = _TEXT_TAGS | {f"{_PREFIX}{name}" for name in ("int", "float", "bool", "null")}
+_CONTAINER_TAGS = frozenset({"!", f"{_PREFIX}map", f"{_PREFIX}seq"})
 _WORDS: dict[str, bool | None] = {
     **dict.fromkeys(("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"), True),
     **dict.fromkeys(("n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"), False),
@@ -436,22 +436,29 @@ _NO_NUMBER = re.compile(r"[-+]?\.(inf|Inf|INF|nan|NaN|NAN)")
 
 
 def _scalar(event: yaml.ScalarEvent, line: int) -> Json:
-    _check_tag(event.tag, line)
+    _check_tag(event.tag, _SCALAR_TAGS, line)
     text: str = event.value
-    tag = (event.tag or "").removeprefix(_PREFIX)
-    if tag == "str" or (not event.implicit[0] and not tag) or tag == "timestamp":
+    is_quoted = event.tag is None and not event.implicit[0]
+    if is_quoted or event.tag in _TEXT_TAGS:
         return text
     value = _resolved(text, line)
-    matches = {
-        "": True,
-        "null": value is None,
-        "bool": isinstance(value, bool),
-        "int": isinstance(value, int) and not isinstance(value, bool),
-        "float": isinstance(value, int | float) and not isinstance(value, bool),
-    }
-    if not matches[tag]:
-        raise _Refused("SMI-F003", f"{_short(text)!r} is not of the type its tag says, !!{tag}", "Remove the tag", line)
+    if not _fits(value, (event.tag or "").removeprefix(_PREFIX)):
+        raise _Refused("SMI-F003", f"{_short(text)!r} is not of the type its tag says", "Remove the tag", line)
     return value
+
+
+def _fits(value: Json, tag: str) -> bool:
+    match tag:
+        case "null":
+            return value is None
+        case "bool":
+            return isinstance(value, bool)
+        case "int":
+            return isinstance(value, int) and not isinstance(value, bool)
+        case "float":
+            return isinstance(value, int | float) and not isinstance(value, bool)
+        case _:
+            return True
 
 
 def _resolved(text: str, line: int) -> Json:
@@ -496,9 +503,9 @@ def _key(value: Json, line: int) -> str:
             raise _Refused("SMI-F003", "a key is neither text nor a whole number", "Put the key in quotes", line)
 
 
-def _check_tag(tag: str | None, line: int) -> None:
-    if tag is not None and tag not in _PLAIN_TAGS and tag != "!":
-        raise _Refused("SMI-F003", f"the tag {_short(tag)} is not allowed in manifests", "Remove the tag", line)
+def _check_tag(tag: str | None, allowed: frozenset[str], line: int) -> None:
+    if tag is not None and tag not in allowed:
+        raise _Refused("SMI-F003", f"the tag {_short(tag)} is not allowed here", "Remove the tag", line)
 
 
 class _Dumper(yaml.CSafeDumper):

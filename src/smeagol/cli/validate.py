@@ -39,6 +39,7 @@ def validate(
     for result in parsed:
         if isinstance(result, Refused):
             problems += result.problems
+    problems.sort(key=lambda problem: problem.place.file)  # stable: in a file, what the text has comes first
     others = sum(isinstance(result, Unknown) for result in parsed)
     objects = len(parsed) - others
 
