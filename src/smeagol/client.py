@@ -6,19 +6,22 @@ with Mesh.find() as mesh:
 
 from __future__ import annotations
 
+import os
 import socket
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Literal, Self, TypeVar
 
 import httpx2
 import msgspec
 
-from smeagol.control import Status, Traffic
+from smeagol.control import Certificate, Status, Traffic
 from smeagol.errors import SmeagolError
 from smeagol.runtime.places import control_socket, default_base, state_folder
 
-__all__ = ["BadReplyError", "Mesh", "MeshNotFoundError", "MeshRefusedError", "running_meshes"]
+__all__ = ["BadReplyError", "LogTail", "Mesh", "MeshNotFoundError", "MeshRefusedError", "running_meshes"]
 
 TIMEOUT_SECONDS = 10.0
 
@@ -39,6 +42,43 @@ class BadReplyError(SmeagolError):
     """The mesh answered in a way this version of `smeagol` cannot read."""
 
     code = "SMI-M003"
+
+
+class LogTail:
+    """The complete lines that were added to a file since one last looked.
+
+    The file may not exist yet. A full one may become `NAME.1` and make room for a new one (`infra.host.logs`): nothing
+    is lost by that, if one looks now and then.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._inode = 0
+        self._at = 0
+        self._rest = b""
+
+    def lines(self) -> list[str]:
+        try:
+            with self._path.open("rb") as file:
+                inode = os.fstat(file.fileno()).st_ino
+                if inode != self._inode:
+                    self._rest += self._rest_of_full()
+                    self._inode, self._at = inode, 0
+                file.seek(self._at)
+                added = file.read()
+        except FileNotFoundError:
+            return []
+        self._at += len(added)
+        complete, newline, self._rest = (self._rest + added).rpartition(b"\n")
+        return (complete + newline).decode(errors="replace").splitlines()
+
+    def _rest_of_full(self) -> bytes:
+        """What was added to the file that was read so far, before it was put aside."""
+        with suppress(FileNotFoundError), self._path.with_name(f"{self._path.name}.1").open("rb") as full:
+            if os.fstat(full.fileno()).st_ino == self._inode:
+                full.seek(self._at)
+                return full.read()
+        return b""
 
 
 _T = TypeVar("_T")
@@ -100,9 +140,14 @@ class Mesh:
     def close(self) -> None:
         self._http.close()
 
-    def log_of(self, namespace: str, pod: str, container: str) -> Path:
-        """What a container has written; the file is there once it has started."""
-        return self.folder / "logs" / f"{namespace}_{pod}" / f"{container}.log"
+    @property
+    def exec_socket(self) -> Path:
+        """Where commands are run in Pods (`smeagol.infra.host.exec`)."""
+        return self.folder / "exec.sock"
+
+    def logs_of(self, namespace: str, pod: str) -> Path:
+        """The folder with one `<container>.log` for each container of a Pod that has started."""
+        return self.folder / "logs" / f"{namespace}_{pod}"
 
     def status(self) -> Status:
         return self._decoded(self._ask("GET", "/v1/status"), Status)
@@ -123,11 +168,19 @@ class Mesh:
         """Replace the Pods of a Deployment, one after the other."""
         self._ask("POST", "/v1/restart", json={"namespace": namespace, "kind": kind, "name": name})
 
+    def rotate(self, what: Literal["certificates", "root"]) -> None:
+        """Renew every certificate now, or begin to replace the root."""
+        self._ask("POST", "/v1/rotate", json={"what": what})
+
+    def issue_certificate(self, names: Sequence[str]) -> Certificate:
+        """A client certificate for somebody outside the mesh."""
+        return self._decoded(self._ask("POST", "/v1/certificates", json={"names": list(names)}), Certificate)
+
     def stop(self) -> None:
         self._ask("POST", "/v1/stop", json={})
 
     def _ask(
-        self, method: str, path: str, *, params: dict[str, str] | None = None, json: dict[str, str] | None = None
+        self, method: str, path: str, *, params: dict[str, str] | None = None, json: Mapping[str, object] | None = None
     ) -> bytes:
         try:
             response = self._http.request(method, path, params=params, json=json)

@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 __all__ = [
+    "Certificate",
     "Condition",
     "Edge",
     "Event",
@@ -203,6 +204,18 @@ class Edge(_Wire, frozen=True, kw_only=True):
     mutual_tls: bool = msgspec.field(default=False, name="mutualTLS")
     client_names: tuple[str, ...] = ()
     requests: float = 0
+
+
+class Certificate(_Wire, frozen=True, kw_only=True):
+    """A client certificate with its key and the roots that its holder should trust; all PEM."""
+
+    certificate: str
+    key: str
+    roots: str
+    not_after: str = ""
+
+    def __repr__(self) -> str:
+        return f"Certificate(not_after={self.not_after!r})"  # the key is nobody's to read
 
 
 class Traffic(_Wire, frozen=True, kw_only=True):

@@ -92,6 +92,11 @@ class Plan:
     certificates: tuple[CertificateRequest, ...] = ()
     unsupported: tuple[Unsupported, ...] = ()
 
+    @property
+    def planned(self) -> bool:
+        """Is there anything in it at all?"""
+        return bool(self.objects or self.resources or self.certificates or self.unsupported)
+
 
 @runtime_checkable
 class Provider(Protocol):

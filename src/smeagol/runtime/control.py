@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from smeagol.control import Certificate
 from smeagol.errors import SmeagolError
 from smeagol.intent import ServiceIntent, WorkloadIntent
 from smeagol.names import parse_name
@@ -88,12 +89,12 @@ def control_app(mesh: Standalone, stop: asyncio.Event) -> Starlette:
         names = [parse_name(str(name)) for name in body.get("names", [])]
         issued = mesh.plane.authority.issue(names, Purpose.CLIENT, now=now())
         return _json(
-            {
-                "certificate": issued.chain_pem.decode(),
-                "key": issued.key_pem.reveal().decode(),
-                "roots": mesh.plane.authority.trust_bundle_pem.decode(),
-                "notAfter": issued.not_after.isoformat(),
-            }
+            Certificate(
+                certificate=issued.chain_pem.decode(),
+                key=issued.key_pem.reveal().decode(),
+                roots=mesh.plane.authority.trust_bundle_pem.decode(),
+                not_after=issued.not_after.isoformat(),
+            )
         )
 
     async def refuse(_: Request, error: Exception) -> Response:

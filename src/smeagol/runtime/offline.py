@@ -20,6 +20,7 @@ from smeagol.sources.files import Folder
 __all__ = ["NoSuchProviderError", "Rendered", "load_folder", "provider_named", "providers", "render"]
 
 GROUP = "smeagol.providers"
+POD_NETWORK = "10.244.0.0/16"
 
 
 class NoSuchProviderError(SmeagolError):
@@ -82,14 +83,16 @@ def render(folder: Folder, provider: Provider, *, inject_by_default: bool = True
 
     The same manifests give the same result.
     """
-    cluster = Cluster(inject_by_default=inject_by_default)
+    cluster = Cluster(pod_networks=(POD_NETWORK,), inject_by_default=inject_by_default)
     cluster.load(folder.manifests())
     cluster.settle()
     ready = PodStatus(phase="Running", conditions=(PodCondition(type="Ready", status="True"),))
     for key in list(cluster.pods):
         cluster.observe(key, ready)
     cluster.settle()
-    resolver = Resolver(Settings(controllers=frozenset({provider.controller_name}), serve_unclassed=True))
+    resolver = Resolver(
+        Settings(controllers=frozenset({provider.controller_name}), serve_unclassed=True, pod_cidrs=(POD_NETWORK,))
+    )
     load_folder(resolver, folder)
     resolver.pods.replace({key: _without_chance(pod) for key, pod in cluster.pods.items()})
     resolver.services.replace(cluster.services)

@@ -20,7 +20,7 @@ from smeagol.objects import Container, Deployment, EndpointSlice, Namespace, Pod
 from smeagol.refs import ObjectRef
 from smeagol.sources.cluster import Manifests
 
-__all__ = ["CoreObject", "Folder", "FolderReader"]
+__all__ = ["CoreObject", "Folder", "FolderReader", "read_folder"]
 
 CoreObject: TypeAlias = Deployment | Pod | Service | EndpointSlice | Namespace | ServiceAccount
 
@@ -72,11 +72,16 @@ class _File:
     problems: tuple[Problem, ...]
 
 
-class FolderReader:
-    """Reads a folder again and again; a file is parsed anew only when it changed."""
+def read_folder(roots: Iterable[Path]) -> Folder:
+    """Read folders and files once."""
+    return FolderReader(*roots).scan()
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+
+class FolderReader:
+    """Reads folders (or single files) again and again; a file is parsed anew only when it changed."""
+
+    def __init__(self, *roots: Path) -> None:
+        self._roots = roots
         self._files: dict[Path, _File] = {}
         self._good: dict[ObjectRef, CoreObject | SmiObject] = {}
 
@@ -112,7 +117,8 @@ class FolderReader:
     def _refresh(self) -> None:
         present = {
             path: (stat.st_ino, stat.st_mtime_ns, stat.st_size)
-            for path in self._folder.rglob("*")
+            for root in self._roots
+            for path in (root.rglob("*") if root.is_dir() else [root])
             if path.suffix in _SUFFIXES and (stat := _stat(path)) is not None
         }
         for path in self._files.keys() - present.keys():
