@@ -35,6 +35,11 @@ def app(status: PodStatus) -> object:
     return status.containers[0].state
 
 
+def waits_for(status: PodStatus, reason: str) -> bool:
+    state = app(status)
+    return isinstance(state, Waiting) and state.reason == reason
+
+
 class TestTraffic:
     """Pods find and reach each other by address, ClusterIP and name."""
 
@@ -122,7 +127,8 @@ class TestContainer:
 
     @as_every_user
     def test_it_has_no_capability_and_nothing_of_the_host(self, user: str) -> None:
-        """No capabilities, not even by set-uid programs; no descriptors; own host name, /tmp and process list."""
+        """No capabilities, not even by set-uid programs; no descriptors; own host name, /tmp (but for folders
+        that Pods are given) and process list."""
         in_sandbox(user, confined)
 
     @as_every_user
@@ -170,7 +176,8 @@ async def confined() -> None:
         code, output = await s.run(web, "/bin/sh", "-c", look)
         assert code == 0, output
         none = "0" * 16
-        assert output.split() == ["web", "0", "1", "2", "3", *[none] * 5, "1"], "3 is the folder that ls looks at"
+        descriptors = ["0", "1", "2", "3"]  # the last is the folder that ls looks at
+        assert output.split() == ["web", s.shared.parent.name, *descriptors, *[none] * 5, "1"]
         _, processes = await s.run(web, "/bin/sh", "-c", "echo /proc/[0-9]*")
         assert len(processes.split()) == 3, "the Pod's first process, its container, and the shell"
 
@@ -208,9 +215,7 @@ async def image_only() -> None:
     web = pod("web", 20, ContainerOnHost(name="app", image="nginx:1.27"))
     async with scene() as s:
         await s.apply(web)
-        status = await s.until(
-            web, what=lambda status: isinstance(w := app(status), Waiting) and w.reason == "NoCommand"
-        )
+        status = await s.until(web, what=lambda status: waits_for(status, "NoCommand"))
         state = app(status)
         assert isinstance(state, Waiting)
         assert "nginx:1.27" in state.message
@@ -225,7 +230,7 @@ async def no_such_command() -> None:
     async with scene() as s:
         await s.apply(web)
         status = await s.until(web, what=lambda status: status.phase is Phase.FAILED)
-        assert app(status) == Terminated(128, "StartError", "no-such-program: No such file or directory")
+        assert app(status) == Terminated(128, "StartError", "no-such-program: not found, or not executable")
 
 
 class TestLifecycle:
@@ -267,9 +272,7 @@ async def crash_loop() -> None:
     async with scene() as s:
         await s.apply(web)
         await s.until(web, what=lambda status: status.containers[0].restarts >= 3)
-        status = await s.until(
-            web, what=lambda status: isinstance(w := app(status), Waiting) and w.reason == "CrashLoopBackOff"
-        )
+        status = await s.until(web, what=lambda status: waits_for(status, "CrashLoopBackOff"))
         assert status.phase is Phase.RUNNING
         assert not status.ready
         assert status.containers[0].last == Terminated(3, "Error")
@@ -506,7 +509,7 @@ async def exec_fails() -> None:
         _, output = await s.run(pod("nope", 21), "true")
         assert "Pod shop/nope is not here" in output
         _, output = await s.run(web, "no-such-program")
-        assert "no-such-program: No such file or directory" in output
+        assert "no-such-program: not found, or not executable" in output
 
 
 async def exec_abandoned() -> None:

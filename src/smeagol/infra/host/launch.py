@@ -7,7 +7,9 @@ and a few files of /etc of their own. Everything here runs in children of the ag
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -104,9 +106,12 @@ def launch(
             with suppress(OSError):  # the C library keeps two for itself
                 signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        program = shutil.which(command[0], path=env.get("PATH"))
+        if program is None:
+            raise FileNotFoundError(errno.ENOENT, "not found, or not executable", command[0])
         _close_all_but(report)
         drop_capabilities({Capability.NET_ADMIN} if net_admin else ())
-        os.execvpe(command[0], list(command), dict(env))  # noqa: S606  # running commands is what it is for
+        os.execve(program, list(command), dict(env))  # noqa: S606  # running commands is what it is for
 
     with ExitStack() as opened:
         own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
