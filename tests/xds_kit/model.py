@@ -94,7 +94,7 @@ class ModelProxy(ABC):
     def _refusal(self, bad: list[str]) -> str | None:
         if not bad:
             return None
-        return "cannot use it" if self.terse else f"cannot use {', '.join(bad)}"
+        return "no" if self.terse else f"cannot use {', '.join(bad)}"
 
     def _answer(self, type_url: str, raw: bytes) -> None:
         if type_url in self.withheld:

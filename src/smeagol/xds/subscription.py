@@ -6,7 +6,6 @@ proxy is ready again, so a slow proxy costs no memory and gets only the newest s
 
 from __future__ import annotations
 
-import re
 import sys
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import ClassVar
 
 from smeagol.refs import NodeId
 from smeagol.xds.collection import Collection
+from smeagol.xds.refusal import mentioned, parts, reason
 from smeagol.xds.resource import Entry
 
 __all__ = ["Batch", "PartialSubscription", "Rejection", "Standing", "Subscription", "WorldSubscription"]
@@ -277,11 +277,11 @@ class Subscription:
         batch = self._answered()
         names = batch.names
         if len(names) > 1:
-            self._probes.extend(_parts(names, message))
+            self._probes.extend(parts(names, message))
         elif batch.entries:
-            self.rejected[names[0]] = Rejection(batch.entries[0].version, message, now)
+            self.rejected[names[0]] = Rejection(batch.entries[0].version, reason(message), now)
         elif batch.removed:
-            self.rejected[names[0]] = Rejection("", message, now)
+            self.rejected[names[0]] = Rejection("", reason(message), now)
         return batch
 
     def _answered(self) -> Batch:
@@ -385,9 +385,9 @@ class WorldSubscription(Subscription):
             # So all of it stays, and Envoy takes what it can.
             batch = self._answered()
             names = batch.names
-            for name in _mentioned(names, message) or names:
+            for name in mentioned(names, message) or names:
                 entry = self._holding.get(name)
-                self.rejected[name] = Rejection("" if entry is None else entry.version, message, now)
+                self.rejected[name] = Rejection("" if entry is None else entry.version, reason(message), now)
             return batch
         for name, entry in self._before.items():
             if entry is None:
@@ -396,22 +396,3 @@ class WorldSubscription(Subscription):
                 self._holding[name] = entry
         self._before = {}
         return super().refused(message, now)
-
-
-def _parts(names: tuple[str, ...], message: str) -> tuple[tuple[str, ...], ...]:
-    """How to divide the names of a refused response: those that the reason does not mention go first, since they are
-    likely good; where it mentions none or all, halves."""
-    mentioned = _mentioned(names, message)
-    if mentioned and len(mentioned) < len(names):
-        return tuple(name for name in names if name not in mentioned), mentioned
-    middle = len(names) // 2
-    return names[:middle], names[middle:]
-
-
-def _mentioned(names: Iterable[str], message: str) -> tuple[str, ...]:
-    """Those of `names` that stand in `message` as a word of their own, not as part of a longer name."""
-    return tuple(
-        name
-        for name in names
-        if name in message and re.search(rf"(?<![\w./:|-]){re.escape(name)}(?![\w/|-]|[.:]\w)", message)
-    )

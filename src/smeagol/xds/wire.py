@@ -17,9 +17,6 @@ from smeagol.xds.errors import MalformedRequest
 
 __all__ = ["DeltaRequest", "WorldRequest", "delta_response", "field_head", "length_delimited", "world_response"]
 
-MESSAGE_LIMIT = 2_000
-"""Characters kept of a proxy's reason for a refusal; whoever writes it, memory stays bounded."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeltaRequest:
@@ -96,7 +93,7 @@ def _parse(message: _Message, raw: bytes) -> None:
 def _refusal(message: discovery_pb2.DiscoveryRequest | discovery_pb2.DeltaDiscoveryRequest) -> str | None:
     if not message.HasField("error_detail"):
         return None
-    return str(message.error_detail.message)[:MESSAGE_LIMIT] or "the proxy gave no reason"
+    return str(message.error_detail.message)
 
 
 class _Entry(Protocol):
