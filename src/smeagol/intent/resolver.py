@@ -262,7 +262,7 @@ def _workload_intents(
         own = addresses.of_pod(key, pod, read)
         if not pod.has_proxy or not own:
             return None
-        refs = read.get(policies.of_pod, key) or ()
+        refs = policies.of_pod(key, read)
         return workload_intent(
             PodRef(*key),
             pod,

@@ -118,6 +118,14 @@ class Ours:
 # Which Pods are selected ----------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """What selects a Pod, in order, and whether it takes effect there."""
+
+    by: tuple[ObjectRef, ...]
+    has_proxy: bool
+
+
 class Policies:
     """The selectors of MutualTLS and Sidecars that are served, and the Pods that they reach, both ways round."""
 
@@ -140,7 +148,7 @@ class Policies:
             "selectors by namespace", self.selectors, lambda ref, _selector: [ref.namespace]
         )
 
-        def selected_by(key: Key, pod: PodFacts, read: Reader) -> tuple[ObjectRef, ...] | None:
+        def selected_by(key: Key, pod: PodFacts, read: Reader) -> Selected | None:
             refs = read.get(self.by_namespace, key[0])
             if not refs:
                 return None
@@ -148,19 +156,30 @@ class Policies:
             if not may_have_proxy(pod, key[0], namespace.inject if namespace else None):
                 return None
             selectors = ((ref, read.get(self.selectors, ref)) for ref in refs)
-            return tuple(ref for ref, selector in selectors if selector and selector.matches(pod.labels)) or None
+            found = tuple(ref for ref, selector in selectors if selector is not None and selector.matches(pod.labels))
+            return Selected(found, pod.has_proxy) if found else None
 
-        self.of_pod = graph.map("what selects a pod", self.pods, selected_by)
-        self.pods_of = graph.group("pods by what selects them", self.of_pod, lambda _key, refs: refs)
+        self._selected = graph.map("what selects a pod", self.pods, selected_by)
+        self._pods_of = graph.group("pods by what selects them", self._selected, lambda _key, pod: pod.by)
+        self._uninjected = graph.group(
+            "pods without proxy by what selects them", self._selected, lambda _key, pod: () if pod.has_proxy else pod.by
+        )
+
+    def of_pod(self, key: Key, read: Reader) -> tuple[ObjectRef, ...]:
+        """What selects the Pod, in order."""
+        selected = read.get(self._selected, key)
+        return selected.by if selected is not None else ()
+
+    def pods_of(self, ref: ObjectRef, read: Reader) -> tuple[Key, ...]:
+        """The Pods that `ref` selects, in order."""
+        return read.get(self._pods_of, ref) or ()
 
     def selection(self, ref: ObjectRef, selector: api.LabelSelector, read: Reader) -> Selection:
-        pods = read.get(self.pods_of, ref) or ()
-        facts = ((key, read.get(self.pods, key)) for key in pods)
         return Selection(
             match_labels=tuple(sorted(selector.match_labels.items())),
             match_expressions=tuple((r.key, r.operator.value, r.values) for r in selector.match_expressions),
-            pods=tuple(PodRef(*key) for key in pods),
-            uninjected=tuple(PodRef(*key) for key, pod in facts if pod is not None and not pod.has_proxy),
+            pods=tuple(PodRef(*key) for key in self.pods_of(ref, read)),
+            uninjected=tuple(PodRef(*key) for key in read.get(self._uninjected, ref) or ()),
         )
 
 
@@ -176,8 +195,7 @@ class Addresses:
             pod = read.get(policies.pods, owner) if owner else None
             if owner is None or pod is None:
                 return None
-            selected_by = read.get(policies.of_pod, owner) or ()
-            protected = any(ref.kind == UnitKind.MUTUAL_TLS for ref in selected_by)
+            protected = any(ref.kind == UnitKind.MUTUAL_TLS for ref in policies.of_pod(owner, read))
             return AddressFacts(owner, pod.has_proxy, pod.has_proxy and protected)
 
         self.facts = graph.map("address facts", pods_at, facts)
@@ -276,7 +294,7 @@ class _ServiceAccounts(Collection[str]):
         self._read = read
 
     def _all(self) -> set[str]:
-        keys = self._read.get(self._policies.pods_of, self._ref) or ()
+        keys = self._policies.pods_of(self._ref, self._read)
         pods = (self._read.get(self._policies.pods, key) for key in keys)
         return {pod.service_account for pod in pods if pod is not None}
 
