@@ -1,0 +1,51 @@
+"""`python -m bench`: measure, and write the report."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench.machine import machine
+from bench.report import HEADING, replace_section
+from bench.xds.run import FULL as XDS_FULL
+from bench.xds.run import QUICK as XDS_QUICK
+from bench.xds.run import run_xds
+
+RESULTS = Path(__file__).parent / "results.md"
+
+
+def say(message: str) -> None:
+    """Progress, on stderr."""
+    print(f"{datetime.now(UTC):%H:%M:%S} {message}", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Smeagol beside others.")
+    parser.add_argument("--quick", action="store_true", help="a short run, printed and not written")
+    parser.add_argument("--only", choices=("xds", "datapath"), help="measure one part; the other section stays")
+    arguments = parser.parse_args()
+    parts: dict[str, tuple[str, Callable[[], str]]] = {
+        "xds": ("Discovery (xDS)", lambda: run_xds(XDS_QUICK if arguments.quick else XDS_FULL, say)),
+    }
+    document = HEADING
+    if RESULTS.exists() and not arguments.quick:
+        document = RESULTS.read_text(encoding="utf-8")
+    for name, (title, measure) in parts.items():
+        if arguments.only not in (None, name):
+            continue
+        began = time.monotonic()
+        figures = measure()
+        minutes = (time.monotonic() - began) / 60
+        when = f"Measured on {datetime.now(UTC):%Y-%m-%d} in {minutes:.0f} minutes, on {machine()}."
+        document = replace_section(document, name, f"## {title}\n\n{when}\n{figures}")
+        if not arguments.quick:
+            RESULTS.write_text(document, encoding="utf-8")
+    print(document)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""How fast a change reaches every proxy, and what that costs the control plane."""
