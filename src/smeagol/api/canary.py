@@ -5,15 +5,12 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 from smeagol.api.meta import Model, ObjectMeta, ProviderClassName, Status
-from smeagol.api.names import DNS_LABEL, ROOT, parse_root
+from smeagol.api.names import DNS_LABEL, QUANTITY, ROOT, parse_root
 from smeagol.api.rules import DraftField, Rule, doc
 from smeagol.quantity import Weight
 from smeagol.refs import DEFAULT_CLUSTER_DOMAIN, ObjectRef, ServiceRef
 
 __all__ = ["Backend", "Canary", "CanarySpec"]
-
-_WEIGHT = "^[+]?([0-9]+([.][0-9]*)?|[.][0-9]+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]{1,2})?$"
-"""The non-negative Kubernetes quantities, but for exponents beyond 99, which no ratio needs."""
 
 _ZERO = "^[+]?[0.]+([^0-9.].*)?$"
 """Has no digit but 0 before its suffix. CEL's own `quantity()` is not available offline."""
@@ -27,7 +24,7 @@ _WEIGHT_RULES = (
     ),
     Rule(
         code="SMI-C006",
-        expression=f'string(self).startsWith("-") || string(self).matches("{_WEIGHT}")',
+        expression=f'string(self).startsWith("-") || string(self).matches("^{QUANTITY}$")',
         what="the weight is not a Kubernetes quantity",
         fix="Write a number, such as 1, or one with a suffix, such as 500m; only the ratio of the weights counts",
     ),

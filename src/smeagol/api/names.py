@@ -16,6 +16,7 @@ __all__ = [
     "LABEL_KEY",
     "LABEL_VALUE",
     "METRIC_LABEL",
+    "QUANTITY",
     "ROOT",
     "SUBDOMAIN",
     "URI",
@@ -38,6 +39,9 @@ LABEL_KEY = rf"({SUBDOMAIN}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?"
 
 METRIC_LABEL = "[a-zA-Z_][a-zA-Z0-9_]*"
 """What Prometheus takes as the name of a label."""
+
+QUANTITY = "[+]?([0-9]+([.][0-9]*)?|[.][0-9]+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]{1,2})?"
+"""The Kubernetes quantities that are not negative, but for exponents beyond 99, which nobody needs."""
 
 URI = "[a-z][a-z0-9+.-]*://[A-Za-z0-9._~:/?#@!$&'()*+;=%-]+"
 """RFC 3986 with an authority, without the comma: names are joined by commas in `x-sme-identity`."""

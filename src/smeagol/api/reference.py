@@ -67,8 +67,9 @@ def _fields(schema: Schema, path: str = "") -> Iterator[tuple[str, Schema, bool]
         at = f"{path}.{name}" if path else name
         yield at, inner, name in schema.required or inner.required_by_rule
         yield from _fields(inner, at)
-        if inner.items is not None:
-            yield from _fields(inner.items, f"{at}[]")
+        for within in (inner.items, inner.values):
+            if within is not None:
+                yield from _fields(within, f"{at}[]")
 
 
 def _type(schema: Schema, *, required: bool) -> str:
@@ -107,5 +108,6 @@ def _rules(schema: Schema, path: str) -> Iterator[tuple[str, Rule]]:
     for name, inner in schema.properties.items():
         at = f"{path}.{name}" if path else name
         yield from _rules(inner, at)
-        if inner.items is not None:
-            yield from _rules(inner.items, f"{at}[]")
+        for within in (inner.items, inner.values):
+            if within is not None:
+                yield from _rules(within, f"{at}[]")

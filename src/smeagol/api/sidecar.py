@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 import msgspec
 
 from smeagol.api.meta import Model, ObjectMeta, ProviderClassName, Selector, Status
-from smeagol.api.names import DNS_LABEL, METRIC_LABEL
+from smeagol.api.names import DNS_LABEL, METRIC_LABEL, QUANTITY
 from smeagol.api.rules import Rule, doc
 from smeagol.refs import ObjectRef
 
@@ -97,8 +97,15 @@ class ContainerPort(Model, frozen=True, kw_only=True):
     protocol: Annotated[Protocol, doc("Its transport.")] = Protocol.TCP
 
 
+_AMOUNT = Rule(
+    code="SMI-Q001",
+    expression=f'string(self).matches("^{QUANTITY}$")',
+    what="this is not a Kubernetes quantity",
+    fix="Write a number, such as 1, or one with a suffix, such as 500m, 64Mi or 1e3",
+)
 Amounts = dict[
-    Annotated[str, doc("cpu, memory, ephemeral-storage, …")], Annotated[int | str, doc("How much.", max_text=32)]
+    Annotated[str, doc("cpu, memory, ephemeral-storage, …")],
+    Annotated[int | str, doc("How much.", max_text=32, rules=(_AMOUNT,))],
 ]
 
 
