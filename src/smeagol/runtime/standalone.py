@@ -23,11 +23,11 @@ import structlog
 import watchfiles
 
 from smeagol import __version__, control
-from smeagol.api import SmiObject
+from smeagol.api import SmiObject, Status
 from smeagol.derive import Source
 from smeagol.infra.host import Host, HostSettings, NodeNetwork, has_ipv6
 from smeagol.infra.host.desired import PodSpecOnHost
-from smeagol.intent import PROXY_CONTAINER, ServiceIntent, UnitKey, UnitKind, WorkloadIntent
+from smeagol.intent import PROXY_CONTAINER, ServiceIntent, Unit, UnitKey, UnitKind, WorkloadIntent
 from smeagol.intent import Settings as ResolverSettings
 from smeagol.objects import EndpointSlice, Pod, Service
 from smeagol.pki import FileKeyStore, LocalAuthority, MemoryKeyStore, Overlap, Purpose
@@ -36,8 +36,9 @@ from smeagol.refs import DEFAULT_CLUSTER_DOMAIN, NodeId, ObjectRef, PodRef, Serv
 from smeagol.runtime.control_plane import ControlPlane, now
 from smeagol.runtime.offline import load_folder
 from smeagol.runtime.on_host import PROXY_FILES, pod_on_host, pod_status, proxy_container, service_on_host
+from smeagol.runtime.reporting import Reporter
 from smeagol.runtime.traffic import Collector, Target
-from smeagol.runtime.views import object_view, pod_view, problem_view, service_view, type_title
+from smeagol.runtime.views import event_view, object_view, pod_view, problem_view, service_view, type_title
 from smeagol.sources.cluster import Changes, Cluster, Key
 from smeagol.sources.files import Folder, FolderReader
 from smeagol.sources.workloads import pod_terminating
@@ -113,6 +114,7 @@ class Standalone:
         self._tls = self._make_tls()
         self._down = False
         self.collector = Collector(self._targets)
+        self.reporter = Reporter(controller=provider.controller_name, metrics_server=settings.metrics_url, clock=now)
         self.folder = Folder()
         self._reader = FolderReader(settings.folder)
         self._tokens: dict[str, NodeId] = {}
@@ -185,8 +187,10 @@ class Standalone:
             ),
             problems=tuple(problem_view(p) for p in self.folder.problems),
             objects=tuple(
-                object_view(self._smi[ref], self.plane.resolver.units, self.plane.mesh) for ref in sorted(self._smi)
+                object_view(obj, self._unit_of(ref), self.reporter.statuses.get(ref, Status()))
+                for ref, obj in sorted(self._smi.items())
             ),
+            events=tuple(event_view(happening) for happening in self.reporter.happenings),
             pods=tuple(
                 pod_view(pod, w if isinstance(w := workloads[key], WorkloadIntent) else None, acks)
                 for key, pod in sorted(self.cluster.pods.items())
@@ -198,6 +202,10 @@ class Standalone:
                 for key, service in sorted(self.cluster.services.items())
             ),
         )
+
+    def _unit_of(self, ref: ObjectRef) -> Unit | None:
+        kind = next((kind for kind in UnitKind if kind.value == ref.kind), None)
+        return self.plane.resolver.units.get(UnitKey(kind, ref.namespace, ref.name)) if kind is not None else None
 
     def proxy_config(self, namespace: str, pod: str, kind: str = "") -> JSON:
         """What the proxy of a Pod was given, by type and name, with keys redacted; None if it has no proxy."""
@@ -266,6 +274,7 @@ class Standalone:
                 async with asyncio.timeout(0.25 if self._leaving else None):
                     await self._wake.wait()
             self._wake.clear()
+            self.plane.mesh.cache.acks.take_changes()  # all is looked at below; from here on a new one wakes us again
             if self._files_changed:
                 self._files_changed = False
                 self._load(self._reader.scan())
@@ -275,6 +284,8 @@ class Standalone:
             self._feed(self._settle_objects())
             self.plane.settle()
             await self._run_on_host()
+            mesh = self.plane.mesh
+            self.reporter.update(self.plane.resolver.units, mesh.planner, mesh.cache.acks)
 
     def _load(self, folder: Folder) -> None:
         for problem in folder.problems:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from smeagol import control
-from smeagol.api import Problem, SmiObject
+from smeagol.api import Problem, SmiObject, Status
 from smeagol.intent import (
     PROXY_CONTAINER,
     CanaryIntent,
@@ -15,18 +15,25 @@ from smeagol.intent import (
     ServiceIntent,
     SidecarIntent,
     Unit,
-    UnitKey,
-    UnitKind,
     WorkloadIntent,
 )
 from smeagol.objects import EndpointSlice, Pod, Service
 from smeagol.refs import NodeId, PodRef
-from smeagol.runtime.mesh import Mesh
+from smeagol.runtime.reporting import Happening
 from smeagol.sources.cluster import Key
 from smeagol.sources.workloads import TEMPLATE_HASH, pod_ready
 from smeagol.xds import Acks, Nack
 
-__all__ = ["object_view", "pod_view", "problem_view", "proxy_view", "service_view", "summary", "type_title"]
+__all__ = [
+    "event_view",
+    "object_view",
+    "pod_view",
+    "problem_view",
+    "proxy_view",
+    "service_view",
+    "summary",
+    "type_title",
+]
 
 
 def problem_view(problem: Problem) -> control.Problem:
@@ -121,54 +128,37 @@ def type_title(type_url: str) -> str:
     return TITLES.get(name, name)
 
 
-def object_view(obj: SmiObject, units: Mapping[UnitKey, Unit], mesh: Mesh[UnitKey]) -> control.SmiObject:
+def object_view(obj: SmiObject, unit: Unit | None, status: Status) -> control.SmiObject:
     ref = obj.ref
-    kinds = {kind.value: kind for kind in UnitKind}
-    unit = units.get(UnitKey(kinds[ref.kind], ref.namespace, ref.name)) if ref.kind in kinds else None
-    conditions: list[control.Condition] = []
     pods: tuple[PodRef, ...] = ()
     services: tuple[str, ...] = ()
-    text = ""
-    if isinstance(unit, CanaryIntent | MutualTLSIntent | SidecarIntent):
-        conditions = [
-            control.Condition(type=c.type.value, status=str(c.status), reason=c.reason, message=c.message)
-            for c in unit.conditions
-        ]
-        text = summary(unit)
-        if isinstance(unit, CanaryIntent):
-            services = tuple(str(s) for s in (unit.root, *(service for service, _ in unit.wanted)))
-        else:
-            pods = unit.selection.pods
-        conditions.append(_programmed(unit, mesh))
+    if isinstance(unit, CanaryIntent):
+        services = tuple(str(s) for s in (unit.root, *(service for service, _ in unit.wanted)))
+    elif isinstance(unit, MutualTLSIntent | SidecarIntent):
+        pods = unit.selection.pods
     return control.SmiObject(
         kind=ref.kind,
         namespace=ref.namespace,
         name=ref.name,
         generation=obj.metadata.generation,
         age=obj.metadata.creation_timestamp.isoformat() if obj.metadata.creation_timestamp else "",
-        status=control.ObjectStatus(observed_generation=obj.metadata.generation, conditions=tuple(conditions)),
-        summary=text,
+        status=msgspec.convert(msgspec.to_builtins(status), control.ObjectStatus),
+        summary=summary(unit) if isinstance(unit, CanaryIntent | MutualTLSIntent | SidecarIntent) else "",
         spec=msgspec.Raw(msgspec.json.encode(obj.spec, enc_hook=str)),
         pods=tuple(str(pod) for pod in pods),
         services=services,
     )
 
 
-def _programmed(unit: CanaryIntent | MutualTLSIntent | SidecarIntent, mesh: Mesh[UnitKey]) -> control.Condition:
-    acks = mesh.cache.acks
-    lagging: set[str] = set()
-    if isinstance(unit, CanaryIntent):
-        for key in mesh.planner.resources_of(UnitKey(UnitKind.SERVICE, unit.root.namespace, unit.root.name)):
-            lagging |= set(acks.of(key.type_url, key.name).lagging)
-    else:
-        for pod in unit.selection.pods:
-            progress = acks.of_node(pod.node)
-            if progress is None or not progress.settled:
-                lagging.add(pod.node)
-    if lagging:
-        text = f"Waiting for {', '.join(sorted(lagging))}."
-        return control.Condition(type="Programmed", status="False", reason="Pending", message=text)
-    return control.Condition(type="Programmed", status="True", reason="Programmed", message="All proxies have it.")
+def event_view(happening: Happening) -> control.Event:
+    event = happening.event
+    return control.Event(
+        time=happening.time.isoformat(timespec="seconds"),
+        type=event.type.value,
+        reason=event.reason,
+        message=event.message,
+        object=str(happening.object),
+    )
 
 
 def summary(unit: CanaryIntent | MutualTLSIntent | SidecarIntent) -> str:
