@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from smeagol.control import Edge, MeshInfo, Pod, Status, Traffic
+from smeagol.control import Edge, MeshInfo, Pod, Status
 from smeagol.demo.judge import Verdict, shares
 from smeagol.demo.load import Slot, total
 from smeagol.demo.screen import Caller, Model, Stage, StepView, callers, screen, step_line, summary
@@ -135,7 +135,7 @@ class TestCallers:
             workload="foobar-v1",
             server_names=("10.1.2.3", "fd00::1", "foobar.default", "foobar"),
         )
-        found = callers(Traffic(time=0, edges=(edge,)), Status(mesh=MeshInfo(name="demo"), pods=(pod,)))
+        found = callers((edge,), Status(mesh=MeshInfo(name="demo"), pods=(pod,)))
         assert found == (
             Caller(
                 client="client",
@@ -149,7 +149,7 @@ class TestCallers:
 
     def test_leave_out_who_has_sent_nothing(self) -> None:
         edge = Edge(client="default/client", service="default/foobar")
-        assert callers(Traffic(time=0, edges=(edge,)), Status(mesh=MeshInfo(name="demo"))) == ()
+        assert callers((edge,), Status(mesh=MeshInfo(name="demo"))) == ()
 
 
 class TestPlain:

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from smeagol.client import Mesh, MeshNotFoundError
-from smeagol.control import Status, Traffic
+from smeagol.client import LogTail, Mesh, MeshNotFoundError
+from smeagol.control import Edge, Status, Traffic
 from smeagol.demo.awaited import Absent, Awaited, objects_in, present, unmet
 from smeagol.demo.judge import Verdict, held, shares
 from smeagol.demo.load import Slot, read_slot, total
@@ -23,8 +23,9 @@ from smeagol.demo.screen import Model, Stage, StepView, callers
 from smeagol.demo.script import IDENTITY, NAMESPACE, ROLLOUT, SET_UP, Call, Change, Copy, Delete, Split, Step, canary
 from smeagol.errors import SmeagolError
 from smeagol.infra.host.linux import die_with_parent
+from smeagol.rates import grown, sum_of_edges
 
-__all__ = ["Demo", "DemoFailedError", "LogTail", "Outcome", "Settings", "View", "example_folder", "perform"]
+__all__ = ["Demo", "DemoFailedError", "Outcome", "Settings", "View", "example_folder", "perform"]
 
 CLIENT = "client"
 PROGRAMS = ("server.py", "client.py")
@@ -75,25 +76,6 @@ class Settings:
     @property
     def up_log(self) -> Path:
         return self.folder / "up.log"
-
-
-class LogTail:
-    """The complete lines that were added to a file since one last looked. The file may not exist yet."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._at = 0
-
-    def lines(self) -> list[str]:
-        try:
-            with self._path.open("rb") as file:
-                file.seek(self._at)
-                added = file.read()
-        except FileNotFoundError:
-            return []
-        whole = added[: added.rfind(b"\n") + 1]
-        self._at += len(whole)
-        return whole.decode(errors="replace").splitlines()
 
 
 def example_folder() -> Path:
@@ -208,6 +190,9 @@ class Demo:
     _status: Status | None = None
     _traffic: Traffic | None = None
     _traffic_at: float = 0.0
+    _edges: tuple[Edge, ...] = ()
+    """all that ever was; a proxy forgets an edge whose backend is gone"""
+    _edges_lately: tuple[Edge, ...] = ()
     _tail: LogTail | None = None
     _slots: list[Slot] = field(default_factory=list)
     _step: int = -1
@@ -235,9 +220,11 @@ class Demo:
     def _set_up(self) -> None:
         for program in PROGRAMS:
             shutil.copy(self.settings.example / program, self.settings.manifests / program)
+        tail = LogTail(self.mesh.logs_of(NAMESPACE, CLIENT) / f"{CLIENT}.log")
+        tail.lines()  # of an earlier demo: logs outlive the mesh
         for changes in SET_UP:
             self._change(changes)
-        self._tail = LogTail(self.mesh.log_of(NAMESPACE, CLIENT, CLIENT))
+        self._tail = tail
         self._wait(lambda: None if self._slots else "the client to call", CHANGE_SECONDS)
         self.view.say(f"foobar-v1 and its client run and speak mutual TLS ({time.monotonic() - self._started:.1f} s)")
 
@@ -343,9 +330,17 @@ class Demo:
             if self._slots and time.time() - self._slots[-1].time > STALL_SECONDS:
                 raise DemoFailedError(f"the client has written nothing down for {STALL_SECONDS:.0f} s")
         if time.monotonic() - self._traffic_at >= TRAFFIC_SECONDS:
-            self._traffic, self._traffic_at = self.mesh.traffic(), time.monotonic()
+            self._look_at_edges()
         self.view.show(self.model())
         return status
+
+    def _look_at_edges(self) -> None:
+        traffic, self._traffic_at = self.mesh.traffic(), time.monotonic()
+        growth = grown(self._traffic or Traffic(time=traffic.time), traffic)
+        self._traffic = traffic
+        self._edges = sum_of_edges(self._edges, growth.edges)
+        busy = {(edge.client, edge.service, edge.backend) for edge in growth.edges if edge.requests}
+        self._edges_lately = tuple(edge for edge in self._edges if (edge.client, edge.service, edge.backend) in busy)
 
     def model(self) -> Model:
         """What is to be shown now."""
@@ -360,7 +355,8 @@ class Demo:
             recent=recent,
             total=total(self._slots),
             rates=tuple(s.sent / s.seconds for s in self._slots[-RATES_SHOWN:] if s.seconds),
-            callers=callers(self._traffic, self._status) if self._traffic and self._status else (),
+            callers=callers(self._edges_lately, self._status) if self._status else (),
+            callers_so_far=callers(self._edges, self._status) if self._status else (),
             manifest=self._manifest,
         )
 

@@ -15,7 +15,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from smeagol.control import Status, Traffic
+from smeagol.control import Edge, Status
 from smeagol.demo.judge import Share, Verdict
 from smeagol.demo.load import Counts
 from smeagol.demo.script import Step
@@ -62,6 +62,7 @@ class Model:
     """All that is on the screen.
 
     `recent` is the load of the last seconds, `total` all of it, `rates` requests per second lately, oldest first.
+    `callers` are those who sent something just now, `callers_so_far` all there ever were.
     `manifest` is the file changed last, as name and text; an empty text means deleted.
     """
 
@@ -73,13 +74,14 @@ class Model:
     total: Counts
     rates: tuple[float, ...] = ()
     callers: tuple[Caller, ...] = ()
+    callers_so_far: tuple[Caller, ...] = ()
     manifest: tuple[str, str] | None = None
 
 
-def callers(traffic: Traffic, status: Status) -> tuple[Caller, ...]:
+def callers(edges: Iterable[Edge], status: Status) -> tuple[Caller, ...]:
     """Who has sent requests to whom, in name order. Server names are those of the Pods behind the backend."""
     found: dict[tuple[str, str], Caller] = {}
-    for edge in traffic.edges:
+    for edge in edges:
         backend = edge.backend or edge.service
         names = {
             name
@@ -263,7 +265,7 @@ def summary(model: Model, verdicts: tuple[Verdict, ...], *, trouble: str = "", l
         desired = " ".join(f"{s.version} {percent(s.desired)}" for s in verdict.shares if s.desired)
         name = f"{number} {verdict.step.title}"
         lines.append(f"{name:<46}{desired:<20}{_measured(verdict):<20}{verdict.sent:>9,}{verdict.failed:>8,}")
-    for caller in model.callers:
+    for caller in model.callers_so_far:
         how = f"mutual TLS as {_names(caller.client_names, 1)}" if caller.mutual_tls else "plain text"
         lines.append(f"{caller.client} -> {caller.server}: {caller.requests:,} requests, {how}")
     latency = " ".join(f"p{int(q * 100)} {milliseconds(model.total.quantile(q))}" for q in (0.5, 0.95, 0.99))

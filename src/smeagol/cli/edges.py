@@ -1,0 +1,57 @@
+"""`smeagol edges`: who calls whom, and under which names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from smeagol.cli.meshes import NameOption, NamespaceOption, Output, StateDirOption
+
+if TYPE_CHECKING:
+    from smeagol.control import Traffic
+
+__all__ = ["edges_text", "register"]
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel="Look into a mesh")(edges)
+
+
+def edges(
+    namespace: NamespaceOption = "",
+    output: Annotated[Output, typer.Option("-o", "--output", help="How to print it.")] = Output.TEXT,
+    name: NameOption = "",
+    state_dir: StateDirOption = None,
+) -> None:
+    """Show who has called whom since the proxies started, whether by mutual TLS, and as whom."""
+    from smeagol.cli.meshes import printed
+    from smeagol.client import Mesh
+
+    with Mesh.find(name, state_dir) as mesh:
+        traffic = mesh.traffic()
+    if output is Output.TEXT:
+        typer.echo("\n".join(edges_text(traffic, namespace)))
+    else:
+        typer.echo(printed(traffic.edges, output), nl=False)
+
+
+def edges_text(traffic: Traffic, namespace: str = "") -> list[str]:
+    """One line an edge. Pure."""
+    from smeagol.cli.meshes import table
+
+    return table(
+        ["CLIENT", "SERVICE", "BACKEND", "MTLS", "REQUESTS", "CLIENT NAMES"],
+        [
+            [
+                edge.client,
+                edge.service,
+                edge.backend if edge.backend != edge.service else "-",
+                "yes" if edge.mutual_tls else "no",
+                f"{edge.requests:.0f}",
+                ", ".join(edge.client_names) or "-",
+            ]
+            for edge in traffic.edges
+            if not namespace or edge.client.startswith(f"{namespace}/")
+        ],
+    )

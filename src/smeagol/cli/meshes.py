@@ -1,0 +1,133 @@
+"""What the commands that look into a running mesh have in common: which mesh, which Pod, a table, and watching."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+from smeagol.errors import SmeagolError
+
+if TYPE_CHECKING:
+    from smeagol.control import Pod, Status
+
+__all__ = [
+    "NameOption",
+    "NamespaceOption",
+    "NotFoundError",
+    "Output",
+    "StateDirOption",
+    "ago",
+    "pod_named",
+    "printed",
+    "table",
+    "watch",
+]
+
+NameOption: TypeAlias = Annotated[
+    str, typer.Option("--name", help="Which mesh, if several are running.", show_default=False)
+]
+StateDirOption: TypeAlias = Annotated[
+    Path | None, typer.Option("--state-dir", help="Where running meshes are kept.", show_default=False)
+]
+NamespaceOption: TypeAlias = Annotated[
+    str, typer.Option("-n", "--namespace", help="Only this namespace.", show_default=False)
+]
+
+
+class Output(Enum):
+    TEXT = "text"
+    JSON = "json"
+    YAML = "yaml"
+
+
+class NotFoundError(SmeagolError):
+    """The mesh runs, but what was named is not in it."""
+
+    code = "SMI-M004"
+
+
+def pod_named(status: Status, text: str, namespace: str = "") -> Pod:
+    """The Pod that `text` names: `NAMESPACE/POD`, `POD`, or the name of a workload, whose first Pod is meant.
+
+    Raises NotFoundError if there is none, or there are several in different namespaces.
+    """
+    before, _, name = text.rpartition("/")
+    # `deployment/web` as kubectl has it, beside `shop/web-x`
+    inside = namespace if before.lower() in ("", "pod", "pods", "deploy", "deployment", "deployments") else before
+    here = [pod for pod in status.pods if not inside or pod.namespace == inside]
+    found = [pod for pod in here if pod.name == name] or [pod for pod in here if pod.workload == name]
+    if not found:
+        known = ", ".join(f"{pod.namespace}/{pod.name}" for pod in here)
+        raise NotFoundError(
+            f"there is no Pod or workload {text!r}" + (f" in namespace {inside}" if inside else ""),
+            fix=f"Pods here: {known}" if known else "There are no Pods here; smeagol status shows what runs",
+        )
+    namespaces = sorted({pod.namespace for pod in found})
+    if len(namespaces) > 1:
+        raise NotFoundError(
+            f"{name!r} is in several namespaces: {', '.join(namespaces)}", fix=f"Write {namespaces[0]}/{name}"
+        )
+    return min(found, key=lambda pod: (not pod.ready, pod.name))
+
+
+def printed(value: object, output: Output) -> str:
+    """A value of the control API as JSON or YAML, with the names it has on the wire."""
+    import msgspec
+
+    encoded = msgspec.json.encode(value)
+    if output is Output.JSON:
+        return msgspec.json.format(encoded, indent=2).decode() + "\n"
+    from smeagol.api.documents import write_text
+
+    return write_text(msgspec.json.decode(encoded))
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Left-aligned columns, as kubectl prints them: never cut, so that they can be read by programs too."""
+    widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
+    return [
+        "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (headers, *rows)
+    ]
+
+
+def ago(when: str, now: datetime) -> str:
+    """How long ago an RFC 3339 time was, in the two largest units: `45s`, `3m20s`, `2h5m`, `3d4h`."""
+    try:
+        seconds = int((now - datetime.fromisoformat(when)).total_seconds())
+    except ValueError:
+        return "-"
+    if seconds < 60:
+        return f"{max(seconds, 0)}s"
+    minutes, seconds = divmod(seconds, 60)
+    if minutes < 60:
+        return f"{minutes}m{seconds}s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes}m" if hours < 24 else f"{hours // 24}d{hours % 24}h"
+
+
+def watch(picture: Callable[[], str], seconds: float) -> None:
+    """Show `picture()` again and again: in place on a terminal, one after the other elsewhere. Ends by Ctrl-C."""
+    import time
+
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console = Console()
+    try:
+        if not console.is_terminal:
+            while True:
+                print(picture(), end="\n\n", flush=True)
+                time.sleep(seconds)
+        with Live(console=console, screen=True, auto_refresh=False) as live:
+            while True:
+                live.update(Text(picture(), no_wrap=True, overflow="crop"), refresh=True)
+                time.sleep(seconds)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None

@@ -1,0 +1,123 @@
+"""`smeagol status`: everything in a running mesh at one glance."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from smeagol.cli.meshes import NameOption, NamespaceOption, Output, StateDirOption
+
+if TYPE_CHECKING:
+    from smeagol.control import ObjectStatus, Pod, Status
+
+__all__ = ["proxy_state", "register", "status_text"]
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel="Look into a mesh")(status)
+
+
+def status(
+    output: Annotated[Output, typer.Option("-o", "--output", help="How to print it.")] = Output.TEXT,
+    watch_it: Annotated[bool, typer.Option("-w", "--watch", help="Again and again, until Ctrl-C.")] = False,
+    namespace: NamespaceOption = "",
+    name: NameOption = "",
+    state_dir: StateDirOption = None,
+) -> None:
+    """Show a running mesh: its problems, the SMI objects, Pods and Services."""
+    from smeagol.cli.meshes import printed, watch
+    from smeagol.client import Mesh
+
+    with Mesh.find(name, state_dir) as mesh:
+
+        def picture() -> str:
+            found = mesh.status()
+            if output is not Output.TEXT:
+                return printed(found, output).rstrip("\n")
+            return "\n".join(status_text(found, now=datetime.now(UTC), namespace=namespace))
+
+        if watch_it:
+            watch(picture, 1.0)
+        else:
+            typer.echo(picture())
+
+
+def status_text(found: Status, *, now: datetime, namespace: str = "") -> list[str]:
+    """The tables, problems first. Pure."""
+    from smeagol.cli.meshes import ago, table
+    from smeagol.errors import sentence
+
+    mesh = found.mesh
+    up = f", up {ago(mesh.started_at, now)}" if mesh.started_at else ""
+    lines = [f"mesh {mesh.name}{up}: {mesh.directory}"]
+    if mesh.metrics_url:
+        lines.append(f"metrics: {mesh.metrics_url}")
+    if found.problems:
+        lines += ["", "PROBLEMS"]
+        lines += [f"{p.where}: {sentence(p.message, p.fix)} [{p.code}]" for p in found.problems]
+    objects = [
+        [o.kind, o.namespace, o.name, *_three(o.status), ago(str(o.age), now), o.summary or "-"]
+        for o in found.objects
+        if namespace in ("", o.namespace)
+    ]
+    pods = [
+        [p.namespace, p.name, _readiness(p), str(p.restarts), proxy_state(p), p.mutual_tls or "-", _names(p)]
+        for p in found.pods
+        if namespace in ("", p.namespace)
+    ]
+    services = [
+        [
+            s.namespace,
+            s.name,
+            ", ".join(s.cluster_ips) or "headless",
+            ", ".join(f"{port.port}/{port.protocol or 'tcp'}" for port in s.ports) or "-",
+            ", ".join(str(port.endpoints) for port in s.ports) or "-",
+            s.canary or "-",
+        ]
+        for s in found.services
+        if namespace in ("", s.namespace)
+    ]
+    for headers, rows in (
+        (["KIND", "NAMESPACE", "NAME", "ACCEPTED", "RESOLVED", "PROGRAMMED", "AGE", "SUMMARY"], objects),
+        (["NAMESPACE", "POD", "READY", "RESTARTS", "PROXY", "MTLS", "CLIENT NAMES"], pods),
+        (["NAMESPACE", "SERVICE", "CLUSTER IP", "PORTS", "ENDPOINTS", "CANARY"], services),
+    ):
+        if rows:
+            lines += ["", *table(headers, rows)]
+    return lines
+
+
+def proxy_state(pod: Pod) -> str:
+    """In a word or two: has the Pod's proxy everything it was sent?"""
+    proxy = pod.proxy
+    if proxy is None:
+        return "none"
+    if not proxy.connected:
+        return "not connected"
+    if proxy.rejected:
+        return f"{len(proxy.rejected)} rejected"
+    return "synced" if proxy.synced else "behind"
+
+
+def _three(status: ObjectStatus) -> list[str]:
+    """The conditions that matter most; a reason says more than `False`."""
+    cells = []
+    for type_ in ("Accepted", "ResolvedRefs", "Programmed"):
+        condition = status.condition(type_)
+        good = condition is not None and condition.status == "True"
+        cells.append("-" if condition is None else "yes" if good else condition.reason or condition.status)
+    return cells
+
+
+def _readiness(pod: Pod) -> str:
+    if pod.ready and pod.phase in ("", "Running"):
+        return "yes"
+    return f"no ({pod.message or pod.phase})"
+
+
+def _names(pod: Pod) -> str:
+    """The names that the user gave; the SPIFFE id that every Pod has only where there is no other."""
+    given = [name for name in pod.client_names if "://" not in name]
+    return ", ".join(given or pod.client_names) or "-"

@@ -1,0 +1,94 @@
+"""`smeagol top`: requests per second, success and latency, per workload and per edge."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from smeagol.cli.meshes import NameOption, NamespaceOption, StateDirOption
+
+if TYPE_CHECKING:
+    from smeagol.control import Status, Traffic
+    from smeagol.rates import Rate
+
+__all__ = ["register", "top_text"]
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel="Look into a mesh")(top)
+
+
+def top(
+    namespace: NamespaceOption = "",
+    once: Annotated[bool, typer.Option("--once", help="Once, also on a terminal.")] = False,
+    seconds: Annotated[float, typer.Option("--seconds", min=0.5, help="Over how long to measure.")] = 2.0,
+    name: NameOption = "",
+    state_dir: StateDirOption = None,
+) -> None:
+    """Show requests per second, success and latency, as the proxies see them.
+
+    On a terminal it goes on until Ctrl-C, elsewhere it measures once.
+    """
+    import sys
+    import time
+
+    from smeagol.cli.meshes import watch
+    from smeagol.client import Mesh
+    from smeagol.rates import grown
+
+    with Mesh.find(name, state_dir) as mesh:
+        before = mesh.traffic()
+        time.sleep(seconds)
+
+        def picture() -> str:
+            nonlocal before
+            after = mesh.traffic()
+            growth, before = grown(before, after), after
+            return "\n".join(top_text(growth, mesh.status(), namespace))
+
+        if once or not sys.stdout.isatty():
+            typer.echo(picture())
+        else:
+            watch(picture, seconds)
+
+
+def top_text(growth: Traffic, status: Status, namespace: str = "") -> list[str]:
+    """Two tables: what each workload was asked, and who asked whom. Pure."""
+    from smeagol.cli.meshes import table
+    from smeagol.rates import Series, rates
+
+    workloads = {(pod.namespace, pod.name): pod.workload or pod.name for pod in status.pods}
+    secured = {(edge.client, edge.service, edge.backend): edge.mutual_tls for edge in growth.edges}
+
+    def workload(series: Series) -> str:
+        return f"{series.namespace}/{workloads.get((series.namespace, series.pod), series.pod)}"
+
+    def asked(series: Series) -> str | None:
+        here = namespace in ("", series.namespace)
+        return workload(series) if series.direction == "inbound" and here else None
+
+    def asking(series: Series) -> tuple[str, str, str, bool] | None:
+        if series.direction != "outbound" or not series.service or namespace not in ("", series.namespace):
+            return None
+        edge = (f"{series.namespace}/{series.pod}", series.service, series.backend)
+        return workload(series), series.service, series.backend, secured.get(edge, False)
+
+    inbound = [[name, *_cells(rate)] for name, rate in rates(growth, asked).items()]
+    outbound = [
+        [client, service, backend if backend != service else "-", "yes" if safe else "no", *_cells(rate)]
+        for (client, service, backend, safe), rate in rates(growth, asking).items()
+        if rate.requests
+    ]
+    headers = ["RPS", "SUCCESS", "P50", "P95", "P99"]
+    return [
+        *table(["WORKLOAD", *headers], inbound),
+        "",
+        *table(["CLIENT", "SERVICE", "BACKEND", "MTLS", *headers], outbound),
+    ]
+
+
+def _cells(rate: Rate) -> list[str]:
+    success = "-" if rate.success is None else f"{rate.success * 100:.2f}%"
+    times = [rate.quantile(q) for q in (0.5, 0.95, 0.99)]
+    return [f"{rate.per_second:.1f}", success, *("-" if t is None else f"{t * 1000:.1f}ms" for t in times)]
