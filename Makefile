@@ -45,7 +45,7 @@ types: setup ## mypy, strict
 	@$(BIN)/mypy
 
 golden: setup ## Rewrite the expected side of the golden pairs; review the diff as code
-	@SMEAGOL_GOLDEN=write $(BIN)/python -m pytest -q tests/golden tests/providers
+	@SMEAGOL_GOLDEN=write $(BIN)/python -m pytest -q tests/providers tests/api/test_crds.py
 
 bench: setup ## Measure xDS fan-out and the data path; writes bench/results.md
 	@$(BIN)/python -m bench $(ARGS)

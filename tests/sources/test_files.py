@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from smeagol.api import Canary
+from smeagol.api import Canary, MutualTLS
 from smeagol.objects import Deployment, Pod
 from smeagol.refs import ObjectRef
 from smeagol.sources.files import Folder, FolderReader
@@ -122,3 +122,15 @@ def test_working_directories_are_seen_from_the_manifest(reader: FolderReader, tm
     assert isinstance(deployment, Deployment)
     found = [c.working_dir for c in deployment.spec.template.spec.containers]
     assert found == [str(tmp_path), str(tmp_path / "app")]
+
+
+def test_early_drafts_are_read_as_what_they_became(reader: FolderReader, tmp_path: Path) -> None:
+    """SMI-COMMON-06: tools convert the early drafts."""
+    (tmp_path / "a.yaml").write_text(
+        "apiVersion: v1beta1\nkind: TLSConfig\nname: old\n"
+        "spec: {selector: {matchLabels: {app: web}}, subjectNames: [web.example]}"
+    )
+    folder = reader.scan()
+    (found,) = folder.smi.values()
+    assert isinstance(found, MutualTLS)
+    assert found.spec.client_subject_names == ("web.example",)

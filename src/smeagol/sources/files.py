@@ -15,7 +15,7 @@ from typing import Final, TypeAlias, TypeVar
 
 import msgspec
 
-from smeagol.api import Document, Json, Problem, Reading, Refused, SmiObject, Unknown, parse, read_path
+from smeagol.api import Document, Json, Problem, Reading, Refused, SmiObject, Unknown, modernize, parse, read_path
 from smeagol.objects import Container, Deployment, EndpointSlice, Namespace, Pod, PodSpec, Service, ServiceAccount
 from smeagol.refs import ObjectRef
 from smeagol.sources.cluster import Manifests
@@ -131,7 +131,8 @@ class FolderReader:
 
     def _object(self, document: Document, folder: Path) -> _Found:
         """The object of a document, None in its place if the kind is not carried out; and what is wrong with it."""
-        parsed = parse(document)
+        modern = modernize(document)  # early drafts are read as what they became
+        parsed = modern if isinstance(modern, Refused) else parse(modern.document)
         if isinstance(parsed, Unknown):
             return self._core_object(parsed, folder)
         if isinstance(parsed, Refused):
