@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import inspect
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from socket import socket
+
+import uvloop
 
 from smeagol.infra.host import sandbox
 
@@ -23,7 +24,7 @@ def main(_sockets: Sequence[socket]) -> int:
     spec.loader.exec_module(module)
     result = getattr(module, function)(*arguments)
     if inspect.iscoroutine(result):
-        asyncio.run(result)
+        uvloop.run(result)  # the loop that `smeagol up` uses
     return 0
 
 

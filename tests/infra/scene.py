@@ -12,7 +12,7 @@ from pathlib import Path
 
 from infra.pods import cluster_ip, pod_ip
 from smeagol.infra.host import Host, HostSettings, NodeNetwork, has_ipv6
-from smeagol.infra.host.desired import ContainerOnHost, Endpoint, PodSpecOnHost, ServiceOnHost, ServicePort
+from smeagol.infra.host.desired import ContainerOnHost, Endpoint, Exec, PodSpecOnHost, Probe, ServiceOnHost, ServicePort
 from smeagol.infra.host.status import PodStatus
 from smeagol.refs import PodRef, ServiceRef
 
@@ -34,7 +34,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 class Server(http.server.ThreadingHTTPServer):
     address_family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
-Server(("", int(sys.argv[1])), Handler).serve_forever()
+server = Server(("", int(sys.argv[1])), Handler)
+open("/tmp/listening", "w").close()
+server.serve_forever()
 """
 
 
@@ -50,8 +52,12 @@ SLEEPER = ContainerOnHost(name="app", command=shell("exec sleep 1000"))
 
 
 def server(port: int = 8080) -> ContainerOnHost:
-    """Answers every GET with its host name and the client's address; /health fails while /tmp/sick exists."""
-    return ContainerOnHost(name="app", command=python(SERVER, str(port)))
+    """Answers every GET with its host name and the client's address; /health fails while /tmp/sick exists.
+
+    Ready once it listens, also behind redirect rules.
+    """
+    listening = Probe(action=Exec(("test", "-e", "/tmp/listening")), period_seconds=0.05, timeout_seconds=5)
+    return ContainerOnHost(name="app", command=python(SERVER, str(port)), readiness=listening)
 
 
 def pod(name: str, number: int, *containers: ContainerOnHost) -> PodSpecOnHost:

@@ -304,12 +304,14 @@ async def start_order() -> None:
             return replace(_does(note + script, name), env=(EnvVar("NAME", name),), restart_always=lasts)
 
         ready = fast(Exec(("/bin/sh", "-c", f"test -e {s.shared}/go")), failures=1000)
+        written = fast(Exec(("grep", "-q", "app", f"{s.shared}/order")))
+        noted = fast(Exec(("grep", "-q", "lasting", f"{s.shared}/order")), failures=1000)
         web = replace(
-            pod("web", 20, step("app", "exec sleep 1000")),
+            pod("web", 20, replace(step("app", "exec sleep 1000"), readiness=written)),
             sidecar=replace(step("proxy", "exec sleep 1000"), startup=ready),
             init_containers=(
                 step("first", f"test -e {s.shared}/again || {{ touch {s.shared}/again; exit 1; }}"),
-                step("lasting", "exec sleep 1000", lasts=True),
+                replace(step("lasting", "exec sleep 1000", lasts=True), startup=noted),
                 step("second", "exit 0"),
             ),
         )

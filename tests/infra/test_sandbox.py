@@ -8,16 +8,17 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from infra.harness import as_every_user, in_sandbox, start
+from infra.harness import USERS, as_every_user, in_sandbox, start
 from infra.pods import FAMILIES, NODE, add_pod, dial, listening, pod_ip
 from smeagol.infra.host import sandbox
 from smeagol.infra.host.diagnosis import Facts, Finding, Step, explain
+from smeagol.infra.host.linux import drop_capabilities
 from smeagol.infra.host.network import apply_rules, inside, set_up_node
 from smeagol.infra.host.redirect import redirect_rules
 from smeagol.infra.host.services import base_rules
@@ -203,8 +204,40 @@ def test_outside_a_sandbox_nothing_is_touched() -> None:
         sandbox.require_inside()
 
 
+def nothing_wrong() -> None:
+    assert sandbox.diagnose() is None
+
+
+def no_network_namespaces() -> None:
+    Path("/proc/sys/user/max_net_namespaces").write_text("0")
+    finding = sandbox.diagnose()
+    assert finding is not None
+    assert "max_net_namespaces" in finding.fix
+
+
+def no_user_namespaces() -> None:
+    Path("/proc/sys/user/max_user_namespaces").write_text("0")
+    drop_capabilities()
+    finding = sandbox.diagnose()
+    assert finding is not None
+    assert "max_user_namespaces is 0" in finding.why
+
+
 class TestDiagnosis:
     """Where no sandbox is possible, the message says what to type."""
+
+    @as_every_user
+    def test_a_machine_that_can_has_nothing_to_say(self, user: str) -> None:
+        """Also inside a sandbox: they nest."""
+        in_sandbox(user, nothing_wrong)
+
+    @pytest.mark.netns
+    @pytest.mark.parametrize("limited", [no_network_namespaces, no_user_namespaces])
+    def test_what_really_fails_is_found(self, limited: Callable[[], None]) -> None:
+        """In a user namespace with limits of its own."""
+        if USERS[-1] == "self" and not sandbox.needs_user_namespace():
+            pytest.skip("these limits would be the host's own")
+        in_sandbox(USERS[-1], limited)
 
     @pytest.mark.parametrize(
         ("step", "number", "facts", "fix"),

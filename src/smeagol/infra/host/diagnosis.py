@@ -1,7 +1,7 @@
 """Why a sandbox cannot be made on this machine, and the command that mends it.
 
-`diagnose` tries every step in a child and reports the first that is refused; `explain` turns a step, an error number
-and facts about the kernel into words, and is pure.
+`explain` turns the step that was refused, its error number and facts about the kernel into words, and is pure. The
+steps are taken by `sandbox.enter`.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def explain(step: Step, number: int, facts: Facts) -> Finding:
 
 
 def _explain_user_namespace(step: Step, number: int, facts: Facts) -> Finding:
-    what = "no user namespace could be made, and this process is not root"
+    what = "no user namespace could be made, and this process has not the rights of root"
     if facts.unprivileged_userns_clone == 0:
         return Finding(
             what,

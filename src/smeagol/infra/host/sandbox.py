@@ -24,10 +24,14 @@ from types import FrameType
 from typing import NoReturn
 
 from smeagol.errors import SmeagolError
-from smeagol.infra.host.diagnosis import Facts, SandboxUnavailableError, Step, explain
+from smeagol.infra.host.diagnosis import Facts, Finding, SandboxUnavailableError, Step, explain
 from smeagol.infra.host.linux import Capability, Mount, Namespace, capabilities, die_with_parent, mount, unshare
+from smeagol.infra.host.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkError, NetlinkSocket
+from smeagol.infra.host.redirect import redirect_rules, without_redirect_rules
+from smeagol.infra.host.rtnl import add_veth, delete_link
+from smeagol.infra.host.services import trial_rules
 
-__all__ = ["OutsideSandboxError", "enter", "is_inside", "needs_user_namespace", "require_inside"]
+__all__ = ["OutsideSandboxError", "diagnose", "enter", "is_inside", "needs_user_namespace", "require_inside"]
 
 _MARK = "SMEAGOL_SANDBOX"
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -90,6 +94,15 @@ def enter(main: Main, *, host_sockets: Sequence[socket.socket] = ()) -> int:
         os.close(report_end)
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def diagnose() -> Finding | None:
+    """Try to make a sandbox, and say what stands in the way; None if nothing does."""
+    try:
+        enter(lambda _sockets: 0)
+    except SandboxUnavailableError as problem:
+        return problem.finding
+    return None
 
 
 def is_inside() -> bool:
@@ -177,11 +190,6 @@ def make_namespaces(failed: Callable[[Step, int], object]) -> None:
         raise
 
 
-def mount_proc() -> None:
-    """Show this PID namespace's processes in /proc, and only these."""
-    mount("proc", "/proc", "proc", Mount.NOSUID | Mount.NODEV | Mount.NOEXEC)
-
-
 # --- init: process 1 of the sandbox ---------------------------------------------------------------------------------
 
 
@@ -195,11 +203,7 @@ def _init(alive: int, report: int, main: Main, host_sockets: Sequence[socket.soc
             keeper_is_dead = False
         if keeper_is_dead:
             os._exit(128 + signal.SIGKILL)
-        try:
-            mount_proc()
-        except OSError as error:
-            os.write(report, f"failed {Step.PROC} {error.errno}\n".encode())
-            raise
+        _try_out(lambda step, errno: os.write(report, f"failed {step} {errno}\n".encode()))
         os.environ[_MARK] = _network()
         worker = os.fork()
         if worker == 0:
@@ -218,6 +222,28 @@ def _init(alive: int, report: int, main: Main, host_sockets: Sequence[socket.soc
                 os._exit(_exit_code(status))
     except OSError:
         os._exit(1)
+
+
+def _try_out(failed: Callable[[Step, int], object]) -> None:
+    """Show in /proc the sandbox's processes only, and try whether the kernel has what Pods will need.
+
+    Where something is refused, `failed(step, errno)` is told and the OSError raised.
+    """
+    step = Step.PROC
+    try:
+        mount("proc", "/proc", "proc", Mount.NOSUID | Mount.NODEV | Mount.NOEXEC)
+        step = Step.VETH
+        with NetlinkSocket(NETLINK_ROUTE) as route:
+            route.request(add_veth("try", "try-end"), delete_link("try"))
+        step = Step.RULES
+        with NetlinkSocket(NETLINK_NETFILTER) as netfilter:
+            netfilter.batch((*redirect_rules(), *without_redirect_rules(), *trial_rules()))
+    except OSError as error:
+        failed(step, error.errno or 0)
+        raise
+    except NetlinkError as error:
+        failed(step, error.errno)
+        raise OSError(error.errno, error.what) from error
 
 
 def _worker(main: Main, host_sockets: Sequence[socket.socket]) -> NoReturn:

@@ -33,6 +33,7 @@ from smeagol.infra.host.nft import (
     answer,
     delete_chain,
     delete_elements,
+    delete_table,
     flush_chain,
     is_family,
     is_protocol,
@@ -46,7 +47,7 @@ from smeagol.infra.host.nft import (
 )
 from smeagol.refs import ServiceRef
 
-__all__ = ["FrontEnd", "base_rules", "pod_added", "pod_removed", "service_changes"]
+__all__ = ["FrontEnd", "base_rules", "pod_added", "pod_removed", "service_changes", "trial_rules"]
 
 IPAddress = IPv4Address | IPv6Address
 
@@ -145,6 +146,18 @@ def base_rules(node_ips: Iterable[IPAddress]) -> tuple[Message, ...]:
         ),
     ]
     return tuple(messages)
+
+
+def trial_rules() -> tuple[Message, ...]:
+    """Rules with every kind of expression that Services need, made and removed again in one transaction."""
+    anywhere = IPv4Address("192.0.2.1")  # TEST-NET-1, RFC 5737
+    front = FrontEnd(anywhere, Protocol.TCP, 1)
+    return (
+        *base_rules([anywhere]),
+        add_chain(_TABLE, front.chain),
+        *_choice(front, ((anywhere, 1),), 1),
+        *delete_table(_TABLE),
+    )
 
 
 def service_changes(
