@@ -22,6 +22,7 @@ from smeagol.names import parse_name
 from smeagol.pki import Purpose
 from smeagol.providers.envoy.metrics import exposition
 from smeagol.runtime.control_plane import now
+from smeagol.runtime.own_metrics import own_metrics
 from smeagol.runtime.standalone import Standalone
 from smeagol.runtime.traffic import traffic
 
@@ -121,7 +122,7 @@ def control_app(mesh: Standalone, stop: asyncio.Event) -> Starlette:
 
 def metrics_app(mesh: Standalone) -> Starlette:
     async def metrics(_: Request) -> Response:
-        text = exposition(await mesh.collector.samples())
+        text = own_metrics(mesh.plane) + exposition(await mesh.collector.samples())
         return PlainTextResponse(text, media_type=CONTENT_TYPE_LATEST)
 
     return Starlette(routes=[Route("/metrics", metrics)])
