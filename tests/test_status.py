@@ -132,6 +132,7 @@ class TestProgrammed:
         assert (said.status, said.reason) == (api.ConditionStatus.FALSE, "Rejected")
         assert "shop/b" in said.message
         assert "no such filter" in said.message
+        assert seen.programmed == 1
 
     def test_untranslatable(self) -> None:
         """SMI-STATUS-06: so is what the provider could not even translate."""
@@ -243,14 +244,16 @@ class TestWriting:
     def test_what_came_back_from_the_server(self) -> None:
         """SMI-STATUS-08: also if the old one has been through the API server, which keeps whole seconds."""
         first = status_of(mutual_tls(), api.Status(), DONE, controller=OURS, now=NOON.replace(microsecond=123456))
+        assert {c.last_transition_time for c in first.conditions} == {NOON}
         stored = msgspec.json.decode(msgspec.json.encode(first), type=api.Status)
         assert to_write(stored, written(mutual_tls(), DONE, stored, seconds=60)) is None
 
     def test_time_of_transition(self) -> None:
         """SMI-STATUS-09: a condition's time changes with its status, not with its reason or message."""
-        first = written(mutual_tls(), Report())
+        first = written(mutual_tls(uninjected=PODS), Report())
         lagging = Report(observation=Observation(proxies=1, lagging=(NodeId("shop/a"),)))
         second = written(mutual_tls(), lagging, first, seconds=60)
+        assert found(second, ConditionType.PROGRAMMED).reason == "Pending"
         assert found(second, ConditionType.PROGRAMMED).last_transition_time == NOON
         third = written(mutual_tls(), DONE, second, seconds=90)
         assert found(third, ConditionType.PROGRAMMED).last_transition_time == NOON + timedelta(seconds=90)

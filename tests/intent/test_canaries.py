@@ -228,6 +228,7 @@ class TestConflict:
         said = condition(world.canary("a-new"), ConditionType.ACCEPTED)
         assert (said.status, said.reason) == (False, "Conflicted")
         assert "Canary shop/z-old" in said.message
+        assert (world.canary("a-new").conditions, world.canary("a-new").ports) == ((said,), ())
 
     def test_same_age(self) -> None:
         """SMI-COMMON-04: of the same age, the first by name."""

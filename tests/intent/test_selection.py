@@ -137,6 +137,7 @@ class TestWorkloads:
         )
         assert world.find_workload("a") is None
         assert world.find_service("web") is None
+        assert world.mutual_tls("all").selection.pods == ()
 
     def test_terminating(self) -> None:
         """SMI-POD-08: a Pod on its way out is a workload until it is gone: its last requests are served alike."""
@@ -168,6 +169,12 @@ class TestAddresses:
         world = World(pod("b-old", "10.0.0.1", age=1), pod("a-new", "10.0.0.1", age=2))
         assert world.find_workload("b-old") is None
         assert world.workload("a-new").addresses == ("10.0.0.1",)
+
+    def test_leaving_pod(self) -> None:
+        """SMI-POD-07: but a Pod that is being deleted yields even to an older one."""
+        world = World(pod("leaving", "10.0.0.1", age=9, terminating=True), pod("staying", "10.0.0.1", age=1))
+        assert world.find_workload("leaving") is None
+        assert world.workload("staying").addresses == ("10.0.0.1",)
 
     def test_given_back(self) -> None:
         """SMI-POD-07: what a Pod lost to another it has again when that is gone."""

@@ -99,10 +99,10 @@ def slice_facts(endpoint_slice: objects.EndpointSlice) -> SliceFacts | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Targets:
-    """Where one Service port is answered, ready or not. `fallback`: nothing is ready, but these still serve."""
+    """Where one Service port is answered, and where it is still answered by those on their way out."""
 
     ready: tuple[Target, ...]
-    fallback: tuple[Target, ...]
+    terminating: tuple[Target, ...]
 
 
 def ready_targets(service: ServiceFacts, slices: Iterable[SliceFacts]) -> tuple[Targets, ...]:
@@ -122,7 +122,7 @@ def ready_targets(service: ServiceFacts, slices: Iterable[SliceFacts]) -> tuple[
             fit = (*part.ready, *part.terminating, *part.others) if service.publish_not_ready else part.ready
             ready |= {(address, number) for address in fit}
             terminating |= {(address, number) for address in part.terminating}
-        found.append(Targets(ready=tuple(sorted(ready)), fallback=() if ready else tuple(sorted(terminating))))
+        found.append(Targets(ready=tuple(sorted(ready)), terminating=tuple(sorted(terminating))))
     return tuple(found)
 
 
@@ -172,7 +172,7 @@ def ready_endpoints(
     for port in targets:
         endpoints = tuple(
             Endpoint(address, number, mutual_tls=(facts := at(address)) is not None and facts.mutual_tls)
-            for address, number in port.ready or port.fallback
+            for address, number in port.ready or port.terminating
         )
         own.append(endpoints)
         ready.append(endpoints if port.ready else ())
