@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_network
+from typing import Any
 
 import pytest
 
@@ -27,8 +28,8 @@ def deployment(
     return {("shop", name): made}
 
 
-def service(name: str = "web", cluster_ip: str = "", app: str = "web") -> dict[Key, Service]:
-    spec = ServiceSpec(cluster_ip=cluster_ip, selector={"app": app}, ports=(ServicePort(port=80),))
+def service(name: str = "web", cluster_ip: str = "", app: str = "web", **asked: Any) -> dict[Key, Service]:
+    spec = ServiceSpec(cluster_ip=cluster_ip, selector={"app": app}, ports=(ServicePort(port=80),), **asked)
     return {("shop", name): Service(metadata=Metadata(name=name, namespace="shop"), spec=spec)}
 
 
@@ -143,11 +144,28 @@ class TestServices:
         cluster.settle()
         assert cluster.services["shop", "web"].cluster_ips == ()
 
-    def test_both_families_where_the_host_has_both(self) -> None:
+    @pytest.mark.parametrize(
+        ("asked", "is_ipv6"),
+        [
+            ({}, [False]),
+            ({"ip_family_policy": "SingleStack"}, [False]),
+            ({"ip_families": ("IPv6",)}, [True]),
+            ({"ip_family_policy": "PreferDualStack"}, [False, True]),
+            ({"ip_family_policy": "RequireDualStack", "ip_families": ("IPv6",)}, [True, False]),
+        ],
+    )
+    def test_one_family_unless_two_are_asked_for(self, asked: dict[str, Any], is_ipv6: list[bool]) -> None:
+        """core/v1 Service, ipFamilyPolicy: SingleStack is the default, since many applications listen on one only."""
         cluster = Cluster(service_networks=("10.96.0.0/16", "fd00:96::/112"))
-        cluster.load(Manifests(services=service()))
+        cluster.load(Manifests(services=service(**asked)))
         cluster.settle()
-        assert [":" in a for a in cluster.services["shop", "web"].cluster_ips] == [False, True]
+        assert [":" in a for a in cluster.services["shop", "web"].cluster_ips] == is_ipv6
+
+    def test_two_families_are_one_where_the_host_has_one(self) -> None:
+        cluster = Cluster(service_networks=("10.96.0.0/16",))
+        cluster.load(Manifests(services=service(ip_family_policy="PreferDualStack")))
+        cluster.settle()
+        assert len(cluster.services["shop", "web"].cluster_ips) == 1
 
 
 class TestAddressPool:

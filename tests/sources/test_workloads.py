@@ -106,8 +106,17 @@ class TestEndpointSlices:
             9090: ["b"],
         }
 
+    def test_a_service_of_one_family_has_no_endpoints_of_the_other(self) -> None:
+        """core/v1 Service, ipFamilyPolicy: one family is the default, the primary one of its Pods."""
+        (found,) = endpoint_slices(self.service(80), [self.pod("a", ips=("10.0.0.1", "fd00::1"))])
+        assert found.endpoints[0].addresses == ("10.0.0.1",)
+
     def test_each_family_has_its_own_slice(self) -> None:
-        found = endpoint_slices(self.service(80), [self.pod("a", ips=("10.0.0.1", "fd00::1"))])
+        service = self.service(80)
+        both = msgspec.structs.replace(
+            service, spec=msgspec.structs.replace(service.spec, ip_family_policy="PreferDualStack")
+        )
+        found = endpoint_slices(both, [self.pod("a", ips=("10.0.0.1", "fd00::1"))])
         assert {s.address_type: s.endpoints[0].addresses for s in found} == {
             "IPv4": ("10.0.0.1",),
             "IPv6": ("fd00::1",),

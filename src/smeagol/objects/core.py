@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal, TypeAlias
+
 import msgspec
+from msgspec import Meta
 
 __all__ = [
     "Container",
@@ -28,6 +31,13 @@ __all__ = [
     "ServicePort",
     "TCPSocketAction",
 ]
+
+
+Port: TypeAlias = Annotated[int, Meta(ge=1, le=65535)]
+Count: TypeAlias = Annotated[int, Meta(ge=0)]
+Protocol: TypeAlias = Literal["TCP", "UDP", "SCTP"]
+Label: TypeAlias = Annotated[str, Meta(pattern="^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+"""RFC 1123 label: what containers are called."""
 
 
 class _Narrow(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -80,9 +90,9 @@ class EnvVar(_Narrow, frozen=True, kw_only=True):
 
 
 class ContainerPort(_Narrow, frozen=True, kw_only=True):
-    container_port: int
+    container_port: Port
     name: str = ""
-    protocol: str = "TCP"
+    protocol: Protocol = "TCP"
 
 
 class HTTPHeader(_Narrow, frozen=True, kw_only=True):
@@ -91,7 +101,7 @@ class HTTPHeader(_Narrow, frozen=True, kw_only=True):
 
 
 class HTTPGetAction(_Narrow, frozen=True, kw_only=True):
-    port: int | str
+    port: Port | str
     path: str = "/"
     host: str = ""
     scheme: str = "HTTP"
@@ -99,7 +109,7 @@ class HTTPGetAction(_Narrow, frozen=True, kw_only=True):
 
 
 class TCPSocketAction(_Narrow, frozen=True, kw_only=True):
-    port: int | str
+    port: Port | str
     host: str = ""
 
 
@@ -108,7 +118,7 @@ class ExecAction(_Narrow, frozen=True, kw_only=True):
 
 
 class GRPCAction(_Narrow, frozen=True, kw_only=True):
-    port: int
+    port: Port
     service: str = ""
 
 
@@ -119,15 +129,15 @@ class Probe(_Narrow, frozen=True, kw_only=True):
     tcp_socket: TCPSocketAction | None = None
     exec: ExecAction | None = None
     grpc: GRPCAction | None = None
-    initial_delay_seconds: int = 0
-    period_seconds: int = 10
-    timeout_seconds: int = 1
-    success_threshold: int = 1
-    failure_threshold: int = 3
+    initial_delay_seconds: Count = 0
+    period_seconds: Annotated[int, Meta(ge=1)] = 10
+    timeout_seconds: Annotated[int, Meta(ge=1)] = 1
+    success_threshold: Annotated[int, Meta(ge=1)] = 1
+    failure_threshold: Annotated[int, Meta(ge=1)] = 3
 
 
 class Container(_Narrow, frozen=True, kw_only=True):
-    name: str
+    name: Label
     image: str = ""
     command: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
@@ -137,7 +147,7 @@ class Container(_Narrow, frozen=True, kw_only=True):
     readiness_probe: Probe | None = None
     liveness_probe: Probe | None = None
     startup_probe: Probe | None = None
-    restart_policy: str = ""
+    restart_policy: Literal["", "Always"] = ""
     """`Always` on an init container makes it a native sidecar."""
 
 
@@ -147,8 +157,8 @@ class PodSpec(_Narrow, frozen=True, kw_only=True):
     service_account_name: str = ""
     host_network: bool = False
     hostname: str = ""
-    termination_grace_period_seconds: int = 30
-    restart_policy: str = "Always"
+    termination_grace_period_seconds: Count = 30
+    restart_policy: Literal["Always", "OnFailure", "Never"] = "Always"
 
 
 class PodIP(_Narrow, frozen=True, kw_only=True):
@@ -193,10 +203,10 @@ class Pod(_Narrow, frozen=True, kw_only=True):
 
 
 class ServicePort(_Narrow, frozen=True, kw_only=True):
-    port: int
+    port: Port
     name: str = ""
-    protocol: str = "TCP"
-    target_port: int | str | None = None
+    protocol: Protocol = "TCP"
+    target_port: Annotated[int, Meta(ge=0, le=65535)] | str | None = None
     app_protocol: str = ""
 
 
@@ -209,6 +219,7 @@ class ServiceSpec(_Narrow, frozen=True, kw_only=True):
     external_name: str = ""
     publish_not_ready_addresses: bool = False
     ip_families: tuple[str, ...] = ()
+    ip_family_policy: str = ""
 
 
 class Service(_Narrow, frozen=True, kw_only=True):
@@ -252,8 +263,8 @@ class EndpointPort(_Narrow, frozen=True, kw_only=True):
     """`name` is that of the ServicePort; `port` is where the Pods listen. `None` in a selector-less slice means all."""
 
     name: str = ""
-    port: int | None = None
-    protocol: str = "TCP"
+    port: Port | None = None
+    protocol: Protocol = "TCP"
     app_protocol: str = ""
 
 
@@ -280,7 +291,7 @@ class LabelSelectorNarrow(_Narrow, frozen=True, kw_only=True):
 
 
 class DeploymentSpec(_Narrow, frozen=True, kw_only=True):
-    replicas: int = 1
+    replicas: Count = 1
     selector: LabelSelectorNarrow = LabelSelectorNarrow()
     template: PodTemplate = PodTemplate()
 

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TypeAlias, TypeVar
 
 import msgspec
@@ -19,7 +19,7 @@ from smeagol.errors import SmeagolError
 from smeagol.intent import INJECT_LABEL
 from smeagol.objects import Deployment, EndpointSlice, Metadata, Namespace, Pod, PodStatus, Service
 from smeagol.objects.core import PodIP
-from smeagol.sources.workloads import endpoint_slices, pod_terminating, roll_out, selects, with_proxy
+from smeagol.sources.workloads import endpoint_slices, pod_terminating, roll_out, selects, service_families, with_proxy
 
 __all__ = ["AddressPool", "Changes", "Cluster", "Key", "Manifests", "PoolExhaustedError"]
 
@@ -189,8 +189,10 @@ class Cluster:
             return _stamped(service, self.services.get(key), self._now())
         known = self.services.get(key)
         had = (known.cluster_ips if known else ()) or service.cluster_ips
-        wanted = dict(enumerate(had))
-        addresses = tuple(pool.take(key, wanted.get(i, "")) for i, pool in enumerate(self._service_pools))
+        wanted = {f"IPv{ip_address(address).version}": address for address in had}
+        pools = {f"IPv{pool.network.version}": pool for pool in self._service_pools}
+        families = service_families(service, tuple(pools))
+        addresses = tuple(pools[family].take(key, wanted.get(family, "")) for family in families)
         spec = msgspec.structs.replace(service.spec, cluster_ip=addresses[0], cluster_ips=addresses)
         return _stamped(msgspec.structs.replace(service, spec=spec), known, self._now())
 

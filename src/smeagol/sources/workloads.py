@@ -37,6 +37,7 @@ __all__ = [
     "pod_ready",
     "pod_terminating",
     "roll_out",
+    "service_families",
     "template_hash",
     "with_proxy",
 ]
@@ -97,7 +98,7 @@ def pod_terminating(pod: Pod) -> bool:
 
 
 def endpoint_slices(service: Service, pods: Sequence[Pod]) -> tuple[EndpointSlice, ...]:
-    """The EndpointSlices of a Service with a selector: one for each address family and set of target ports.
+    """The EndpointSlices of a Service with a selector: one for each of its address families and set of target ports.
 
     `pods` are those of the Service's namespace that its selector picks. A Service port whose named target a Pod does
     not have leaves that Pod out of that port (discovery.k8s.io/v1).
@@ -119,8 +120,9 @@ def endpoint_slices(service: Service, pods: Sequence[Pod]) -> tuple[EndpointSlic
             terminating=terminating,
         )
         target = TargetRef(kind="Pod", namespace=pod.metadata.namespace, name=pod.metadata.name, uid=pod.metadata.uid)
-        for address in pod.addresses:
-            family = f"IPv{ip_address(address).version}"
+        by_family = {f"IPv{ip_address(address).version}": address for address in pod.addresses}
+        for family in service_families(service, tuple(by_family)):
+            address = by_family[family]
             groups.setdefault((family, ports), []).append(
                 Endpoint(addresses=(address,), conditions=conditions, target_ref=target)
             )
@@ -137,6 +139,18 @@ def endpoint_slices(service: Service, pods: Sequence[Pod]) -> tuple[EndpointSlic
         )
         for (family, ports), endpoints in groups.items()
     )
+
+
+def service_families(service: Service, available: tuple[str, ...]) -> tuple[str, ...]:
+    """Which of the `available` address families (`IPv4`, `IPv6`; the primary first) a Service has, in its order.
+
+    One, unless the Service asks for two: many applications listen on IPv4 only (core/v1 Service, ipFamilyPolicy).
+    """
+    spec = service.spec
+    asked = spec.ip_families or tuple(f"IPv{ip_address(address).version}" for address in service.cluster_ips)
+    wanted = (*(family for family in asked if family in available), *(f for f in available if f not in asked))
+    two = len(asked) > 1 or spec.ip_family_policy in ("PreferDualStack", "RequireDualStack")
+    return wanted if two else wanted[:1]
 
 
 def target_port(port: ServicePort, spec: PodSpec) -> int | None:
