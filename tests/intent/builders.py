@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from smeagol import api, objects
 from smeagol.intent import (
@@ -89,7 +89,10 @@ def pod(
     )
 
 
-def port(number: int = 80, name: str = "", app: str = "", protocol: str = "TCP") -> objects.ServicePort:
+L4: TypeAlias = Literal["TCP", "UDP", "SCTP"]
+
+
+def port(number: int = 80, name: str = "", app: str = "", protocol: L4 = "TCP") -> objects.ServicePort:
     return objects.ServicePort(port=number, name=name, app_protocol=app, protocol=protocol)
 
 
@@ -129,7 +132,7 @@ def slice_of(
     namespace: str = "shop",
     name: str = "",
     family: str = "IPv4",
-    protocol: str = "TCP",
+    protocol: L4 = "TCP",
 ) -> objects.EndpointSlice:
     """The endpoints of a Service, by address; they listen on 8080 unless `ports` (by name) says otherwise."""
     return objects.EndpointSlice(

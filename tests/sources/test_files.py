@@ -134,3 +134,25 @@ def test_early_drafts_are_read_as_what_they_became(reader: FolderReader, tmp_pat
     (found,) = folder.smi.values()
     assert isinstance(found, MutualTLS)
     assert found.spec.client_subject_names == ("web.example",)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {restartPolicy: Sometimes}}", "$.spec.restartPolicy"),
+        ("{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {clusterIP: x}}", "$.clusterIP"),
+        (
+            "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {ports: [{port: 99999}]}}",
+            "$.spec.ports[0].port",
+        ),
+        ("{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: ../x}]}}", "containers[0].name"),
+        ("{apiVersion: apps/v1, kind: Deployment, metadata: {name: a}, spec: {replicas: -1}}", "$.spec.replicas"),
+    ],
+)
+def test_values_that_kubernetes_refuses_are_refused_with_their_place(
+    reader: FolderReader, tmp_path: Path, text: str, place: str
+) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    folder = reader.scan()
+    assert folder.core == {}
+    assert place in str(folder.problems[0])

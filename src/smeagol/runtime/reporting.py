@@ -70,15 +70,18 @@ class Reporter:
         self.statuses: dict[ObjectRef, api.Status] = {}
         self.happenings: deque[Happening] = deque(maxlen=EVENTS_KEPT)
 
-    def update(self, units: Mapping[UnitKey, Unit], planner: Planner[UnitKey], acks: Acks) -> None:
-        """Bring all statuses up to date and record what has changed."""
+    def update(self, units: Mapping[UnitKey, Unit], planner: Planner[UnitKey], acks: Acks) -> tuple[Happening, ...]:
+        """Bring all statuses up to date, record what has changed, and return it."""
+        happened: list[Happening] = []
         present: set[ObjectRef] = set()
         for key, unit in units.items():
             if isinstance(unit, CanaryIntent | MutualTLSIntent | SidecarIntent):
                 present.add(unit.ref)
-                self._update(key, unit, planner, acks)
+                happened += self._update(key, unit, planner, acks)
         for gone in self.statuses.keys() - present:
             del self.statuses[gone]
+        self.happenings.extend(happened)
+        return tuple(happened)
 
     def _update(
         self,
@@ -86,7 +89,7 @@ class Reporter:
         unit: CanaryIntent | MutualTLSIntent | SidecarIntent,
         planner: Planner[UnitKey],
         acks: Acks,
-    ) -> None:
+    ) -> list[Happening]:
         failure = planner.failures.get(key)
         report = Report(
             observation=observe(concerns(unit), planner.resources_of, acks),
@@ -98,6 +101,5 @@ class Reporter:
         before = self.statuses.get(unit.ref, empty)
         now = self._clock()
         after = status_of(unit, before, report, controller=self._controller, now=now)
-        if after != before:
-            self.statuses[unit.ref] = after
-            self.happenings.extend(Happening(now, unit.ref, event) for event in events(before, after))
+        self.statuses[unit.ref] = after
+        return [Happening(now, unit.ref, event) for event in events(before, after)] if after != before else []

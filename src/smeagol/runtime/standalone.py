@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import secrets
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
@@ -25,8 +25,9 @@ import watchfiles
 from smeagol import __version__, control
 from smeagol.api import SmiObject, Status
 from smeagol.derive import Source
+from smeagol.errors import SmeagolError
 from smeagol.infra.host import Host, HostSettings, NodeNetwork, has_ipv6
-from smeagol.infra.host.desired import PodSpecOnHost
+from smeagol.infra.host.desired import PodSpecOnHost, ServiceOnHost
 from smeagol.intent import PROXY_CONTAINER, ServiceIntent, Unit, UnitKey, UnitKind, WorkloadIntent
 from smeagol.intent import Settings as ResolverSettings
 from smeagol.objects import EndpointSlice, Pod, Service
@@ -38,10 +39,11 @@ from smeagol.runtime.offline import load_folder
 from smeagol.runtime.on_host import PROXY_FILES, pod_on_host, pod_status, proxy_container, service_on_host
 from smeagol.runtime.reporting import Reporter
 from smeagol.runtime.traffic import Collector, Target
-from smeagol.runtime.views import event_view, object_view, pod_view, problem_view, service_view, type_title
+from smeagol.runtime.views import event_view, fault_view, object_view, pod_view, problem_view, service_view, type_title
 from smeagol.sources.cluster import Changes, Cluster, Key
 from smeagol.sources.files import Folder, FolderReader
-from smeagol.sources.workloads import pod_terminating
+from smeagol.sources.workloads import pod_ready, pod_terminating
+from smeagol.status import EventType
 from smeagol.xds import TlsConfig
 
 __all__ = ["Settings", "Standalone"]
@@ -121,6 +123,8 @@ class Standalone:
         self._specs: dict[Key, PodSpecOnHost] = {}
         self._leaving: dict[Key, float] = {}
         self._released: set[Key] = set()
+        self._ready: set[Key] = set()
+        self._faults: dict[ObjectRef, Exception] = {}
         self._smi: dict[ObjectRef, SmiObject] = {}
         self._wake = asyncio.Event()
         self._tend_now = asyncio.Event()
@@ -139,6 +143,12 @@ class Standalone:
         async with Host(settings) as host:
             self.host = host
             await self.plane.start(self._discovery_address)
+            log.info(
+                "mesh is up",
+                name=self.settings.name,
+                folder=str(self.settings.folder),
+                metrics=self.settings.metrics_url,
+            )
             try:
                 async with self.collector, asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._watch_files())
@@ -185,7 +195,11 @@ class Standalone:
                 version=__version__,
                 logs_directory=str(settings.state / "logs"),
             ),
-            problems=tuple(problem_view(p) for p in self.folder.problems),
+            problems=(
+                *(problem_view(p) for p in self.folder.problems),
+                *(fault_view(ref, error) for ref, error in sorted(self._faults.items())),
+                *(fault_view(ObjectRef("", *key), error) for key, error in sorted(self.cluster.problems.items())),
+            ),
             objects=tuple(
                 object_view(obj, self._unit_of(ref), self.reporter.statuses.get(ref, Status()))
                 for ref, obj in sorted(self._smi.items())
@@ -255,7 +269,8 @@ class Standalone:
         while True:
             mesh = self.plane.mesh
             if not self._down:
-                mesh.tend()
+                with self._fault_of(ObjectRef("KeyStore", "", str(self.settings.state / "keys"))):
+                    mesh.tend()
             due = mesh.next_tending()
             wait = timedelta(seconds=1) if mesh.rotating else timedelta(seconds=30)
             if due is not None:
@@ -284,8 +299,21 @@ class Standalone:
             self._feed(self._settle_objects())
             self.plane.settle()
             await self._run_on_host()
-            mesh = self.plane.mesh
-            self.reporter.update(self.plane.resolver.units, mesh.planner, mesh.cache.acks)
+            self._report()
+
+    def _report(self) -> None:
+        """Bring statuses up to date, and tell who watches the terminal what has happened."""
+        mesh = self.plane.mesh
+        for happening in self.reporter.update(self.plane.resolver.units, mesh.planner, mesh.cache.acks):
+            event = happening.event
+            tell = log.warning if event.type is EventType.WARNING else log.info
+            tell(event.reason, object=str(happening.object), message=event.message)
+        ready = {key for key, pod in self.cluster.pods.items() if pod_ready(pod)}
+        for key in sorted(ready - self._ready):
+            log.info("Pod is ready", pod="/".join(key))
+        for key in sorted(self._ready - ready):
+            log.info("Pod is not ready" if key in self.cluster.pods else "Pod is gone", pod="/".join(key))
+        self._ready = ready
 
     def _load(self, folder: Folder) -> None:
         for problem in folder.problems:
@@ -332,8 +360,10 @@ class Standalone:
         for key, pod in self.cluster.pods.items():
             if pod_terminating(pod):
                 self._leaving.setdefault(key, loop.time() + DRAIN_SECONDS)
-            elif key not in self._specs and (spec := self._spec(key, pod)) is not None:
-                self._specs[key] = spec
+            elif key not in self._specs:
+                with self._fault_of(ObjectRef("Pod", *key)):
+                    if (spec := self._spec(key, pod)) is not None:
+                        self._specs[key] = spec
         told = self.plane.mesh.settled
         for key, deadline in list(self._leaving.items()):
             if told or loop.time() >= deadline:
@@ -342,13 +372,24 @@ class Standalone:
                 self._released.add(key)
                 self._specs.pop(key, None)
                 self._tokens = {t: node for t, node in self._tokens.items() if node != PodRef(*key).node}
-        await self.host.apply(
-            {spec.ref: spec for spec in self._specs.values()},
-            {
-                ServiceRef(*key): service_on_host(service, self._slices_of(key))
-                for key, service in self.cluster.services.items()
-            },
-        )
+        services: dict[ServiceRef, ServiceOnHost] = {}
+        for key, service in self.cluster.services.items():
+            with self._fault_of(ObjectRef("Service", *key)):
+                services[ServiceRef(*key)] = service_on_host(service, self._slices_of(key))
+        with self._fault_of(ObjectRef("Node", "", "this machine")):
+            await self.host.apply({spec.ref: spec for spec in self._specs.values()}, services)
+
+    @contextlib.contextmanager
+    def _fault_of(self, ref: ObjectRef) -> Iterator[None]:
+        """Keep what is wrong with one object to that object: it is reported, and all others go on."""
+        try:
+            yield
+        except (SmeagolError, ValueError) as error:
+            if str(error) != str(self._faults.get(ref)):
+                log.error("object not carried out", object=str(ref), error=str(error))
+            self._faults[ref] = error
+        else:
+            self._faults.pop(ref, None)
 
     def _slices_of(self, key: Key) -> list[EndpointSlice]:
         return [

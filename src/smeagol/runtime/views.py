@@ -8,6 +8,7 @@ import msgspec
 
 from smeagol import control
 from smeagol.api import Problem, SmiObject, Status
+from smeagol.errors import SmeagolError
 from smeagol.intent import (
     PROXY_CONTAINER,
     CanaryIntent,
@@ -18,7 +19,7 @@ from smeagol.intent import (
     WorkloadIntent,
 )
 from smeagol.objects import EndpointSlice, Pod, Service
-from smeagol.refs import NodeId, PodRef
+from smeagol.refs import NodeId, ObjectRef, PodRef
 from smeagol.runtime.reporting import Happening
 from smeagol.sources.cluster import Key
 from smeagol.sources.workloads import TEMPLATE_HASH, pod_ready
@@ -26,6 +27,7 @@ from smeagol.xds import Acks, Nack
 
 __all__ = [
     "event_view",
+    "fault_view",
     "object_view",
     "pod_view",
     "problem_view",
@@ -41,6 +43,13 @@ def problem_view(problem: Problem) -> control.Problem:
     return control.Problem(
         where=", ".join(part for part in parts if part), message=problem.what, code=problem.code, fix=problem.fix
     )
+
+
+def fault_view(ref: ObjectRef, error: Exception) -> control.Problem:
+    """What keeps one object from being carried out."""
+    if isinstance(error, SmeagolError):
+        return control.Problem(where=error.where or str(ref), message=error.what, code=error.code, fix=error.fix)
+    return control.Problem(where=str(ref), message=str(error))
 
 
 def pod_view(pod: Pod, workload: WorkloadIntent | None, acks: Acks) -> control.Pod:

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
 
@@ -149,7 +150,8 @@ class FolderReader:
             return (ref, None), ()
         try:
             obj = msgspec.convert(document.value, model)
-        except msgspec.ValidationError as error:
+            _check_addresses(obj)
+        except ValueError as error:  # msgspec.ValidationError is one
             fix = "Write it as Kubernetes wants it: kubectl explain shows the type of each field"
             wrong = Problem(code="SMI-V002", what=str(error), fix=fix, place=document.place, object=ref)
             return self._last([ref]), (wrong,)
@@ -187,6 +189,24 @@ def _reference(document: Document, kind: str) -> tuple[ObjectRef, Problem | None
             place = document.place_of(("metadata", path))
             return ref, Problem(code="SMI-F009", what=what, fix=fix, place=place, object=ref, path=("metadata", path))
     return ref, None
+
+
+def _check_addresses(obj: CoreObject) -> None:
+    """What the types cannot say: that text is an address. Raises ValueError with its place."""
+    match obj:
+        case Service(spec=spec):
+            found = {"clusterIP": spec.cluster_ip, **{f"clusterIPs[{i}]": ip for i, ip in enumerate(spec.cluster_ips)}}
+        case EndpointSlice(endpoints=endpoints):
+            found = {f"endpoints[{i}]": ip for i, endpoint in enumerate(endpoints) for ip in endpoint.addresses}
+        case _:
+            return
+    for path, text in found.items():
+        if text not in ("", "None"):
+            try:
+                ip_address(text)
+            except ValueError:
+                msg = f"Expected an IP address, got '{text}' - at `$.{path}`"
+                raise ValueError(msg) from None
 
 
 def _twice(ref: ObjectRef, document: Document, first: Document) -> Problem:
