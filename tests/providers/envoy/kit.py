@@ -34,7 +34,10 @@ def split(*backends: Backend) -> Split:
 def service_port(
     *endpoints: Endpoint, number: int = 80, protocol: Protocol = Protocol.HTTP, divided: Split | None = None
 ) -> ServicePort:
-    return ServicePort(number=number, name=protocol.value, protocol=protocol, endpoints=endpoints, split=divided)
+    """Of use in headless Services too: all endpoints are dialled by their addresses."""
+    return ServicePort(
+        number=number, name=protocol.value, protocol=protocol, endpoints=endpoints, split=divided, dialled=endpoints
+    )
 
 
 def service(*ports: ServicePort, name: str = "web", cluster_ips: tuple[str, ...] = ("10.96.0.1",)) -> ServiceIntent:

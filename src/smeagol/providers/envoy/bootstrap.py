@@ -11,10 +11,12 @@ from ipaddress import ip_address, ip_network
 
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Struct, Value
 
 from smeagol.errors import SmeagolError
 from smeagol.intent import MeshIntent, WorkloadIntent
 from smeagol.plan import ProxyConnection
+from smeagol.providers.envoy.inbound import IDENTITY
 from smeagol.providers.envoy.metrics import INBOUND_STAT, STATS_CONFIG
 from smeagol.providers.envoy.probes import ADMIN, static_listeners
 from smeagol.providers.envoy.protos import (
@@ -50,6 +52,12 @@ _CONNECT_TIMEOUT = timedelta(seconds=5)
 _RECONNECT = {"retry_back_off": {"base_interval": timedelta(milliseconds=500), "max_interval": timedelta(seconds=5)}}
 _SOL_SOCKET = 1
 _SO_MARK = 36
+_RUNTIME = Struct(
+    fields={
+        # An internal connection that HTTP closes after its answer is reset, and the answer is lost, in Envoy 1.40.
+        "envoy.reloadable_features.enable_send_rst_on_user_space_socket": Value(bool_value=False),
+    }
+)
 _LOOPBACK = "127.0.0.1"
 _SOURCE_4 = "127.0.0.6"
 _SOURCE_6 = "::6"
@@ -59,7 +67,7 @@ _SOURCE_6 = "::6"
 class BadConnectionError(SmeagolError):
     """The way to the control plane that was asked for cannot be had."""
 
-    code = "SMI-E001"
+    code = "SMI-E002"
 
 
 def bootstrap(workload: WorkloadIntent, mesh: MeshIntent, connection: ProxyConnection) -> bytes:
@@ -84,6 +92,9 @@ def bootstrap(workload: WorkloadIntent, mesh: MeshIntent, connection: ProxyConne
         },
         static_resources={"clusters": static_clusters, "listeners": static_listeners(workload.addresses)},
         bootstrap_extensions=[extension("internal_listener", InternalListener())],
+        layered_runtime={"layers": [{"name": "static", "static_layer": _RUNTIME}]},
+        # So that names appended to this header make one line, not two.
+        inline_headers=[{"inline_header_name": IDENTITY, "inline_header_type": "REQUEST_HEADER"}],
         stats_config=STATS_CONFIG,
     )
     return MessageToJson(config, preserving_proto_field_name=True, descriptor_pool=POOL).encode()
@@ -137,7 +148,7 @@ def _grpc_service(connection: ProxyConnection, static_clusters: list[Message]) -
     """How discovery is asked for; adds the cluster it needs to `static_clusters`.
 
     With a token the stream is carried by Google's client, the only one that reads a token from a file for each
-    stream; it knows neither clusters nor socket marks.
+    stream; it knows neither clusters nor socket marks, so redirect rules must let the control plane's address pass.
     """
     host, _, port = connection.address.rpartition(":")
     host = host.strip("[]")
@@ -153,12 +164,6 @@ def _grpc_service(connection: ProxyConnection, static_clusters: list[Message]) -
             what="a token would travel in plaintext",
             where="ProxyConnection.token_file",
             fix="name the control plane's CA in ca_file too",
-        )
-    if connection.socket_mark is not None:
-        raise BadConnectionError(
-            what="connections that carry a token cannot be marked",
-            where="ProxyConnection.socket_mark",
-            fix="let the redirect rules match the proxy's user id instead",
         )
     token = FileBasedMetadata(
         secret_data={"filename": connection.token_file}, header_key="authorization", header_prefix="Bearer "

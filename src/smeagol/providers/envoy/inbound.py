@@ -77,7 +77,7 @@ _PLAINTEXT_TIMEOUT = timedelta(seconds=1)
 """How long a permissive port waits for a client's first byte before it takes the connection for plaintext."""
 _EARLY_DATA_BYTES = 65536
 
-_MUTUAL_TLS_STATE = "smeagol.mutual_tls"
+_MESH_CLIENT_STATE = "smeagol.mesh_client"
 _DNS_STATE = "smeagol.peer_dns"
 _URI_STATE = "smeagol.peer_uri"
 
@@ -98,17 +98,7 @@ def _inbound(workload: WorkloadIntent) -> Message:
     original_dst = ListenerFilter(**extension("original_dst", OriginalDst()))
     ports = [(port.number, _spoken(port.number, port.protocol)) for port in workload.inbound_ports]
     if workload.mode is None:
-        chains += _plain_chains(ports)
-        # Only an undeclared port is looked at: a declared one must not wait for its client to speak.
-        declared = _any_port(number for number, protocol in ports if protocol is not Protocol.AUTO)
-        inspector = ListenerFilter(**extension("http_inspector", HttpInspector()), filter_disabled=declared)
-        return Listener(
-            listener_filters=[original_dst, inspector],
-            listener_filters_timeout=_NEVER,
-            filter_chains=chains,
-            default_filter_chain=FilterChain(name="tcp", filters=[_to_app()]),
-            **common,
-        )
+        return Listener(listener_filters=[original_dst], filter_chains=[*chains, *_plain_chains(ports)], **common)
     permissive = workload.mode is TLSMode.PERMISSIVE
     chains += _tls_chains(ports, permissive=permissive)
     return Listener(
@@ -136,7 +126,7 @@ def _plain_chains(ports: Iterable[tuple[int, Protocol]]) -> Iterator[Message]:
         if protocol is not Protocol.AUTO:
             filters = [_plain_http(report=True)] if protocol.is_http else [_to_app()]
             yield _chain(f"{protocol.value}-{number}", filters, port=number)
-    yield _chain("http", [_plain_http(report=True)], alpn=HTTP_APPLICATION_PROTOCOLS)
+    yield _chain("any", [_mark_mesh_client(), _remember_destination(), _to_detect()])
 
 
 def _tls_chains(ports: Iterable[tuple[int, Protocol]], *, permissive: bool) -> Iterator[Message]:
@@ -201,16 +191,6 @@ def _tls_chain(
     )
 
 
-def _any_port(numbers: Iterable[int]) -> dict[str, object] | None:
-    """A predicate on the dialled port (listener.v3.ListenerFilterChainMatchPredicate); it wants two rules or more."""
-    rules: list[dict[str, object]] = [
-        {"destination_port_range": {"start": number, "end": number + 1}} for number in numbers
-    ]
-    if len(rules) < 2:
-        return rules[0] if rules else None
-    return {"or_match": {"rules": rules}}
-
-
 def _to_app(*, after_handshake: bool = False) -> Message:
     """Bytes to the application. Behind TLS it hears of a client only once that client is verified."""
     return tcp_proxy(INBOUND_STAT, APP, **(_AFTER_HANDSHAKE if after_handshake else {}))
@@ -247,22 +227,28 @@ def _refuse_commas() -> Message:
 
 def _remember_peer() -> Message:
     """Hand the verified names to the internal listener; they are known only once the handshake is done."""
-    values = {
-        _MUTUAL_TLS_STATE: "true",
-        _DNS_STATE: "%DOWNSTREAM_PEER_DNS_SAN%",
-        _URI_STATE: "%DOWNSTREAM_PEER_URI_SAN%",
-    }
     states = [
-        {
-            "object_key": key,
-            "factory_key": "envoy.string",
-            "shared_with_upstream": "ONCE",
-            "skip_if_empty": True,
-            "format_string": {"omit_empty_values": True, "text_format_source": {"inline_string": value}},
-        }
-        for key, value in values.items()
+        _state(_MESH_CLIENT_STATE, "true"),
+        _state(_DNS_STATE, "%DOWNSTREAM_PEER_DNS_SAN%"),
+        _state(_URI_STATE, "%DOWNSTREAM_PEER_URI_SAN%"),
     ]
     return Filter(**extension("remember_peer", SetFilterState(on_downstream_tls_handshake=states)))
+
+
+def _mark_mesh_client() -> Message:
+    """Tell the internal listener that a mesh client may be at the other end, though in plaintext."""
+    return Filter(**extension("mesh_client", SetFilterState(on_new_connection=[_state(_MESH_CLIENT_STATE, "true")])))
+
+
+def _state(key: str, value: str) -> dict[str, object]:
+    """A string that the internal listener can read; none if the value is empty."""
+    return {
+        "object_key": key,
+        "factory_key": "envoy.string",
+        "shared_with_upstream": "ONCE",
+        "skip_if_empty": True,
+        "format_string": {"omit_empty_values": True, "text_format_source": {"inline_string": value}},
+    }
 
 
 def _remember_destination() -> Message:
@@ -322,9 +308,7 @@ def detection_resources() -> tuple[ProxyResource, ...]:
     names = (f"%FILTER_STATE({_DNS_STATE}:PLAIN)%", f"%FILTER_STATE({_URI_STATE}:PLAIN)%")
     http = _to_app_by_http(
         identity=names,
-        report=f"%FILTER_STATE({_MUTUAL_TLS_STATE}:PLAIN)%",
-        # An internal connection that is closed with delay can lose the last response.
-        delayed_close_timeout=_NEVER,
+        report=f"%FILTER_STATE({_MESH_CLIENT_STATE}:PLAIN)%",
     )
     listener = Listener(
         name=DETECT,

@@ -41,7 +41,7 @@ _KEPT = (
     {"prefix": "control_plane."},
     {"prefix": "cluster_manager."},
     {"prefix": "listener_manager."},
-    {"safe_regex": {"regex": r"cluster\.(in|out/[^.]*)\.upstream_rq_(\d\d\d|time|retry)"}},
+    {"safe_regex": {"regex": r"cluster\.(in|out/[^.]*)\.upstream_rq_(\d\d\d|time)"}},
     {"safe_regex": {"regex": r"tcp\.(in|pod|passthrough|out/[^.]*)\.downstream_cx_(total|[rt]x_bytes_total)"}},
 )
 """Counters a proxy keeps: each cluster would have some two hundred, at a thousand clusters most of a proxy's memory."""

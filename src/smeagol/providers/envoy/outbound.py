@@ -58,7 +58,7 @@ from smeagol.providers.envoy.resources import (
     wildcard,
 )
 from smeagol.providers.envoy.split import backend_assignment, connection_assignment, request_weights
-from smeagol.providers.envoy.tls import by_endpoint, client_socket
+from smeagol.providers.envoy.tls import by_endpoint, client_socket, client_socket_to_address
 from smeagol.providers.envoy.transparent import connection_manager, http_options, routes, tcp_proxy
 
 __all__ = ["catcher_resources", "pod_cluster", "service_resources"]
@@ -69,7 +69,7 @@ _DIAL_TIMEOUT = timedelta(seconds=130)
 _DETECTION_TIMEOUT = timedelta(milliseconds=500)
 """How long an undeclared port waits for the client's first bytes before it takes the server to speak first."""
 _ON_DEMAND_TIMEOUT = timedelta(seconds=5)
-_CONNECTION_AGE = timedelta(minutes=10)
+_CONNECTION_AGE = timedelta(minutes=1)
 """After this time requests use a new connection, so that a server sees the client's present names."""
 _RETRIES = 3
 
@@ -82,29 +82,22 @@ def service_resources(service: ServiceIntent) -> tuple[ProxyResource, ...]:
 def _port_resources(service: ServiceIntent, port: ServicePort) -> Iterator[ProxyResource]:
     name = f"{service.fqdn}:{port.number}"
     stat = outbound_stat(service.ref.namespace, service.ref.name, port.number)
-    server_names = [service.fqdn]
-    if port.split:
-        server_names += [backend.service.fqdn(service.cluster_domain) for backend in port.split.backends]
-
     if service.headless and port.split is None:
         yield resource(name, _dialled_cluster(name, stat, service.fqdn))
     else:
-        yield resource(name, _cluster(name, stat, server_names, port.protocol))
-        if port.split:
-            yield resource(name, connection_assignment(name, port.split))
-        else:
-            yield resource(name, assignment(name, [lb_endpoint(endpoint) for endpoint in port.endpoints]))
+        yield resource(name, _cluster(name, stat, service.fqdn, port.protocol))
+        yield resource(name, _endpoints(name, service, port))
     if port.split and not port.protocol.is_opaque:
         for backend in port.split.backends:
             version = _version(name, backend.service.name)
             own_stat = outbound_stat(service.ref.namespace, service.ref.name, port.number, backend.service.name)
-            yield resource(version, _cluster(version, own_stat, server_names, port.protocol))
-            yield resource(version, backend_assignment(version, port.split, backend))
+            yield resource(version, _cluster(version, own_stat, service.fqdn, port.protocol))
+            yield resource(version, backend_assignment(version, port.split, backend, service.cluster_domain))
     if not port.protocol.is_opaque:
         yield resource(name, _routes(name, port))
 
     if service.headless:
-        for endpoint in _dialled(port):
+        for endpoint in _touched(port):
             own = f"headless/{host_port(endpoint.address, endpoint.port)}"
             yield resource(own, _listener(own, [(endpoint.address, endpoint.port)], name, stat, port.protocol))
     elif service.cluster_ips:
@@ -117,13 +110,20 @@ def _version(name: str, backend: str) -> str:
     return f"{name}/{backend}"
 
 
-def _dialled(port: ServicePort) -> Sequence[Endpoint]:
-    """The endpoints of a headless Service whose connections the proxy must touch: unmeshed ones pass through."""
-    return [endpoint for endpoint in port.endpoints if endpoint.mutual_tls or port.split]
+def _touched(port: ServicePort) -> Sequence[Endpoint]:
+    """The dialled addresses of a headless Service that need a listener: unmeshed ones pass through, unless split."""
+    return [endpoint for endpoint in port.dialled if endpoint.mutual_tls or port.split]
 
 
-def _cluster(name: str, stat: str, server_names: Sequence[str], protocol: Protocol) -> Message:
-    """One cluster for all endpoints, whether meshed or not.
+def _endpoints(name: str, service: ServiceIntent, port: ServicePort) -> Message:
+    """Those of the Service itself, or of its split's backends as connections are divided among them."""
+    if port.split:
+        return connection_assignment(name, port.split, service.cluster_domain)
+    return assignment(name, [lb_endpoint(endpoint) for endpoint in port.endpoints])
+
+
+def _cluster(name: str, stat: str, server_name: str, protocol: Protocol) -> Message:
+    """One cluster for all endpoints, whether meshed or not; it stays the same whatever a Canary does.
 
     Where connections are counted out by endpoint weights the policy must be the one that honours them exactly.
     An endpoint that leaves is forgotten at once (`ignore_health_on_host_removal`).
@@ -138,7 +138,7 @@ def _cluster(name: str, stat: str, server_names: Sequence[str], protocol: Protoc
         common_lb_config={"healthy_panic_threshold": {}},
         ignore_health_on_host_removal=True,
         circuit_breakers=no_limits(),
-        transport_socket_matches=by_endpoint(server_names, sni=server_names[0]),
+        transport_socket_matches=by_endpoint(server_name),
         typed_extension_protocol_options=None if protocol.is_opaque else http_options(connection_age=_CONNECTION_AGE),
     )
 
@@ -152,7 +152,7 @@ def _dialled_cluster(name: str, stat: str, server_name: str) -> Message:
         lb_policy="CLUSTER_PROVIDED",
         connect_timeout=_CONNECT_TIMEOUT,
         circuit_breakers=no_limits(),
-        transport_socket=client_socket([server_name], sni=server_name),
+        transport_socket=client_socket(server_name),
         typed_extension_protocol_options=http_options(connection_age=_CONNECTION_AGE),
     )
 
@@ -294,7 +294,7 @@ def pod_cluster(ip: str, port: int, *, mutual_tls: bool, on_demand: bool = True)
         type="STATIC",
         connect_timeout=_CONNECT_TIMEOUT if mutual_tls else _DIAL_TIMEOUT,
         circuit_breakers=no_limits(),
-        transport_socket=client_socket([ip]) if mutual_tls else None,
+        transport_socket=client_socket_to_address(ip) if mutual_tls else None,
         load_assignment=assignment(name, [lb_endpoint(Endpoint(ip, port))]),
     )
     return resource(name, cluster, on_demand=on_demand)

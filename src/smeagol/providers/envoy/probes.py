@@ -19,20 +19,21 @@ ADMIN = "admin"
 READINESS_PATH = "/ready"
 """200 once the proxy has its first configuration (Envoy admin, `/ready`)."""
 METRICS_PATH = "/stats/prometheus"
+"""Counters that have counted something, as Prometheus text."""
 
 
 def static_listeners(known_addresses: Sequence[str]) -> list[Message]:
     """On the Pod's own addresses, or on all where they are not known yet."""
     return [
         _window("readiness", known_addresses, READINESS_PORT, READINESS_PATH),
-        _window("metrics", known_addresses, METRICS_PORT, METRICS_PATH),
+        _window("metrics", known_addresses, METRICS_PORT, METRICS_PATH, query="usedonly"),
     ]
 
 
-def _window(name: str, known_addresses: Sequence[str], port: int, path: str) -> Message:
+def _window(name: str, known_addresses: Sequence[str], port: int, path: str, query: str = "") -> Message:
     route = {
         "match": {"path": path, "headers": [{"name": ":method", "string_match": {"exact": "GET"}}]},
-        "route": RouteAction(cluster=ADMIN),
+        "route": RouteAction(cluster=ADMIN, prefix_rewrite=f"{path}?{query}" if query else ""),
     }
     hosts = [{"name": name, "domains": ["*"], "routes": [route]}]
     addresses = known_addresses or [wildcard(())]

@@ -130,10 +130,14 @@ def host_port(ip: str, port: int) -> str:
     return f"[{ip}]:{port}" if ip_address(ip).version == 6 else f"{ip}:{port}"
 
 
-def lb_endpoint(endpoint: Endpoint, weight: int | None = None) -> Message:
+def lb_endpoint(endpoint: Endpoint, *, server_name: str = "", weight: int | None = None) -> Message:
+    """`server_name`: the name that this endpoint's certificate must carry, if not that of the cluster (`tls`)."""
     mutual = {"filter_metadata": {"envoy.transport_socket_match": MUTUAL_TLS_MATCH}} if endpoint.mutual_tls else None
     return LbEndpoint(
-        endpoint={"address": address(endpoint.address, endpoint.port)},
+        endpoint={
+            "address": address(endpoint.address, endpoint.port),
+            "hostname": server_name if endpoint.mutual_tls else "",
+        },
         metadata=mutual,
         load_balancing_weight=None if weight is None else {"value": weight},
     )

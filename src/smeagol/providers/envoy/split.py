@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from google.protobuf.message import Message
 
 from smeagol.intent import Backend, Endpoint, Split
 from smeagol.providers.envoy.resources import assignment, lb_endpoint
+from smeagol.refs import ServiceRef
 
 __all__ = ["backend_assignment", "connection_assignment", "integer_weights", "request_weights"]
 
@@ -44,42 +46,53 @@ def request_weights(split: Split) -> tuple[tuple[Backend, int], ...]:
     return tuple(zip(positive, weights, strict=True))
 
 
-def backend_assignment(name: str, split: Split, backend: Backend) -> Message:
+def backend_assignment(name: str, split: Split, backend: Backend, cluster_domain: str) -> Message:
     """A backend's endpoints, and as a second choice those of the others that get requests.
 
     So a request whose backend cannot be reached is answered by another one, before the route follows.
     """
-    own = _addresses(backend.endpoints)
-    others: dict[tuple[str, int], Endpoint] = {}
-    for other in _positive(split):
-        for endpoint in other.endpoints:
-            key = (endpoint.address, endpoint.port)
-            if key not in own:
-                others.setdefault(key, endpoint)
-    second = [[lb_endpoint(endpoint) for _, endpoint in sorted(others.items())]] if others else []
-    return assignment(name, [lb_endpoint(endpoint) for endpoint in backend.endpoints], *second)
+    own = _members([backend])
+    others = {key: member for key, member in _members(_positive(split)).items() if key not in own}
+    ranks = [own, others] if others else [own]
+    return assignment(name, *([member.dialled(cluster_domain) for member in rank.values()] for rank in ranks))
 
 
-def connection_assignment(name: str, split: Split) -> Message:
+def connection_assignment(name: str, split: Split, cluster_domain: str) -> Message:
     """The endpoints of all backends that get connections, weighted so that the backends' shares hold exactly.
 
     An endpoint that serves two backends gets the sum of what both would give it.
     """
-    shares: dict[tuple[str, int], Fraction] = {}
-    endpoints: dict[tuple[str, int], Endpoint] = {}
-    for backend in _positive(split):
+    members = _members(_positive(split))
+    weights = integer_weights([member.share for member in members.values()])
+    return assignment(
+        name,
+        [member.dialled(cluster_domain, weight) for member, weight in zip(members.values(), weights, strict=True)],
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Member:
+    """An endpoint with the backend that it stands for, and its share in units of weight."""
+
+    backend: ServiceRef
+    endpoint: Endpoint
+    share: Fraction
+
+    def dialled(self, cluster_domain: str, weight: int | None = None) -> Message:
+        return lb_endpoint(self.endpoint, server_name=self.backend.fqdn(cluster_domain), weight=weight)
+
+
+def _members(backends: Iterable[Backend]) -> dict[tuple[str, int], _Member]:
+    """By address and port, in this order. What several backends list stands for the first of them."""
+    members: dict[tuple[str, int], _Member] = {}
+    for backend in backends:
         for endpoint in backend.endpoints:
             key = (endpoint.address, endpoint.port)
-            endpoints.setdefault(key, endpoint)
-            shares[key] = shares.get(key, Fraction()) + Fraction(backend.weight_milli, len(backend.endpoints))
-    keys = sorted(shares)
-    weights = integer_weights([shares[key] for key in keys])
-    return assignment(name, [lb_endpoint(endpoints[key], weight) for key, weight in zip(keys, weights, strict=True)])
+            share = Fraction(backend.weight_milli, len(backend.endpoints))
+            member = members.get(key) or _Member(backend=backend.service, endpoint=endpoint, share=Fraction())
+            members[key] = replace(member, share=member.share + share)
+    return dict(sorted(members.items()))
 
 
 def _positive(split: Split) -> list[Backend]:
     return [backend for backend in split.backends if backend.weight_milli > 0]
-
-
-def _addresses(endpoints: Iterable[Endpoint]) -> set[tuple[str, int]]:
-    return {(endpoint.address, endpoint.port) for endpoint in endpoints}

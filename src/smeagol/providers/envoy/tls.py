@@ -5,7 +5,6 @@ Names of secrets: `client` and `server` are a proxy's own, `roots` is shared by 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from ipaddress import ip_address
 
 from google.protobuf.message import Message
@@ -47,7 +46,7 @@ def _secret(name: str) -> dict[str, object]:
 
 
 def server_name_matcher(name: str) -> dict[str, object]:
-    """Match a name of the server's certificate in full (RFC 9110, 4.3.4)."""
+    """Match a DNS name or IP address of the server's certificate in full (RFC 9110, 4.3.4)."""
     try:
         ip_address(name)
     except ValueError:
@@ -55,34 +54,48 @@ def server_name_matcher(name: str) -> dict[str, object]:
     return {"san_type": "IP_ADDRESS", "matcher": {"exact": name}}
 
 
-def client_socket(server_names: Sequence[str], *, sni: str = "") -> Message:
-    """Dial by mutual TLS a server whose certificate carries one of `server_names` (DNS names or IP addresses).
+def client_socket(server_name: str, *, or_hostname: bool = False) -> Message:
+    """Dial by mutual TLS a server whose certificate carries this DNS name.
 
-    No ALPN is set here: it follows the HTTP version of each connection, or is `smi-tcp` (`outbound`).
+    `or_hostname`: an endpoint's own `hostname` goes first, where it has one. So the clusters of a split need not
+    change with its backends; a changed cluster loses its connections and counters. (The endpoints of an ORIGINAL_DST
+    cluster have their address for a hostname.) No ALPN is set here: it follows the HTTP version of each connection,
+    or is `smi-tcp` (`outbound`).
     """
     context = UpstreamTlsContext(
-        sni=sni,
-        common_tls_context={
-            "tls_params": _VERSIONS,
-            "tls_certificate_sds_secret_configs": [_secret(CLIENT)],
-            "combined_validation_context": {
-                "default_validation_context": {
-                    "match_typed_subject_alt_names": [server_name_matcher(name) for name in server_names]
-                },
-                "validation_context_sds_secret_config": _secret(ROOTS),
-            },
-        },
+        sni=server_name,
+        auto_host_sni=or_hostname,
+        auto_sni_san_validation=True,
+        common_tls_context=_client_side(),
     )
     return TransportSocket(**extension("tls", context))
 
 
-def by_endpoint(server_names: Sequence[str], *, sni: str) -> list[dict[str, object]]:
+def client_socket_to_address(ip: str) -> Message:
+    """Dial by mutual TLS a server whose certificate carries this address."""
+    return TransportSocket(
+        **extension("tls", UpstreamTlsContext(common_tls_context=_client_side(server_name_matcher(ip))))
+    )
+
+
+def _client_side(*server: dict[str, object]) -> dict[str, object]:
+    return {
+        "tls_params": _VERSIONS,
+        "tls_certificate_sds_secret_configs": [_secret(CLIENT)],
+        "combined_validation_context": {
+            "default_validation_context": {"match_typed_subject_alt_names": server},
+            "validation_context_sds_secret_config": _secret(ROOTS),
+        },
+    }
+
+
+def by_endpoint(server_name: str) -> list[dict[str, object]]:
     """`Cluster.transport_socket_matches`: meshed endpoints by mutual TLS, all others as they were."""
     return [
         {
             "name": "mutual-tls",
             "match": MUTUAL_TLS_MATCH,
-            "transport_socket": client_socket(server_names, sni=sni),
+            "transport_socket": client_socket(server_name, or_hostname=True),
         },
         {"name": "plain", "match": {}, "transport_socket": extension("raw", RawBuffer())},
     ]

@@ -1,9 +1,9 @@
 """Traffic as it passes through a proxy: nothing added, limited, normalised or timed out that was not so before.
 
 What a user must not notice: header spelling, `server`, `x-forwarded-for`, `x-request-id`, paths, long polls, trailers,
-`100-continue`, HTTP/1.0, upgrades (WebSocket, SPDY), unusual methods, large headers. What Envoy still does: it adds
-`x-forwarded-proto` and `date` where they are missing, and drops hop-by-hop headers (RFC 9110, 7.6.1). `CONNECT` is
-passed on like any request.
+`100-continue`, HTTP/1.0, upgrades (WebSocket, SPDY), large headers. What Envoy still does: it adds
+`x-forwarded-proto` and `date` where they are missing, drops hop-by-hop headers (RFC 9110, 7.6.1), and refuses methods
+that no registry lists. `CONNECT` is passed on like any request.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ _HTTP1 = {
     "accept_http_10": True,
     "default_host_for_http_10": "localhost",
     "enable_trailers": True,
-    "allow_custom_methods": True,
     "header_key_format": {"stateful_formatter": extension("preserve_case", PreserveCase())},
     # A client may offer TLS by Upgrade (RFC 2817) on any request; refusing the request would break it.
     "ignore_http_11_upgrade": [{"prefix": "TLS/", "ignore_case": True}],
