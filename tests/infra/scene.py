@@ -40,6 +40,15 @@ server.serve_forever()
 """
 
 
+EXEC = """
+import sys
+from pathlib import Path
+from smeagol.infra.host.exec import exec_in_pod
+from smeagol.refs import PodRef
+sys.exit(exec_in_pod(Path(sys.argv[1]), PodRef(*sys.argv[2].split("/")), sys.argv[3:]))
+"""
+
+
 def python(code: str, *arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-c", code, *arguments)
 
@@ -157,15 +166,10 @@ class Scene:
     async def start_exec(self, pod: PodSpecOnHost, *command: str) -> asyncio.subprocess.Process:
         socket = self.settings.exec_socket
         assert socket is not None
-        code = (
-            "import sys; from pathlib import Path; from smeagol.refs import PodRef;"
-            "from smeagol.infra.host.exec import exec_in_pod;"
-            "sys.exit(exec_in_pod(Path(sys.argv[1]), PodRef(*sys.argv[2].split('/')), sys.argv[3:]))"
-        )
         return await asyncio.create_subprocess_exec(
             sys.executable,
             "-c",
-            code,
+            EXEC,
             str(socket),
             str(pod.ref),
             *command,

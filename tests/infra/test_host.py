@@ -7,8 +7,10 @@ import shlex
 import signal
 from dataclasses import replace
 
-from infra.harness import as_every_user, in_sandbox, start
-from infra.scene import FAMILIES, SLEEPER, pod, python, runs, scene, server, service, shell, until
+import pytest
+
+from infra.harness import USERS, as_every_user, in_sandbox, start
+from infra.scene import EXEC, FAMILIES, SLEEPER, pod, python, runs, scene, server, service, shell, until
 from infra.test_sandbox import all_gone, family_of, host_state
 from smeagol.infra.host.desired import (
     ContainerOnHost,
@@ -24,6 +26,8 @@ from smeagol.infra.host.desired import (
     TcpSocket,
 )
 from smeagol.infra.host.status import Phase, PodStatus, Running, Terminated, Waiting
+
+pytestmark = pytest.mark.netns
 
 
 def fast(action: ProbeAction, failures: int = 3) -> Probe:
@@ -55,6 +59,11 @@ class TestTraffic:
     def test_endpoints_follow(self) -> None:
         """A change of endpoints moves traffic; without ready endpoints connections are refused."""
         in_sandbox("self", endpoints_follow)
+
+    @as_every_user
+    def test_containers_serve_low_ports(self, user: str) -> None:
+        """Port 80 needs no capability, as in Kubernetes."""
+        in_sandbox(user, low_port)
 
     def test_a_headless_service_is_its_endpoints(self) -> None:
         in_sandbox("self", headless)
@@ -94,6 +103,13 @@ async def endpoints_follow() -> None:
             await s.until(one, two, client)
             answers = {answer.split()[0] for answer in await s.get(client, *["http://web/"] * 8)}
             assert answers <= ({each.hostname for each in endpoints} or {"ConnectionRefusedError"})
+
+
+async def low_port() -> None:
+    web = pod("web", 20, server(80))
+    async with scene() as s:
+        await s.apply(web)
+        await s.until(web)
 
 
 async def headless() -> None:
@@ -503,6 +519,17 @@ async def exec_works() -> None:
         assert await s.run(web, "/bin/sh", "-c", "kill -KILL $$") == (128 + signal.SIGKILL, "")
 
 
+def test_exec_from_the_host() -> None:
+    """Who started the sandbox reaches into it from outside, and so does root."""
+    with start(USERS[-1], "-c", RUN) as mesh:
+        assert mesh.stdout is not None
+        exec_socket = mesh.stdout.readline().split()[1]
+        for user in USERS:
+            with start(user, "-c", EXEC, exec_socket, "shop/web", "hostname") as caller:
+                assert caller.communicate(timeout=60)[0] == "web\n"
+        mesh.terminate()
+
+
 async def exec_fails() -> None:
     web = pod("web", 20)
     async with scene() as s:
@@ -545,7 +572,7 @@ async def busy() -> None:
     async with scene() as s:
         await s.apply(replace(web, redirect=True), service("web", 1, web))
         await s.until(web)
-        print("ready", flush=True)
+        print("ready", s.settings.exec_socket, flush=True)
         await stop.wait()
     print("stopped in order", flush=True)
 
@@ -559,7 +586,7 @@ class TestEnd:
         before = host_state()
         with start(user, "-c", RUN) as caller:
             assert caller.stdout is not None
-            assert caller.stdout.readline() == "ready\n"
+            assert caller.stdout.readline().startswith("ready ")
             family = family_of(caller.pid)
             assert len(family) >= 6, "keeper, init, worker, agent, the Pod and its container"
             caller.kill()
@@ -570,7 +597,7 @@ class TestEnd:
         """Ctrl-C: Pods end in order, then all the rest."""
         with start("self", "-c", RUN) as caller:
             assert caller.stdout is not None
-            assert caller.stdout.readline() == "ready\n"
+            assert caller.stdout.readline().startswith("ready ")
             family = family_of(caller.pid)
             caller.send_signal(signal.SIGINT)
             assert caller.stdout.read() == "stopped in order\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 
 from infra.harness import as_every_user, in_sandbox
@@ -124,6 +125,27 @@ def localhost() -> None:
 @as_every_user
 def test_localhost_stays_between_the_containers(user: str) -> None:
     in_sandbox(user, localhost)
+
+
+def node_passes() -> None:
+    set_up_node(NODE)
+    meshed = add_pod("meshed", 10)
+    own = os.open("/proc/self/ns/net", os.O_RDONLY)
+    with inside(meshed):
+        apply_rules(redirect_rules(NODE.ips))
+    for family in FAMILIES:
+        node = NODE.ip(family)
+        assert node is not None
+        with listening(meshed, 8080) as app, dial(own, pod_ip(10, family), 8080):
+            app.accept()
+        with listening(own, 18000) as control_plane, dial(meshed, node, 18000):
+            control_plane.accept()
+
+
+@as_every_user
+def test_the_node_and_its_pods_reach_each_other_past_the_proxy(user: str) -> None:
+    """Probes arrive at the app, and the proxy reaches its control plane, with sockets that carry no mark."""
+    in_sandbox(user, node_passes)
 
 
 def undone() -> None:

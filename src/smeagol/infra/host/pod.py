@@ -41,6 +41,7 @@ class Pod:
         self._stop = asyncio.Event()
         self._stop_at: float | None = None
         self._redirect = False
+        self._wanted_redirect = spec.redirect
         self._there = False
         self._failed_init: Terminated | None = None
         self._message = ""
@@ -78,11 +79,12 @@ class Pod:
             self._changed()
 
     async def set_redirect(self, redirect: bool) -> None:
-        """Put the Pod behind its proxy, or take it out again. New connections only."""
-        if self._there and redirect != self._redirect:
+        """Put the Pod behind its proxy, or take it out again. New connections only; a Pod to be made starts so."""
+        self._wanted_redirect = redirect
+        if self._there and redirect != self._redirect and not self._stop.is_set():
+            self._redirect = redirect
             rules = redirect_rules(self._settings.node.ips) if redirect else without_redirect_rules()
             await self._agent.ask(ApplyRules(pod=str(self.spec.ref), messages=rules))
-            self._redirect = redirect
 
     async def run(self) -> None:
         """Live until told to stop; returns when nothing of the Pod is left."""
@@ -116,7 +118,7 @@ class Pod:
             )
         )
         self._there = True
-        await self.set_redirect(spec.redirect)
+        await self.set_redirect(self._wanted_redirect)
 
     async def _live(self, tasks: asyncio.TaskGroup) -> None:
         for each in (*self._sidecars, *self._init):
