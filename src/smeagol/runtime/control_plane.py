@@ -48,7 +48,7 @@ class ControlPlane:
             cluster_domain=settings.cluster_domain, trust_domain=settings.trust_domain, pod_cidrs=settings.pod_cidrs
         )
         self.mesh: Mesh[UnitKey] = Mesh(provider=provider, authority=self.authority, mesh=intent, clock=now)
-        self.mesh.cache.acks.on_change = changed
+        self.mesh.cache.acks.observe(changed)
         self._server = AdsServer(self.mesh.cache, authenticator=BearerToken(owner_of), tls=tls)
 
     async def start(self, address: str) -> None:

@@ -78,12 +78,12 @@ def load_folder(resolver: Resolver, folder: Folder) -> None:
     resolver.provider_classes.replace({(n, k): o for (_, n, k), o in of.items() if isinstance(o, ProviderClass)})
 
 
-def render(folder: Folder, provider: Provider, *, inject_by_default: bool = True) -> tuple[Rendered, ...]:
+def render(folder: Folder, provider: Provider) -> tuple[Rendered, ...]:
     """All units and their plans, as if every Pod were running and ready, with made-up addresses.
 
     The same manifests give the same result.
     """
-    cluster = Cluster(pod_networks=(POD_NETWORK,), inject_by_default=inject_by_default)
+    cluster = Cluster(pod_networks=(POD_NETWORK,))
     cluster.load(folder.manifests())
     cluster.settle()
     ready = PodStatus(phase="Running", conditions=(PodCondition(type="Ready", status="True"),))

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from smeagol import api
 from smeagol.intent import CanaryIntent, MutualTLSIntent, SidecarIntent, Unit, UnitKey, UnitKind
-from smeagol.plan import Plan
+from smeagol.plan import Feature, Plan
 from smeagol.refs import NodeId, ObjectRef
 from smeagol.runtime.planner import Planner, ResourceKey
 from smeagol.status import Event, Observation, Rejection, Report, concerns, events, status_of
@@ -83,6 +83,22 @@ class Reporter:
         self.happenings.extend(happened)
         return tuple(happened)
 
+    def class_status(self, provider_class: api.ProviderClass, features: Iterable[Feature]) -> api.ProviderClassStatus:
+        """What the provider says of its own class (spec: SMI-CLASS-08)."""
+        accepted = api.Condition(
+            type="Accepted",
+            status=api.ConditionStatus.TRUE,
+            reason="Accepted",
+            message="The provider serves this class.",
+            observed_generation=provider_class.metadata.generation,
+            last_transition_time=provider_class.metadata.creation_timestamp or self._clock(),
+        )
+        return api.ProviderClassStatus(
+            observed_generation=provider_class.metadata.generation,
+            conditions=(accepted,),
+            supported_features=tuple(sorted(feature.value for feature in features)),
+        )
+
     def _update(
         self,
         key: UnitKey,
@@ -90,9 +106,10 @@ class Reporter:
         planner: Planner[UnitKey],
         acks: Acks,
     ) -> list[Happening]:
-        failure = planner.failures.get(key)
+        behind = (key, *concerns(unit))
+        failure = next((planner.failures[k] for k in behind if k in planner.failures), None)
         report = Report(
-            observation=observe(concerns(unit), planner.resources_of, acks),
+            observation=observe(behind[1:], planner.resources_of, acks),
             unsupported=planner.plans.get(key, Plan()).unsupported,
             unplanned=str(failure) if failure is not None else "",
             metrics_server=self._metrics_server,

@@ -23,7 +23,7 @@ import structlog
 import watchfiles
 
 from smeagol import __version__, control
-from smeagol.api import SmiObject, Status
+from smeagol.api import ProviderClass, ProviderClassStatus, SmiObject, Status
 from smeagol.derive import Source
 from smeagol.errors import SmeagolError
 from smeagol.infra.host import Host, HostSettings, NodeNetwork, has_ipv6
@@ -102,7 +102,10 @@ class Standalone:
         )
         self.provider = provider
         self.cluster = Cluster(
-            pod_networks=pods, service_networks=services, inject_by_default=settings.inject_by_default, now=now
+            pod_networks=pods,
+            service_networks=services,
+            wants_proxy=None if settings.inject_by_default else self._is_selected,
+            now=now,
         )
         self._resolver_settings = ResolverSettings(
             cluster_domain=settings.cluster_domain,
@@ -199,9 +202,13 @@ class Standalone:
                 *(problem_view(p) for p in self.folder.problems),
                 *(fault_view(ref, error) for ref, error in sorted(self._faults.items())),
                 *(fault_view(ObjectRef("", *key), error) for key, error in sorted(self.cluster.problems.items())),
+                *(
+                    control.Problem(where=f"Service {clash.opaque}", message=clash.message)
+                    for clash in self.plane.resolver.contradictions
+                ),
             ),
             objects=tuple(
-                object_view(obj, self._unit_of(ref), self.reporter.statuses.get(ref, Status()))
+                object_view(obj, self._unit_of(ref), self._status_of(ref, obj))
                 for ref, obj in sorted(self._smi.items())
             ),
             events=tuple(event_view(happening) for happening in self.reporter.happenings),
@@ -216,6 +223,13 @@ class Standalone:
                 for key, service in sorted(self.cluster.services.items())
             ),
         )
+
+    def _status_of(self, ref: ObjectRef, obj: SmiObject) -> Status | ProviderClassStatus:
+        if isinstance(obj, ProviderClass):
+            if obj.spec.controller_name != self.provider.controller_name:
+                return ProviderClassStatus()  # another's to write
+            return self.reporter.class_status(obj, self.provider.features)
+        return self.reporter.statuses.get(ref, Status())
 
     def _unit_of(self, ref: ObjectRef) -> Unit | None:
         kind = next((kind for kind in UnitKind if kind.value == ref.kind), None)
@@ -323,6 +337,10 @@ class Standalone:
         self.folder = replace(folder, smi=self._smi)
         self.cluster.load(folder.manifests())
         load_folder(self.plane.resolver, self.folder)
+        self.plane.settle()  # whether a new Pod gets a proxy may depend on it
+
+    def _is_selected(self, pod: Pod) -> bool:
+        return self.plane.resolver.wants_proxy(pod)
 
     def _observe(self) -> None:
         """Take over what the host says of the Pods; one that it has nothing left of is gone."""

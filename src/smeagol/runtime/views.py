@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from smeagol import control
-from smeagol.api import Problem, SmiObject, Status
+from smeagol.api import Problem, ProviderClassStatus, SmiObject, Status
 from smeagol.errors import SmeagolError
 from smeagol.intent import (
     PROXY_CONTAINER,
@@ -137,7 +137,7 @@ def type_title(type_url: str) -> str:
     return TITLES.get(name, name)
 
 
-def object_view(obj: SmiObject, unit: Unit | None, status: Status) -> control.SmiObject:
+def object_view(obj: SmiObject, unit: Unit | None, status: Status | ProviderClassStatus) -> control.SmiObject:
     ref = obj.ref
     pods: tuple[PodRef, ...] = ()
     services: tuple[str, ...] = ()

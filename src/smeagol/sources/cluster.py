@@ -17,7 +17,7 @@ import msgspec
 
 from smeagol.errors import SmeagolError
 from smeagol.intent import INJECT_LABEL
-from smeagol.objects import Deployment, EndpointSlice, Metadata, Namespace, Pod, PodStatus, Service
+from smeagol.objects import Deployment, EndpointSlice, Namespace, Pod, PodStatus, Service
 from smeagol.objects.core import PodIP
 from smeagol.sources.workloads import endpoint_slices, pod_terminating, roll_out, selects, service_families, with_proxy
 
@@ -93,14 +93,17 @@ def _now() -> datetime:
 
 
 class Cluster:
-    """Desired and made objects. Call `load` and `observe` in any order, then `settle` for what changed."""
+    """Desired and made objects. Call `load` and `observe` in any order, then `settle` for what changed.
+
+    `wants_proxy` decides of each new Pod; by default every one has a proxy that is not told otherwise.
+    """
 
     def __init__(
         self,
         *,
         pod_networks: Iterable[str] = ("10.244.0.0/16",),
         service_networks: Iterable[str] = ("10.96.0.0/16",),
-        inject_by_default: bool = True,
+        wants_proxy: Callable[[Pod], bool] | None = None,
         now: Callable[[], datetime] = _now,
     ) -> None:
         self.pods: dict[Key, Pod] = {}
@@ -110,7 +113,7 @@ class Cluster:
         self._manifests = Manifests()
         self._pod_pools = [AddressPool(ip_network(n)) for n in pod_networks]
         self._service_pools = [AddressPool(ip_network(n), first=100) for n in service_networks]
-        self._inject_by_default = inject_by_default
+        self._wants_proxy = wants_proxy or self._not_disabled
         self._now = now
         self._before = Changes()
         self._restarts: dict[Key, str] = {}
@@ -251,14 +254,13 @@ class Cluster:
         spec = pod.spec
         if not spec.service_account_name:
             pod = msgspec.structs.replace(pod, spec=msgspec.structs.replace(spec, service_account_name="default"))
-        return with_proxy(pod) if self._wants_proxy(pod.metadata) and not pod.spec.host_network else pod
+        return with_proxy(pod) if self._wants_proxy(pod) and not pod.spec.host_network else pod
 
-    def _wants_proxy(self, metadata: Metadata) -> bool:
-        """What the Pod's label says goes before what its namespace's says."""
-        namespace = self._manifests.namespaces.get(metadata.namespace)
+    def _not_disabled(self, pod: Pod) -> bool:
+        """Every Pod has a proxy unless its label, or else its namespace's, says `disabled`."""
+        namespace = self._manifests.namespaces.get(pod.metadata.namespace)
         inherited = namespace.metadata.labels.get(INJECT_LABEL) if namespace else None
-        choice = metadata.labels.get(INJECT_LABEL) or inherited
-        return choice != "disabled" if self._inject_by_default else choice == "enabled"
+        return (pod.metadata.labels.get(INJECT_LABEL) or inherited) != "disabled"
 
     def _terminate(self, key: Key) -> None:
         pod = self.pods[key]
