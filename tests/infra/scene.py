@@ -91,13 +91,18 @@ def service(name: str, number: int, *pods: PodSpecOnHost, port: int = 80, headle
     )
 
 
-def runs(command: str) -> bool:
-    """Whether a process with this command line is anywhere in the sandbox."""
+def processes() -> dict[int, str]:
+    """The command lines of all processes in the sandbox."""
+    found = {}
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
-            if path.read_bytes() == command.encode().replace(b" ", b"\0") + b"\0":
-                return True
-    return False
+            found[int(path.parent.name)] = path.read_bytes().decode(errors="replace").replace("\0", " ").strip()
+    return found
+
+
+def runs(command: str) -> bool:
+    """Whether a process with this command line is anywhere in the sandbox."""
+    return command in processes().values()
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shlex
 import signal
 from dataclasses import replace
@@ -10,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from infra.harness import USERS, as_every_user, in_sandbox, start
-from infra.scene import EXEC, FAMILIES, SLEEPER, pod, python, runs, scene, server, service, shell, until
+from infra.scene import EXEC, FAMILIES, SLEEPER, pod, processes, python, runs, scene, server, service, shell, until
 from infra.test_sandbox import all_gone, family_of, host_state
 from smeagol.infra.host.desired import (
     ContainerOnHost,
@@ -25,6 +26,7 @@ from smeagol.infra.host.desired import (
     RestartPolicy,
     TcpSocket,
 )
+from smeagol.infra.host.remote import AgentError
 from smeagol.infra.host.status import Phase, PodStatus, Running, Terminated, Waiting
 
 pytestmark = pytest.mark.netns
@@ -577,6 +579,21 @@ async def busy() -> None:
     print("stopped in order", flush=True)
 
 
+async def agent_dies() -> None:
+    with pytest.raises(AgentError, match="agent has ended"):
+        await without_agent()
+
+
+async def without_agent() -> None:
+    web = pod("web", 20)
+    async with scene() as s:
+        await s.apply(web)
+        await s.until(web)
+        # The Pods' first processes, its children, have the same command line.
+        os.kill(min(pid for pid, line in processes().items() if "infra.host.agent" in line), signal.SIGKILL)
+        await asyncio.get_running_loop().create_future()
+
+
 class TestEnd:
     """Nothing is left, however it ends."""
 
@@ -592,6 +609,9 @@ class TestEnd:
             caller.kill()
             assert all_gone(family, 10)
         assert host_state() == before
+
+    def test_an_agent_that_dies_ends_the_host_in_sight(self) -> None:
+        in_sandbox("self", agent_dies)
 
     def test_interrupted(self) -> None:
         """Ctrl-C: Pods end in order, then all the rest."""

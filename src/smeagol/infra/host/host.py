@@ -65,7 +65,7 @@ class Host:
             await self._dns.__aenter__()
         except BaseException as error:
             await self._agent.close()
-            await self._tasks.__aexit__(type(error), error, error.__traceback__)
+            await self._leave(type(error), error, error.__traceback__)
             raise
         return self
 
@@ -84,7 +84,19 @@ class Host:
             await self._agent.close()
             for life in self._lives:
                 life.cancel()
+            await self._leave(kind, error, traceback)
+
+    async def _leave(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End the tasks; what went wrong is raised as it is, not as a group of one."""
+        try:
             await self._tasks.__aexit__(kind, error, traceback)
+        except BaseExceptionGroup as group:
+            if len(group.exceptions) > 1:
+                raise
+            if group.exceptions[0] is not error:  # the error of the body goes on by itself
+                raise group.exceptions[0] from None
 
     @property
     def statuses(self) -> Mapping[PodRef, PodStatus]:
