@@ -9,6 +9,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bench.datapath.run import FULL as DATAPATH_FULL
+from bench.datapath.run import QUICK as DATAPATH_QUICK
+from bench.datapath.run import run_datapath
 from bench.machine import machine
 from bench.report import HEADING, replace_section
 from bench.xds.run import FULL as XDS_FULL
@@ -28,11 +31,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a short run, printed and not written")
     parser.add_argument("--only", choices=("xds", "datapath"), help="measure one part; the other section stays")
     arguments = parser.parse_args()
+    quick: bool = arguments.quick
     parts: dict[str, tuple[str, Callable[[], str]]] = {
-        "xds": ("Discovery (xDS)", lambda: run_xds(XDS_QUICK if arguments.quick else XDS_FULL, say)),
+        "xds": ("Discovery (xDS)", lambda: run_xds(XDS_QUICK if quick else XDS_FULL, say)),
+        "datapath": ("Data path", lambda: run_datapath(DATAPATH_QUICK if quick else DATAPATH_FULL, say)),
     }
     document = HEADING
-    if RESULTS.exists() and not arguments.quick:
+    if RESULTS.exists() and not quick:
         document = RESULTS.read_text(encoding="utf-8")
     for name, (title, measure) in parts.items():
         if arguments.only not in (None, name):
@@ -42,7 +47,7 @@ def main() -> None:
         minutes = (time.monotonic() - began) / 60
         when = f"Measured on {datetime.now(UTC):%Y-%m-%d} in {minutes:.0f} minutes, on {machine()}."
         document = replace_section(document, name, f"## {title}\n\n{when}\n{figures}")
-        if not arguments.quick:
+        if not quick:
             RESULTS.write_text(document, encoding="utf-8")
     print(document)
 

@@ -8,11 +8,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-__all__ = ["Program", "Usage", "build_go", "python_module"]
+__all__ = ["Program", "Usage", "build_go", "cache_folder", "descendants", "python_module"]
 
 ROOT = Path(__file__).parents[1]
 GO_SOURCES = Path(__file__).parent / "go"
@@ -44,6 +45,20 @@ class Usage:
             if line.startswith(f"{name}:"):
                 return int(line.split()[1]) * 1024
         raise RuntimeError(f"the kernel does not say {name} of {self._proc}")
+
+
+def descendants(pid: int) -> tuple[int, ...]:
+    """All processes that this one has started, and those that they have, as of now."""
+    children: dict[int, list[int]] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+                children.setdefault(int(fields[1]), []).append(int(folder.name))
+    found = list(children.get(pid, ()))
+    for child in found:
+        found.extend(children.get(child, ()))
+    return tuple(found)
 
 
 class Program:
@@ -98,14 +113,21 @@ def python_module(module: str, *arguments: str | Path) -> Program:
     return Program(sys.executable, "-m", module, *arguments)
 
 
+def cache_folder() -> Path:
+    """Where built programs are kept from run to run, outside the checkout."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    folder = (Path(base) if base else Path.home() / ".cache") / "smeagol" / "bench"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def build_go(names: Sequence[str]) -> dict[str, Path]:
     """Build the Go programs, once for each state of their sources, and return where they are."""
     digest = hashlib.sha256()
     for source in sorted(GO_SOURCES.rglob("*")):
         if source.is_file():
             digest.update(str(source.relative_to(GO_SOURCES)).encode() + b"\0" + source.read_bytes())
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "smeagol" / "bench"
-    folder = cache / digest.hexdigest()[:16]
+    folder = cache_folder() / digest.hexdigest()[:16]
     missing = [name for name in names if not (folder / name).exists()]
     if missing:
         print(f"building {', '.join(missing)} (Go, first run only) …", file=sys.stderr)

@@ -24,6 +24,7 @@ import (
 
 type result struct {
 	Latencies []int64 `json:"latencies"` // nanoseconds, of answered requests that were due after the warm-up
+	Answered  int     `json:"answered"`  // in all, those of the warm-up too
 	Failed    int     `json:"failed"`
 	Seconds   float64 `json:"seconds"` // from the end of the warm-up to the last answer
 }
@@ -234,6 +235,7 @@ func (g *generator) read(c *connection) error {
 		return g.replace(c)
 	}
 	now := control.Now()
+	g.result.Answered++
 	if c.due >= g.countFrom {
 		g.result.Latencies = append(g.result.Latencies, now-c.due)
 	}
