@@ -51,7 +51,7 @@ bench: setup ## Measure xDS fan-out and the data path; writes bench/results.md
 	@$(BIN)/python -m bench $(ARGS)
 
 lock: ## Resolve the dependencies anew (needs uv)
-	uv pip compile --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 --extra standalone --group dev pyproject.toml -o requirements/dev.lock
+	uv pip compile --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 --extra standalone --extra kubernetes --group dev pyproject.toml -o requirements/dev.lock
 
 clean: ## Remove what the targets above made in this checkout
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist site

@@ -1,0 +1,8 @@
+"""Objects from a Kubernetes API server: list, then watch, for as long as it takes."""
+
+from __future__ import annotations
+
+from smeagol.sources.kubernetes.collection import Decoded, Kind, ObjectKey, Store
+from smeagol.sources.kubernetes.reflector import Reflector
+
+__all__ = ["Decoded", "Kind", "ObjectKey", "Reflector", "Store"]
