@@ -29,19 +29,19 @@ TIMEOUT_SECONDS = 10.0
 class MeshNotFoundError(SmeagolError):
     """There is no running mesh to look into, or several and none was named."""
 
-    code = "SMI-M001"
+    code = "SMI-U001"
 
 
 class MeshRefusedError(SmeagolError):
     """The mesh answered that it will not do what was asked."""
 
-    code = "SMI-M002"
+    code = "SMI-U002"
 
 
 class BadReplyError(SmeagolError):
     """The mesh answered in a way this version of `smeagol` cannot read."""
 
-    code = "SMI-M003"
+    code = "SMI-U003"
 
 
 class LogTail:

@@ -206,7 +206,7 @@ class TestFinding:
         start("one").answers["GET /v1/status"] = '{"pods": 3}'
         code, _, err = smeagol("status")
         assert code == 1
-        assert "SMI-M003" in err
+        assert "SMI-U003" in err
 
     def test_wrong_usage_is_exit_code_2(self, smeagol: Run) -> None:
         assert smeagol("status", "--output", "xml")[0] == 2

@@ -48,7 +48,7 @@ class Output(Enum):
 class NotFoundError(SmeagolError):
     """The mesh runs, but what was named is not in it."""
 
-    code = "SMI-M004"
+    code = "SMI-U004"
 
 
 def pod_named(status: Status, text: str, namespace: str = "") -> Pod:

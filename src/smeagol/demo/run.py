@@ -42,7 +42,7 @@ RATES_SHOWN = 40
 class DemoFailedError(SmeagolError):
     """The demo could not go on: something did not start, or did not come about in time."""
 
-    code = "SMI-D001"
+    code = "SMI-T001"
 
 
 class View(Protocol):
@@ -125,11 +125,11 @@ def _answering(child: subprocess.Popen[bytes], settings: Settings) -> Mesh:
     while child.poll() is None and time.monotonic() < deadline:
         try:
             mesh = Mesh.find(settings.name, settings.state_dir)
-            mesh.status()
+            if Path(mesh.status().mesh.directory) == settings.manifests.resolve():  # else it is another's, of this name
+                return mesh
         except MeshNotFoundError:
-            time.sleep(POLL_SECONDS)
-        else:
-            return mesh
+            pass
+        time.sleep(POLL_SECONDS)
     said = settings.up_log.read_text(errors="replace").strip().splitlines()
     raise DemoFailedError(
         "the mesh did not start" + (f": {said[-1]}" if said else ""), fix=f"All it said is in {settings.up_log}"
