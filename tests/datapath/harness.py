@@ -229,11 +229,17 @@ class Mesh:
         found = next(s for s in self.status().services if (s.namespace, s.name) == (namespace, name))
         return found.cluster_ips
 
-    def ask(self, path: str, body: Mapping[str, object], *, seconds: float = 30.0) -> None:
-        """POST to the control socket."""
+    def ask(self, path: str, body: Mapping[str, object], *, seconds: float = 30.0) -> Mapping[str, str]:
+        """POST to the control socket; what it answers."""
         transport = httpx2.HTTPTransport(uds=str(self.state / "smeagol.sock"))
         with httpx2.Client(transport=transport, base_url="http://smeagol", timeout=seconds) as http:
-            http.post(path, json=dict(body)).raise_for_status()
+            answer = http.post(path, json=dict(body)).raise_for_status()
+        told: Mapping[str, str] = answer.json()
+        return told
+
+    def roots(self) -> str:
+        """The certificates that the mesh trusts now (PEM)."""
+        return self.ask("/v1/certificates", {"names": ["reader.example"]})["roots"]
 
     def metrics(self) -> str:
         """What Prometheus would scrape."""

@@ -23,6 +23,8 @@ __all__ = ["Connections", "Load", "burst"]
 DIAL_SECONDS = 10.0
 ANSWER_SECONDS = 20.0
 TICK_SECONDS = 0.004
+AT_ONCE = 64
+"""More requests than this wait for their turn, so that a slow moment of the machine opens no flood of connections."""
 
 
 class BadAnswerError(Exception):
@@ -193,12 +195,15 @@ class Caller:
             ("GET / HTTP/1.1\r\n", *(f"{name}: {value}\r\n" for name, value in fields), "\r\n")
         ).encode("latin-1")
         self._idle: list[HttpConnection] = []
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._address = ""
 
     async def call(self, counted: Counted) -> None:
         begun = time.perf_counter()
         counted.begun += 1
         try:
-            version, identity = await (self._line() if self.line else self._http())
+            async with self._slots:
+                version, identity = await (self._line() if self.line else self._http())
         except (OSError, TimeoutError, EOFError, BadAnswerError, ValueError) as error:
             counted.errors[f"{type(error).__name__}: {error}"] += 1
         else:
@@ -218,7 +223,7 @@ class Caller:
 
     async def _line(self) -> tuple[str, str]:
         async with asyncio.timeout(ANSWER_SECONDS):
-            reader, writer = await asyncio.open_connection(self.host, self.port)
+            reader, writer = await asyncio.open_connection(await self._resolved(), self.port)
             try:
                 writer.write(b"hello\n")
                 answer = (await reader.readuntil(b"\n")).decode()
@@ -235,8 +240,17 @@ class Caller:
             if connection.reusable:
                 return connection
         async with asyncio.timeout(DIAL_SECONDS):
-            _, connection = await asyncio.get_running_loop().create_connection(HttpConnection, self.host, self.port)
+            _, connection = await asyncio.get_running_loop().create_connection(
+                HttpConnection, await self._resolved(), self.port
+            )
         return connection
+
+    async def _resolved(self) -> str:
+        """The address, asked for once: what is to be loaded is not the resolver."""
+        if not self._address:
+            found = await asyncio.get_running_loop().getaddrinfo(self.host, self.port)
+            self._address = str(found[0][4][0])
+        return self._address
 
     def close(self) -> None:
         for connection in self._idle:
