@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +25,7 @@ from smeagol.xds import AdsServer, Cache, Resource
 from smeagol.xds.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET
 from xds_kit.certificates import self_signed
 from xds_kit.envoy import bootstrap, running_envoy
+from xds_kit.waiting import Watch
 
 pytestmark = pytest.mark.envoy
 
@@ -121,19 +122,11 @@ class Lab:
         self.folder = folder
         self.delta = delta
         self.server = AdsServer(cache)
-        self.changed = asyncio.Event()
-        cache.acks.on_change = self.changed.set
+        self.until = Watch(cache).until
 
     async def serve(self) -> None:
         self.server = AdsServer(self.cache)
         await self.server.start(f"unix:{self.folder / 'ads'}")
-
-    async def until(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(30):
-            while not holds():
-                await self.changed.wait()
-                self.changed.clear()
-                self.cache.acks.take_changes()
 
     def current(self, *resources: Resource) -> bool:
         return all(self.cache.acks.of(each.type_url, each.name).current == (WEB,) for each in resources)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import grpc
@@ -125,6 +125,9 @@ class RawStream:
 
     async def end(self) -> tuple[grpc.StatusCode, str]:
         """How the server ends the stream; responses before that are dropped."""
+        with suppress(grpc.aio.AioRpcError):
+            while isinstance(await self.call.read(), bytes):
+                pass
         code = await self.call.code()
         return code, await self.call.details()
 

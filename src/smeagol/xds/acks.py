@@ -75,14 +75,13 @@ class _Connection:
 class Acks:
     """A view of the streams of `cache`. When a proxy has several streams (Envoy's hot restart, or one that was cut
     and not yet noticed), only the newest speaks for it.
-
-    `on_change` is called when something may have changed, once until `take_changes` is called.
     """
 
     def __init__(self, cache: Cache) -> None:
-        self.on_change: Callable[[], None] | None = None
+        self._observer: Callable[[], None] | None = None
         self._cache = cache
         self._connections: dict[NodeId, dict[int, _Connection]] = {}  # by stream, oldest first
+        self._speaking = 0  # the newest stream of each node, a bit each
         self._changed_keys: set[Key] = set()
         self._changed_nodes: set[NodeId] = set()
 
@@ -97,18 +96,17 @@ class Acks:
         lagging: list[NodeId] = []
         refused: list[Nack] = []
         collection = self._cache.find(type_url)
-        streams = collection.watchers.get(name, 0) | collection.wildcards if collection is not None else 0
-        for stream in members(streams):
-            assert collection is not None  # noqa: S101  # there is a stream
+        if collection is None:
+            return Progress(current=(), lagging=(), refused=())
+        for_all = collection.shares(name)
+        for stream in members(self._speaking & (collection.watchers.get(name, 0) | collection.wildcards)):
             subscription = collection.readers[stream]
-            if not self._speaks(subscription):
-                continue
-            standing = subscription.standing(name)
+            standing = Standing.CURRENT if subscription.quiet else subscription.standing(name)
             if standing is Standing.REFUSED:
                 refused.append(_nack(subscription, name))
             elif standing is Standing.LAGGING:
                 lagging.append(subscription.node)
-            elif subscription.entry(name) is not None:
+            elif for_all or subscription.entry(name) is not None:
                 current.append(subscription.node)
         return Progress(
             current=tuple(sorted(current)),
@@ -137,6 +135,15 @@ class Acks:
             for nack in _nacks(self._cache.subscriptions(_newest(streams).stream))
         )
 
+    def observe(self, observer: Callable[[], None]) -> None:
+        """Call `observer` when something may have changed (at once, if it has): once, until `take_changes` is called.
+
+        It is called in the middle of an update or an answer, so it should only set an event.
+        """
+        self._observer = observer
+        if self._changed_keys or self._changed_nodes:
+            observer()
+
     def take_changes(self) -> AckChanges:
         """What may have changed since the last call."""
         changes = AckChanges(frozenset(self._changed_keys), frozenset(self._changed_nodes))
@@ -147,13 +154,20 @@ class Acks:
     # For the cache and its sessions.
 
     def opened(self, stream: int, node: NodeId, since: datetime) -> None:
-        self._connections.setdefault(node, {})[stream] = _Connection(stream, since)
+        streams = self._connections.setdefault(node, {})
+        for older in streams:
+            self._speaking &= ~(1 << older)
+        streams[stream] = _Connection(stream, since)
+        self._speaking |= 1 << stream
         self._note((), node)
 
     def closed(self, stream: int, node: NodeId) -> None:
         streams = self._connections[node]
         del streams[stream]
-        if not streams:
+        self._speaking &= ~(1 << stream)
+        if streams:
+            self._speaking |= 1 << _newest(streams).stream
+        else:
             del self._connections[node]
         self._note((), node)
 
@@ -168,11 +182,8 @@ class Acks:
         self._changed_keys.update(keys)
         if node is not None:
             self._changed_nodes.add(node)
-        if not told and self.on_change is not None:
-            self.on_change()
-
-    def _speaks(self, subscription: Subscription) -> bool:
-        return _newest(self._connections[subscription.node]).stream == subscription.stream
+        if not told and self._observer is not None:
+            self._observer()
 
 
 def _newest(streams: dict[int, _Connection]) -> _Connection:

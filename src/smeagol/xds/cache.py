@@ -117,7 +117,7 @@ class Cache:
                 self._streams[stream].wake()
         return frozenset(changed)
 
-    def get(self, type_url: str, name: str, node: NodeId | None = None) -> str | None:
+    def version_of(self, type_url: str, name: str, node: NodeId | None = None) -> str | None:
         """The version that `node` should have under this name (None: one without resources of its own)."""
         collection = self.find(type_url)
         entry = collection.named(node or NodeId(""), name) if collection else self._fall_back(type_url, name)

@@ -64,15 +64,20 @@ class Collection:
         entry = (own and own.get(name)) or self._shared.get(name)
         return None if entry is None or entry.on_demand else entry
 
-    def wildcard_names(self, node: NodeId) -> Iterator[str]:
-        """Names of everything that a wildcard gives to `node`, shared ones first, in the order of their creation."""
+    def wildcard(self, node: NodeId) -> Iterator[Entry]:
+        """Everything that a wildcard gives to `node`, shared resources first, in the order of their creation."""
         own = self._own.get(node, {})
-        for name, entry in self._shared.items():
-            if not own.get(name, entry).on_demand:
-                yield name
+        for name, shared in self._shared.items():
+            entry = own.get(name, shared) if own else shared
+            if not entry.on_demand:
+                yield entry
         for name, entry in own.items():
             if name not in self._shared and not entry.on_demand:
-                yield name
+                yield entry
+
+    def shares(self, name: str) -> bool:
+        """Whether everybody gets `name`, from a wildcard too."""
+        return _in_wildcard(self._shared.get(name))
 
     def owns(self, node: NodeId, name: str) -> bool:
         """Whether `node` has a resource of its own that hides the shared one."""
@@ -197,8 +202,12 @@ class Collection:
         """Forget a stream that has ended."""
         self.readers.pop(stream, None)
         self.wildcards &= ~(1 << stream)
-        for name in self.watched_by(stream):
-            self.unwatch(name, stream)
+        bit = 1 << stream
+        for name, streams in [(name, streams) for name, streams in self.watchers.items() if streams & bit]:
+            if streams == bit:
+                del self.watchers[name]
+            else:
+                self.watchers[name] = streams ^ bit
 
 
 def _in_wildcard(entry: Entry | None) -> bool:

@@ -38,6 +38,7 @@ class Entry:
     on_demand: bool
     delta_head: bytes = field(repr=False)
     any_field: bytes = field(repr=False)
+    size: int  # bytes that it adds to a response
 
     @classmethod
     def of(cls, resource: Resource) -> Entry:
@@ -46,12 +47,8 @@ class Entry:
         any_field = length_delimited(2, packed)
         labels = length_delimited(1, version.encode()) + length_delimited(3, resource.name.encode())
         delta_head = field_head(2, len(labels) + len(any_field)) + labels
-        return cls(resource.name, version, resource.on_demand, delta_head, any_field)
-
-    @property
-    def size(self) -> int:
-        """Bytes that this resource adds to a response."""
-        return len(self.delta_head) + len(self.any_field)
+        size = len(delta_head) + len(any_field)
+        return cls(resource.name, version, resource.on_demand, delta_head, any_field, size)
 
     def same_as(self, other: Entry | None) -> bool:
         """Whether a proxy that has `other` needs nothing."""

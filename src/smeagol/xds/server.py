@@ -85,7 +85,7 @@ class AdsServer:
         initial_syncs: int = 64,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._cache = cache
+        self.cache = cache
         self._authenticator = authenticator
         self._tls = tls
         self._jitter = jitter
@@ -96,7 +96,7 @@ class AdsServer:
     @property
     def connected(self) -> Mapping[NodeId, datetime]:
         """Connected proxies, and since when."""
-        return self._cache.acks.connected
+        return self.cache.acks.connected
 
     async def start(self, address: str) -> int:
         """Listen on `host:port` (port 0: any) or `unix:/path`. Returns the port (of no meaning for a Unix socket).
@@ -164,7 +164,7 @@ class AdsServer:
         open_session: Callable[[Cache, NodeId, Callable[[], None]], Session[_R]],
     ) -> None:
         """Serve one stream to its end, and say why if it is we who end it."""
-        stats = self._cache.stats
+        stats = self.cache.stats
         stats.streams_opened += 1
         try:
             await self._serve(context, parse, open_session)
@@ -188,7 +188,7 @@ class AdsServer:
         parse: Callable[[bytes], _R],
         open_session: Callable[[Cache, NodeId, Callable[[], None]], Session[_R]],
     ) -> None:
-        stats = self._cache.stats
+        stats = self.cache.stats
         raw = await self._first_message(context)
         if raw is None:
             return
@@ -206,7 +206,7 @@ class AdsServer:
             if self._authenticator is not None:
                 await self._authenticator(context.invocation_metadata() or (), context.auth_context(), node)
             stream = _Stream()
-            session = open_session(self._cache, node, stream.wake)
+            session = open_session(self.cache, node, stream.wake)
             self._open.add(stream)
             stats.streams += 1
             try:

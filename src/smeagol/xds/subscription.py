@@ -107,10 +107,9 @@ class Subscription:
         self.collection.wildcards |= 1 << self.stream
         self._greet = True
         self.catch_up()
-        for name in self.collection.wildcard_names(self.node):
-            entry = self.collection.of_wildcard(self.node, name)
-            if entry is not None and known.get(name) != entry.version:
-                self._dirty[name] = None
+        for entry in self.collection.wildcard(self.node):
+            if known.get(entry.name) != entry.version:
+                self._dirty[entry.name] = None
         for name in known:
             if self.entry(name) is None:
                 self._removals[name] = None
@@ -120,9 +119,10 @@ class Subscription:
         (xDS protocol, Subscribing to Resources); except those that it says it has, in the version it would get."""
         for name in names:
             self.named += self.collection.watch(name, self.stream)
-            entry = self.entry(name)
-            if entry is None or known.get(name) != entry.version:
-                self._asked[name] = None
+            has = known.get(name)
+            if has is not None and (entry := self.entry(name)) is not None and entry.version == has:
+                continue
+            self._asked[name] = None
 
     def forget(self, names: Iterable[str]) -> None:
         """Unsubscribe from `names`. If a wildcard remains, the client needs to hear whether it still includes them
@@ -149,7 +149,7 @@ class Subscription:
 
     def entry(self, name: str) -> Entry | None:
         """What the proxy should have under `name`; None if nothing, or if it has not asked."""
-        if self.names(name):
+        if self.named and self.names(name):
             return self.collection.named(self.node, name)
         return self.collection.of_wildcard(self.node, name) if self.wildcard else None
 
@@ -290,6 +290,11 @@ class Subscription:
         return batch
 
     # What is known.
+
+    @property
+    def quiet(self) -> bool:
+        """Whether every resource is current; False proves nothing."""
+        return not (self.rejected or self.behind or self._removals) and self.awaited is None
 
     def standing(self, name: str) -> Standing:
         """How far the proxy is with `name`, which it has asked for."""
