@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,22 +27,25 @@ def as_every_user(test: Callable[..., None]) -> Callable[..., None]:
     return marked
 
 
-def start(user: str, *argv: str, **options: object) -> subprocess.Popen[str]:
-    """Start `python ARGV…` as this user, with the project importable."""
+def start(user: str, *argv: str, folder: Path | None = None) -> subprocess.Popen[str]:
+    """Start `python ARGV…` as this user, with the project importable; temporary files go to `folder`."""
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": _python_path()}
-    python = sys.executable
-    extra: dict[str, object] = {}
-    if user == "nobody":
-        python = python_for_nobody()
+    if folder is not None:
+        environment["TMPDIR"] = str(folder)
+    ordinary = user == "nobody"
+    if ordinary:
         environment |= {"HOME": "/", "USER": "nobody"}
-        extra = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
-    return subprocess.Popen(  # type: ignore[call-overload,no-any-return]  # options are passed through
-        [python, *argv],
+    return subprocess.Popen(
+        [python_for_nobody() if ordinary else sys.executable, *argv],
         text=True,
         env=environment,
         cwd="/",
         stdin=subprocess.DEVNULL,
-        **{"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, **extra, **options},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        user=NOBODY if ordinary else None,
+        group=NOBODY if ordinary else None,
+        extra_groups=[] if ordinary else None,
     )
 
 
@@ -54,6 +59,15 @@ def in_sandbox(user: str, scenario: Callable[..., object], *arguments: str) -> s
         process.kill()
     assert process.returncode == 0, output
     return output
+
+
+@contextmanager
+def folder_for_all() -> Iterator[Path]:
+    """A folder into which every user may write, for those who are killed before they can tidy up."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        yield folder
 
 
 @functools.cache

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from infra.harness import USERS, as_every_user, in_sandbox, start
+from infra.harness import USERS, as_every_user, folder_for_all, in_sandbox, start
 from infra.scene import EXEC, FAMILIES, SLEEPER, pod, processes, python, runs, scene, server, service, shell, until
 from infra.test_sandbox import all_gone, family_of, host_state
 from smeagol.infra.host.desired import (
@@ -523,7 +523,7 @@ async def exec_works() -> None:
 
 def test_exec_from_the_host() -> None:
     """Who started the sandbox reaches into it from outside, and so does root."""
-    with start(USERS[-1], "-c", RUN) as mesh:
+    with folder_for_all() as folder, start(USERS[-1], "-c", RUN, folder=folder) as mesh:
         assert mesh.stdout is not None
         exec_socket = mesh.stdout.readline().split()[1]
         for user in USERS:
@@ -601,7 +601,7 @@ class TestEnd:
     def test_killed(self, user: str) -> None:
         """kill -9 of the caller: all processes end, the host's interfaces, mounts and rules are as before."""
         before = host_state()
-        with start(user, "-c", RUN) as caller:
+        with folder_for_all() as folder, start(user, "-c", RUN, folder=folder) as caller:
             assert caller.stdout is not None
             assert caller.stdout.readline().startswith("ready ")
             family = family_of(caller.pid)
