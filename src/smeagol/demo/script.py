@@ -83,7 +83,7 @@ class Step:
     changes: tuple[Change, ...] = ()
     desired: tuple[tuple[str, Fraction], ...]
     expects: tuple[Expected, ...] = ()
-    requests: int = 600
+    requests: int = 400
 
 
 def canary(split: Split) -> str:
@@ -137,7 +137,7 @@ ROLLOUT: tuple[Step, ...] = (
         changes=(Copy("foobar-v2.yaml"),),
         desired=_desired(_NOTHING_YET),
         expects=_resolved("True", "ResolvedRefs"),
-        requests=1000,
+        requests=600,
     ),
     Step(
         title="foobar-v2 tried directly",
@@ -154,13 +154,13 @@ ROLLOUT: tuple[Step, ...] = (
         title="v2 alone",
         changes=(_V2_ALONE,),
         desired=(("v1", Fraction(0)), *_desired(_V2_ALONE)),
-        requests=1000,
+        requests=600,
     ),
     Step(
         title="Deployment, Service v1 deleted",
         changes=(Delete("foobar-v1.yaml"),),
         desired=_ONLY_V2,
-        requests=1000,
+        requests=600,
     ),
-    Step(title="Canary deleted", changes=(Delete("canary.yaml"),), desired=_ONLY_V2, requests=1000),
+    Step(title="Canary deleted", changes=(Delete("canary.yaml"),), desired=_ONLY_V2, requests=600),
 )
