@@ -26,7 +26,8 @@ GROUPS = {
     "Q": "Quantities",
     "D": "Manifests of the early drafts",
     "N": "Names in certificates",
-    "K": "Keys and certificates",
+    "K0": "Keys and certificates",
+    "K1": "A Kubernetes cluster",
     "U": "Commands that look into a running mesh",
     "R": "Starting and running a mesh",
     "H": "This machine and its Pods",
@@ -34,7 +35,7 @@ GROUPS = {
     "X": "The discovery server",
     "T": "The demo",
 }
-"""What the letter of a code says."""
+"""What the beginning of a code says."""
 
 _INTRODUCTION = """# Problem codes
 

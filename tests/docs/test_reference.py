@@ -1,0 +1,17 @@
+"""Reference pages say what the code says."""
+
+from __future__ import annotations
+
+from .cli_reference import cli_page
+from .manifest_reference import manifest_page
+from .pages import DOCS, assert_golden
+
+
+def test_the_command_line() -> None:
+    """Every command, argument, option and default."""
+    assert_golden(DOCS / "reference/cli.md", cli_page())
+
+
+def test_the_manifests_of_standalone_mode() -> None:
+    """Every kind and field that is carried out."""
+    assert_golden(DOCS / "reference/files.md", manifest_page())
