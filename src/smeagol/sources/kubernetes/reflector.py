@@ -86,14 +86,22 @@ class Reflector(Generic[T]):
         self.lists = 0
         self.watches = 0
         self.connected = False
+        self.kind = kind
         self._client = client
-        self._kind = kind
         self._on_change = on_change
         self._backoff = backoff or Backoff()
         self._silence = silence_seconds
         self._watch_list = watch_list
         self._page = page
         self._version = ""
+
+    @property
+    def plural(self) -> str:
+        """The name of the kind on the API server."""
+        return self.kind.plural
+
+    def __len__(self) -> int:
+        return len(self.store.objects)
 
     async def run(self) -> None:
         """Keep the store up to date until cancelled."""
@@ -106,14 +114,12 @@ class Reflector(Generic[T]):
             except _NoWatchList:
                 self._watch_list = False
             except _Relist as reason:
-                log.info("listing anew", kind=self._kind.plural, reason=str(reason))
+                log.info("listing anew", kind=self.plural, reason=str(reason))
                 self._version = ""
             except (httpx2.HTTPError, ValueError) as error:
                 self.connected = False
                 wait = self._backoff.wait()
-                log.warning(
-                    "api server not reached", kind=self._kind.plural, error=repr(error), retry_seconds=round(wait, 1)
-                )
+                log.warning("api server not reached", kind=self.plural, error=repr(error), retry_seconds=round(wait, 1))
                 await asyncio.sleep(wait)
 
     # Where the state comes from.
@@ -154,11 +160,11 @@ class Reflector(Generic[T]):
         token, version = "", ""
         while True:
             query = {"limit": str(self._page)} | ({"continue": token} if token else {})
-            answer = await self._client.get(self._kind.path, params=query)
+            answer = await self._client.get(self.kind.path, params=query)
             if answer.status_code == _GONE and token:
                 # The token of the next page has expired: begin again, in one piece this time.
                 bodies, token = [], ""
-                answer = await self._client.get(self._kind.path)
+                answer = await self._client.get(self.kind.path)
             answer.raise_for_status()
             page = msgspec.json.decode(answer.content, type=Page)
             bodies += [bytes(item) for item in page.items]
@@ -198,7 +204,7 @@ class Reflector(Generic[T]):
         seconds = random.randint(*WATCH_SECONDS)  # noqa: S311 - spreads load, guards nothing
         params = query | {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
         timeout = httpx2.Timeout(10.0, read=self._silence)
-        async with self._client.stream("GET", self._kind.path, params=params, timeout=timeout) as answer:
+        async with self._client.stream("GET", self.kind.path, params=params, timeout=timeout) as answer:
             if answer.status_code == _GONE:
                 raise _Relist("410: the watch was asked for from too long ago")
             if answer.is_error:

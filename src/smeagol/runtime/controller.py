@@ -1,0 +1,218 @@
+"""The control plane in a cluster: the API server is the source, statuses go back to it, proxies come with their tokens.
+
+Every replica serves discovery; the one that leads writes. Nothing is served before the first whole state has been
+seen: a proxy that reconnects to a fresh replica must not be told that everything is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import httpx2
+import structlog
+
+from smeagol import api
+from smeagol.derive import Source
+from smeagol.errors import SmeagolError
+from smeagol.infra.kubernetes.lease import Elector
+from smeagol.infra.kubernetes.tokens import TokenReviewer
+from smeagol.infra.kubernetes.writer import StatusWriter
+from smeagol.intent import Settings as ResolverSettings
+from smeagol.intent import UnitKey, UnitKind
+from smeagol.pki import KeyStore, Overlap
+from smeagol.plan import ProxyProvider
+from smeagol.refs import DEFAULT_CLUSTER_DOMAIN, ObjectRef
+from smeagol.runtime.control_plane import ControlPlane, now
+from smeagol.runtime.reporting import Reporter
+from smeagol.sources.kubernetes import Decoded, Kind, ObjectKey, Reflector, kinds
+from smeagol.xds import TlsConfig
+
+__all__ = ["Controller", "ControllerSettings"]
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T", bound=Decoded)
+
+SETTLE_SECONDS = 0.02
+"""A pause in which changes that belong together (a Service and its EndpointSlices) meet."""
+
+
+class _Watching(Protocol):
+    """A reflector, whatever it reflects."""
+
+    synced: asyncio.Event
+
+    @property
+    def plural(self) -> str: ...
+    def __len__(self) -> int: ...
+    async def run(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControllerSettings:
+    """`identity` names this replica in the Lease; `namespace` is the one that Smeagol runs in."""
+
+    identity: str
+    namespace: str = "smeagol-system"
+    cluster_domain: str = DEFAULT_CLUSTER_DOMAIN
+    trust_domain: str = DEFAULT_CLUSTER_DOMAIN
+    pod_cidrs: tuple[str, ...] = ()
+    discovery_address: str = "[::]:18000"
+    metrics_server: str = ""
+    serve_unclassed: bool = False
+
+
+class Controller:
+    """One replica. `run` returns when it is cancelled."""
+
+    def __init__(
+        self,
+        settings: ControllerSettings,
+        *,
+        client: httpx2.AsyncClient,
+        provider: ProxyProvider,
+        keys: KeyStore,
+        tls: TlsConfig,
+    ) -> None:
+        self.settings = settings
+        self.provider = provider
+        self._wake = asyncio.Event()
+        self.plane = ControlPlane(
+            settings=ResolverSettings(
+                cluster_domain=settings.cluster_domain,
+                trust_domain=settings.trust_domain,
+                pod_cidrs=settings.pod_cidrs,
+                controllers=frozenset({provider.controller_name}),
+                serve_unclassed=settings.serve_unclassed,
+            ),
+            provider=provider,
+            keys=keys,
+            overlap=Overlap(),
+            owner_of=TokenReviewer(client).owner_of,
+            tls=tls,
+            changed=self._wake.set,
+        )
+        self.reporter = Reporter(controller=provider.controller_name, metrics_server=settings.metrics_server, clock=now)
+        self._client = client
+        self._writer = StatusWriter(client)
+        self._classes: dict[ObjectKey, api.ProviderClass] = {}
+        self._unwritten: set[ObjectRef] = set()
+        self._objects: dict[ObjectRef, api.Canary | api.MutualTLS | api.Sidecar | api.ProviderClass] = {}
+        resolver = self.plane.resolver
+        self.reflectors: tuple[_Watching, ...] = (
+            self._reflect(kinds.NAMESPACES, resolver.namespaces),
+            self._reflect(kinds.PODS, resolver.pods),
+            self._reflect(kinds.SERVICES, resolver.services),
+            self._reflect(kinds.ENDPOINT_SLICES, resolver.endpoint_slices),
+            self._reflect(kinds.PROVIDER_CLASSES, resolver.provider_classes),
+            self._reflect(kinds.MUTUAL_TLS, resolver.mutual_tls),
+            self._reflect(kinds.SIDECARS, resolver.sidecars),
+            self._reflect(kinds.CANARIES, resolver.canaries),
+        )
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        elector = Elector(
+            self._client, namespace=self.settings.namespace, name="smeagol", identity=self.settings.identity
+        )
+        async with asyncio.TaskGroup() as tasks:
+            for reflector in self.reflectors:
+                tasks.create_task(reflector.run())
+            await asyncio.gather(*(reflector.synced.wait() for reflector in self.reflectors))
+            log.info("synced", objects={r.plural: len(r) for r in self.reflectors})
+            self.plane.settle()
+            await self.plane.start(self.settings.discovery_address)
+            try:
+                tasks.create_task(self._settle())
+                tasks.create_task(elector.run(self._lead))
+                await asyncio.Event().wait()
+            finally:
+                await self.plane.stop(grace=5)
+
+    def _reflect(self, kind: Kind[T], source: Source[ObjectKey, T]) -> _Watching:
+        def feed(changed: Mapping[ObjectKey, T | None]) -> None:
+            for key, value in changed.items():
+                if value is None:
+                    source.delete(key)
+                else:
+                    source.set(key, value)
+                self._note(kind, key, value)
+            self._wake.set()
+
+        return Reflector(self._client, kind, feed)
+
+    def _note(self, kind: Kind[T], key: ObjectKey, value: T | None) -> None:
+        """Keep the users' objects, whose statuses are ours to write."""
+        name = next((known.name for known in api.KINDS if known.plural == kind.plural), None)
+        if name is None:
+            return
+        ref = ObjectRef(name, *key)
+        if isinstance(value, api.Canary | api.MutualTLS | api.Sidecar | api.ProviderClass):
+            if ref not in self._objects and isinstance(value.status, api.Status):
+                self.reporter.statuses[ref] = value.status  # what an earlier leader wrote
+            self._objects[ref] = value
+        else:
+            self._objects.pop(ref, None)
+
+    async def _settle(self) -> None:
+        while True:
+            await self._wake.wait()
+            await asyncio.sleep(SETTLE_SECONDS)
+            self._wake.clear()
+            self.plane.mesh.cache.acks.take_changes()
+            self.plane.settle()
+
+    # What the leader does.
+
+    async def _lead(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._tend())
+            tasks.create_task(self._report())
+
+    async def _tend(self) -> None:
+        """Renew certificates, step a root rotation."""
+        while True:
+            with self._logged("keys"):
+                await asyncio.to_thread(self.plane.mesh.tend)
+            await asyncio.sleep(1 if self.plane.mesh.rotating else 30)
+
+    async def _report(self) -> None:
+        """Bring the statuses in line, as often as something has changed, and retry what could not be written."""
+        written: dict[ObjectRef, api.Status | api.ProviderClassStatus] = {
+            ref: obj.status for ref, obj in self._objects.items()
+        }
+        while True:
+            mesh = self.plane.mesh
+            happenings = self.reporter.update(self.plane.resolver.units, mesh.planner, mesh.cache.acks)
+            for ref, status in self._wanted().items():
+                if written.get(ref) != status and await self._writer.write(ref, status):
+                    written[ref] = status
+            for gone in written.keys() - self._objects.keys():
+                del written[gone]
+            for happening in happenings:
+                obj = self._objects.get(happening.object)
+                uid = obj.metadata.uid if obj is not None else ""
+                await self._writer.tell(happening.object, uid, happening.event, happening.time)
+            await asyncio.sleep(0.25)
+
+    def _wanted(self) -> Mapping[ObjectRef, api.Status | api.ProviderClassStatus]:
+        """The statuses as they should be, of the objects that are ours."""
+        wanted: dict[ObjectRef, api.Status | api.ProviderClassStatus] = {}
+        for ref, obj in self._objects.items():
+            if isinstance(obj, api.ProviderClass):
+                if obj.spec.controller_name == self.provider.controller_name:
+                    wanted[ref] = self.reporter.class_status(obj, self.provider.features)
+            elif UnitKey(UnitKind(ref.kind), ref.namespace, ref.name) in self.plane.resolver.units:
+                wanted[ref] = self.reporter.statuses[ref]
+        return wanted
+
+    @contextlib.contextmanager
+    def _logged(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except SmeagolError as error:
+            log.error("not done", what=what, error=str(error))
