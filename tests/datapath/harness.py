@@ -67,9 +67,13 @@ def running(*objects: Manifest) -> Iterator[Mesh]:
     base = Path(tempfile.mkdtemp(prefix="sme-"))
     mesh = Mesh(base)
     try:
-        mesh.start()
+        try:
+            mesh.start()
+            mesh.apply(*objects)
+        except Exception as error:
+            error.add_note(mesh.story())
+            raise
         Mesh.alive.append(mesh)
-        mesh.apply(*objects)
         yield mesh
         assert mesh.stop() == 0, mesh.said()
     finally:

@@ -33,6 +33,7 @@ def pod(
     meshed: bool = True,
     account: str = "",
     ports: Mapping[str, int] | None = None,
+    containers: Sequence[Manifest] = (),
 ) -> Manifest:
     """A Pod that runs the test program. `serve`: what it listens on, for example `http:8080`."""
     own = {"app": name, **(labels or {})}
@@ -42,8 +43,12 @@ def pod(
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": name, "namespace": namespace, "labels": own},
-        "spec": _spec(serve, version=version or name, probe=probe, account=account, ports=ports),
+        "spec": _with(containers, _spec(serve, version=version or name, probe=probe, account=account, ports=ports)),
     }
+
+
+def _with(containers: Sequence[Manifest], spec: Manifest) -> Manifest:
+    return {**spec, "containers": [*spec["containers"], *containers]}
 
 
 def deployment(

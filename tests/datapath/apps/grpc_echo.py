@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
@@ -13,10 +13,12 @@ from datapath.apps.wire import GrpcAnswers, GrpcCall
 
 __all__ = ["call_grpc", "serve_grpc"]
 
-UNARY, STREAM = "/echo/Unary", "/echo/Stream"
+UNARY, STREAM, HEALTH = "/echo/Unary", "/echo/Stream", "/grpc.health.v1.Health/Check"
+SERVING = b"\x08\x01"  # HealthCheckResponse{status: SERVING}
 CALL_SECONDS = 20.0
 
-Context = grpc.aio.ServicerContext[bytes, bytes]
+if TYPE_CHECKING:
+    Context = grpc.aio.ServicerContext[bytes, bytes]
 
 
 async def serve_grpc(port: int, note: Callable[[bytes], None]) -> None:
@@ -35,12 +37,17 @@ async def serve_grpc(port: int, note: Callable[[bytes], None]) -> None:
         async for _ in messages:
             yield answer(context)
 
-    class Echo(grpc.GenericRpcHandler[bytes, bytes]):
+    async def health(_: bytes, __: Context) -> bytes:
+        return SERVING
+
+    class Echo(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in the stubs only
         def service(self, details: grpc.HandlerCallDetails) -> Any:
             if details.method == UNARY:
                 return grpc.unary_unary_rpc_method_handler(unary)
             if details.method == STREAM:
                 return grpc.stream_stream_rpc_method_handler(stream)
+            if details.method == HEALTH:
+                return grpc.unary_unary_rpc_method_handler(health)
             return None
 
     server = grpc.aio.server()

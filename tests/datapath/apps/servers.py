@@ -135,8 +135,8 @@ class HttpConnection(asyncio.Protocol):
         self._buffer += data
         while not self._answering and (end := self._buffer.find(b"\r\n\r\n")) >= 0:
             head = bytes(self._buffer[: end + 4])
-            length = _content_length(head)
-            if len(self._buffer) < end + 4 + length:
+            length = _body_length(head, self._buffer[end + 4 :])
+            if length is None or len(self._buffer) < end + 4 + length:
                 return
             body = bytes(self._buffer[end + 4 : end + 4 + length])
             del self._buffer[: end + 4 + length]
@@ -224,12 +224,29 @@ class LineConnection(asyncio.Protocol):
             self._transport.write(b"%s %s" % (VERSION.encode(), line))
 
 
-def _content_length(head: bytes) -> int:
+def _body_length(head: bytes, rest: bytes | bytearray) -> int | None:
+    """How much of `rest` is the body, as it came: with its chunk sizes and trailers. None: its end is still to come."""
     for line in head.split(b"\r\n"):
         name, _, value = line.partition(b":")
         if name.lower() == b"content-length":
             return int(value)
+        if name.lower() == b"transfer-encoding":
+            return _chunked_length(rest)
     return 0
+
+
+def _chunked_length(rest: bytes | bytearray) -> int | None:
+    at = 0
+    while (line := rest.find(b"\r\n", at)) >= 0:
+        size = int(rest[at:line], 16)
+        if size:
+            at = line + 2 + size + 2
+            continue
+        if rest[line : line + 4] == b"\r\n\r\n":  # no trailers
+            return line + 4
+        end = rest.find(b"\r\n\r\n", line)
+        return None if end < 0 else end + 4
+    return None
 
 
 def _own_tls() -> ssl.SSLContext:

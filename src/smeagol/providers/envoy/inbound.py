@@ -30,6 +30,7 @@ from smeagol.providers.envoy.protos import (
     Filter,
     FilterChain,
     FilterChainMatch,
+    HeaderMutation,
     HttpInspector,
     InternalUpstream,
     Listener,
@@ -290,7 +291,13 @@ def _to_app_by_http(*, identity: Sequence[str], report: str, **fields: object) -
     }
     if report:
         fields["local_reply_config"] = _report_unreached(report)
-    return connection_manager(INBOUND_STAT, route_config=config, **fields)
+    return connection_manager(INBOUND_STAT, http_filters=[_clean_trailers()], route_config=config, **fields)
+
+
+def _clean_trailers() -> dict[str, object]:
+    """Remove the identity header from the trailers too: some applications merge them into the headers."""
+    removal = {"request_trailers_mutations": [{"remove": IDENTITY}]}
+    return extension("clean_trailers", HeaderMutation(mutations=removal))
 
 
 def _report_unreached(value: str) -> Message:

@@ -65,12 +65,17 @@ def upstream_http(options: Message) -> dict[str, Message]:
     return {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": pack(options)}
 
 
-def connection_manager(stat_prefix: str, **fields: object) -> Message:
-    """The filter that ends a chain in HTTP. `fields` are those of HttpConnectionManager that differ by place."""
+def connection_manager(
+    stat_prefix: str, *, http_filters: Sequence[dict[str, object]] = (), **fields: object
+) -> Message:
+    """The filter that ends a chain in HTTP. `http_filters` run before the router.
+
+    `fields` are further ones of HttpConnectionManager that differ by place.
+    """
     config = HttpConnectionManager(
         stat_prefix=stat_prefix,
         codec_type="AUTO",
-        http_filters=[extension("router", Router(suppress_envoy_headers=True))],
+        http_filters=[*http_filters, extension("router", Router(suppress_envoy_headers=True))],
         common_http_protocol_options={"idle_timeout": _NEVER, "max_headers_count": {"value": _MAX_HEADERS}},
         http_protocol_options=_HTTP1,
         http2_protocol_options={"allow_connect": True},
