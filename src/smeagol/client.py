@@ -160,10 +160,6 @@ class Mesh:
         query = {"type": type_} if type_ else {}
         return self._ask("GET", f"/v1/proxies/{namespace}/{pod}/config", params=query)
 
-    def proxy_admin(self, namespace: str, pod: str, path: str) -> str:
-        """The answer of a proxy's own admin interface, for example to `stats` or `config_dump`."""
-        return self._ask("GET", f"/v1/proxies/{namespace}/{pod}/admin/{path}").decode(errors="replace")
-
     def restart(self, kind: str, namespace: str, name: str) -> None:
         """Replace the Pods of a Deployment, one after the other."""
         self._ask("POST", "/v1/restart", json={"namespace": namespace, "kind": kind, "name": name})

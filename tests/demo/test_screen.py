@@ -132,8 +132,7 @@ class TestCallers:
         pod = Pod(
             namespace="default",
             name="foobar-v1-x",
-            workload="foobar-v1",
-            server_names=("10.1.2.3", "fd00::1", "foobar.default", "foobar"),
+            server_names=("10.1.2.3", "fd00::1", "foobar-v1.default", "foobar.default", "foobar"),
         )
         found = callers((edge,), Status(mesh=MeshInfo(name="demo"), pods=(pod,)))
         assert found == (
@@ -143,7 +142,7 @@ class TestCallers:
                 mutual_tls=True,
                 requests=7,
                 client_names=NAMES,
-                server_names=("foobar", "foobar.default"),
+                server_names=("foobar", "foobar.default", "foobar-v1.default"),
             ),
         )
 

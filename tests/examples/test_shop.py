@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -132,6 +134,34 @@ def test_viewers_read_what_a_real_mesh_says(shop: Mesh) -> None:
     customer = pod_named(status, "customer")
     log = log_file(shop.state / "logs" / f"{customer.namespace}_{customer.name}", "")
     assert '"catalog"' in log.read_text()
+
+
+def smeagol(mesh: Mesh, *arguments: str, within: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """A command of this installation on this mesh; `within` is what comes after `--`."""
+    command = [sys.executable, "-c", "from smeagol.cli import main; main()", *arguments]
+    rest = ["--", *within] if within else []
+    return subprocess.run(
+        [*command, "--state-dir", str(mesh.state.parent), *rest], capture_output=True, text=True, timeout=60
+    )
+
+
+def test_a_proxy_tells_what_it_counts(shop: Mesh) -> None:
+    found = smeagol(shop, "proxy", "stats", "shop/ledger", "--filter", "^server.live$")
+    assert (found.returncode, found.stdout) == (0, "server.live: 1\n")
+    assert smeagol(shop, "proxy", "stats", "shop/ledger", "--filter", "(").returncode == 1
+
+
+def test_a_command_in_a_pod_ends_as_it_ends(shop: Mesh) -> None:
+    """`smeagol exec`: its output, its exit code; whichever way it is named."""
+    found = smeagol(shop, "exec", "shop/customer", within=("sh", "-c", "hostname; exit 3"))
+    assert (found.returncode, found.stdout) == (3, "customer\n")
+
+
+def test_latency_is_shown_once_the_proxies_have_counted_it(shop: Mesh) -> None:
+    lines = [line.split() for line in smeagol(shop, "top", "--seconds", "6").stdout.splitlines()]
+    frontend = next(cells for cells in lines if cells[:1] == ["shop/frontend"])
+    assert frontend[2] == "100.00%"
+    assert frontend[-1].endswith("ms")
 
 
 def test_the_mesh_answers_its_user_alone(shop: Mesh) -> None:

@@ -11,7 +11,17 @@ from typing import Annotated, Protocol, TypeVar
 import msgspec
 import typer
 
-from smeagol.cli.meshes import NameOption, NamespaceOption, NotFoundError, Output, StateDirOption, ago, printed, table
+from smeagol.cli.meshes import (
+    NameOption,
+    NamespaceOption,
+    NotFoundError,
+    Output,
+    StateDirOption,
+    ago,
+    pod_named,
+    printed,
+    table,
+)
 from smeagol.cli.status import proxy_state
 from smeagol.control import Pod, Service, SmiObject, Status
 from smeagol.errors import sentence
@@ -72,11 +82,14 @@ class _Deployment:
 
 
 def describe_text(status: Status, kind: str, name: str, namespace: str = "", *, now: datetime) -> list[str]:
-    """All that is known of `name`. Pure. Raises NotFoundError if it is not there, or in several namespaces."""
+    """All that is known of `name`, for a Pod also by its workload. Pure.
+
+    Raises NotFoundError if it is not there, or in several namespaces.
+    """
     found: _Named
     match kind:
         case "Pod":
-            found = pod = _one(kind, name, namespace, status.pods)
+            found = pod = pod_named(status, name, namespace)
             body = _pod(pod)
         case "Deployment":
             found = deployment = _one(kind, name, namespace, _deployments(status))

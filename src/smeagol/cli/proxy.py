@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from smeagol.cli.meshes import NameOption, NamespaceOption, StateDirOption
+from smeagol.cli.meshes import NameOption, NamespaceOption, NotFoundError, StateDirOption
 
 __all__ = ["register"]
 
@@ -24,6 +24,16 @@ class Format(Enum):
     YAML = "yaml"
     JSON = "json"
 
+
+ASK = """
+import sys, urllib.error, urllib.request
+try:
+    sys.stdout.write(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())
+except urllib.error.HTTPError as error:
+    sys.exit(error.read().decode().strip())
+except OSError as error:
+    sys.exit(f"the proxy does not answer: {error}")
+"""
 
 PodArgument = Annotated[str, typer.Argument(metavar="POD", help="POD, NAMESPACE/POD, or a workload's name.")]
 
@@ -67,17 +77,21 @@ def stats(
     state_dir: StateDirOption = None,
 ) -> None:
     """Print the proxy's own counters, as its admin interface has them."""
-    import re
+    import sys
+    from urllib.parse import urlencode
 
     from smeagol.cli.meshes import pod_named
     from smeagol.client import Mesh
+    from smeagol.infra.host.exec import exec_in_pod
+    from smeagol.providers.envoy.resources import ADMIN_PORT
+    from smeagol.refs import PodRef
 
-    try:
-        wanted = re.compile(only)
-    except re.error as error:
-        raise typer.BadParameter(f"{only!r} is no regular expression: {error}", param_hint="--filter") from None
     with Mesh.find(name, state_dir) as mesh:
         found = pod_named(mesh.status(), pod, namespace)
-        for line in mesh.proxy_admin(found.namespace, found.name, "stats").splitlines():
-            if wanted.search(line):
-                typer.echo(line)
+        if found.proxy is None:
+            raise NotFoundError(f"Pod {found.namespace}/{found.name} has no proxy")
+    query = urlencode({"filter": only} if only else {})
+    url = f"http://127.0.0.1:{ADMIN_PORT}/stats?{query}"
+    # A proxy's admin interface answers inside its Pod only.
+    command = [sys.executable, "-c", ASK, url]
+    raise typer.Exit(exec_in_pod(mesh.exec_socket, PodRef(found.namespace, found.name), command))

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["register", "top_text"]
 
+REFRESH_SECONDS = 1.0
+
 
 def register(app: typer.Typer) -> None:
     app.command(rich_help_panel="Look into a mesh")(top)
@@ -22,35 +24,38 @@ def register(app: typer.Typer) -> None:
 def top(
     namespace: NamespaceOption = "",
     once: Annotated[bool, typer.Option("--once", help="Once, also on a terminal.")] = False,
-    seconds: Annotated[float, typer.Option("--seconds", min=0.5, help="Over how long to measure.")] = 2.0,
+    seconds: Annotated[float, typer.Option("--seconds", min=0.5, help="Over how long to measure.")] = 5.0,
     name: NameOption = "",
     state_dir: StateDirOption = None,
 ) -> None:
     """Show requests per second, success and latency, as the proxies see them.
 
-    On a terminal it goes on until Ctrl-C, elsewhere it measures once.
+    On a terminal it goes on until Ctrl-C, elsewhere it measures once. Proxies count latency every five seconds, so a
+    shorter time may show none.
     """
     import sys
     import time
+    from collections import deque
 
     from smeagol.cli.meshes import watch
     from smeagol.client import Mesh
     from smeagol.rates import grown
 
     with Mesh.find(name, state_dir) as mesh:
-        before = mesh.traffic()
-        time.sleep(seconds)
+        looks = deque([mesh.traffic()])
+        alone = once or not sys.stdout.isatty()
+        time.sleep(seconds if alone else REFRESH_SECONDS)
 
         def picture() -> str:
-            nonlocal before
-            after = mesh.traffic()
-            growth, before = grown(before, after), after
-            return "\n".join(top_text(growth, mesh.status(), namespace))
+            looks.append(mesh.traffic())
+            while looks[-1].time - looks[1].time >= seconds:
+                looks.popleft()
+            return "\n".join(top_text(grown(looks[0], looks[-1]), mesh.status(), namespace))
 
-        if once or not sys.stdout.isatty():
+        if alone:
             typer.echo(picture())
         else:
-            watch(picture, seconds)
+            watch(picture, REFRESH_SECONDS)
 
 
 def top_text(growth: Traffic, status: Status, namespace: str = "") -> list[str]:

@@ -79,14 +79,14 @@ class Model:
 
 
 def callers(edges: Iterable[Edge], status: Status) -> tuple[Caller, ...]:
-    """Who has sent requests to whom, in name order. Server names are those of the Pods behind the backend."""
+    """Who has sent requests to whom, in name order. Server names are those that the backend's Pods carry."""
     found: dict[tuple[str, str], Caller] = {}
     for edge in edges:
         backend = edge.backend or edge.service
         names = {
             name
             for pod in status.pods
-            if f"{pod.namespace}/{pod.workload}" == backend
+            if ".".join(reversed(backend.split("/"))) in pod.server_names
             for name in pod.server_names
             if not _is_address(name)
         }
