@@ -132,7 +132,8 @@ def _answering(child: subprocess.Popen[bytes], settings: Settings) -> Mesh:
         time.sleep(POLL_SECONDS)
     said = settings.up_log.read_text(errors="replace").strip().splitlines()
     raise DemoFailedError(
-        "the mesh did not start" + (f": {said[-1]}" if said else ""), fix=f"All it said is in {settings.up_log}"
+        "the mesh did not start" + (f": {said[-1].removeprefix('smeagol: ')}" if said else ""),
+        fix=f"All it said is in {settings.up_log}",
     )
 
 
