@@ -53,17 +53,21 @@ def service(*ports: ServicePort, name: str = "web", cluster_ips: tuple[str, ...]
 
 
 def workload(
-    *ports: InboundPort, mode: TLSMode | None = TLSMode.STRICT, addresses: tuple[str, ...] = ("10.0.0.1", "fd00::1")
+    *ports: InboundPort,
+    mode: TLSMode | None = TLSMode.STRICT,
+    addresses: tuple[str, ...] = ("10.0.0.1", "fd00::1"),
+    name: str = "web-1",
+    server_names: tuple[str, ...] = ("web.shop.svc.cluster.local",),
 ) -> WorkloadIntent:
-    names = (*addresses, "web.shop.svc.cluster.local")
+    """`server_names`: further ones than the addresses."""
     return WorkloadIntent(
-        pod=PodRef("shop", "web-1"),
+        pod=PodRef("shop", name),
         uid="4f0c",
-        node=NodeId("shop/web-1"),
+        node=NodeId(f"shop/{name}"),
         addresses=addresses,
         service_account="web",
         mode=mode,
         client_names=(SubjectName("spiffe://cluster.local/ns/shop/sa/web"),),
-        server_names=tuple(SubjectName(name) for name in names),
+        server_names=tuple(SubjectName(known) for known in (*addresses, *server_names)),
         inbound_ports=ports,
     )

@@ -52,6 +52,8 @@ _CONNECT_TIMEOUT = timedelta(seconds=5)
 _RECONNECT = {"retry_back_off": {"base_interval": timedelta(milliseconds=500), "max_interval": timedelta(seconds=5)}}
 _SOL_SOCKET = 1
 _SO_MARK = 36
+_FLUSH_INTERVAL = timedelta(seconds=1)
+"""How old a histogram may be that is read; counters are always fresh."""
 _RUNTIME = Struct(
     fields={
         # An internal connection that HTTP closes after its answer is reset, and the answer is lost, in Envoy 1.40.
@@ -96,6 +98,7 @@ def bootstrap(workload: WorkloadIntent, mesh: MeshIntent, connection: ProxyConne
         # So that names appended to this header make one line, not two.
         inline_headers=[{"inline_header_name": IDENTITY, "inline_header_type": "REQUEST_HEADER"}],
         stats_config=STATS_CONFIG,
+        stats_flush_interval=_FLUSH_INTERVAL,
     )
     return MessageToJson(config, preserving_proto_field_name=True, descriptor_pool=POOL).encode()
 
