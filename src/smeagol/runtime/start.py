@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 from collections.abc import Sequence
@@ -41,6 +42,7 @@ def run(options: Options) -> int:
 
     state = state_folder(options.name, options.state_dir)
     with held(state):
+        shutil.rmtree(state / "logs", ignore_errors=True)  # of the last run; this one's begin anew
         control = _listen_control(control_socket(state))
         metrics = _listen_metrics(options.metrics_port)
         metrics_url = f"http://127.0.0.1:{metrics.getsockname()[1]}/metrics"

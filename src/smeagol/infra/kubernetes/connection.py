@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import httpx2
-from lightkube.config.client_adapter import AsyncClient, ConnectionParams
-from lightkube.config.kubeconfig import KubeConfig
+from lightkube.config.client_adapter import AsyncClient, Client, ConnectionParams
+from lightkube.config.kubeconfig import KubeConfig, SingleConfig
 from lightkube.core.exceptions import ConfigError
 
 from smeagol.errors import SmeagolError
 
-__all__ = ["ClusterUnreachableError", "connect"]
+__all__ = ["ClusterUnreachableError", "connect", "connect_blocking"]
 
 REQUEST_SECONDS = 10.0
 
@@ -26,6 +26,19 @@ def connect(kubeconfig: Path | None = None, context: str = "") -> httpx2.AsyncCl
     Without `kubeconfig` the Pod's own service account is used, else KUBECONFIG, else ~/.kube/config, as kubectl does.
     Tokens in files are read anew when the server refuses one. Raises ClusterUnreachableError.
     """
+    return AsyncClient(_configuration(kubeconfig, context), _parameters())
+
+
+def connect_blocking(kubeconfig: Path | None = None, context: str = "") -> httpx2.Client:
+    """The same for code that does not run on an event loop."""
+    return Client(_configuration(kubeconfig, context), _parameters())
+
+
+def _parameters() -> ConnectionParams:
+    return ConnectionParams(timeout=httpx2.Timeout(REQUEST_SECONDS), trust_env=False)
+
+
+def _configuration(kubeconfig: Path | None, context: str) -> SingleConfig:
     try:
         config = KubeConfig.from_file(kubeconfig) if kubeconfig is not None else KubeConfig.from_env()
         single = config.get(context or None)
@@ -39,4 +52,4 @@ def connect(kubeconfig: Path | None = None, context: str = "") -> httpx2.AsyncCl
         raise ClusterUnreachableError(
             "the configuration has no such context", where=context, fix="see kubectl config get-contexts"
         )
-    return AsyncClient(single, ConnectionParams(timeout=httpx2.Timeout(REQUEST_SECONDS), trust_env=False))
+    return single

@@ -1,0 +1,93 @@
+"""The authority's keys in a Secret: the one place in a cluster where they last (see `smeagol.pki.KeyStore`)."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx2
+import msgspec
+
+from smeagol.pki import PrivateBytes, StoreError
+
+__all__ = ["SecretKeyStore"]
+
+_ENTRY = "authority"
+
+
+class _Metadata(msgspec.Struct, rename="camel", omit_defaults=True):
+    name: str = ""
+    namespace: str = ""
+    resource_version: str = ""
+
+
+class _Secret(msgspec.Struct, rename="camel", kw_only=True):
+    api_version: str = "v1"
+    kind: str = "Secret"
+    type: str = "smi-spec.io/authority"
+    metadata: _Metadata = msgspec.field(default_factory=_Metadata)
+    data: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"_Secret({self.metadata.namespace}/{self.metadata.name})"  # what it holds is nobody's to read
+
+
+class SecretKeyStore:
+    """Saves only over the version that was loaded, so of two writers one is told to look again (StoreError)."""
+
+    def __init__(self, client: httpx2.Client, *, namespace: str, name: str) -> None:
+        self._client = client
+        self._path = f"/api/v1/namespaces/{namespace}/secrets"
+        self._namespace = namespace
+        self._name = name
+        self._version = ""
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Nothing is held: versions decide (Kubernetes: optimistic concurrency)."""
+        yield
+
+    def load(self) -> PrivateBytes | None:
+        answer = self._ask("GET", f"{self._path}/{self._name}")
+        if answer.status_code == 404:
+            self._version = ""
+            return None
+        secret = self._read(answer)
+        self._version = secret.metadata.resource_version
+        entry = secret.data.get(_ENTRY)
+        return PrivateBytes(base64.b64decode(entry)) if entry else None
+
+    def save(self, document: PrivateBytes) -> None:
+        secret = _Secret(
+            metadata=_Metadata(name=self._name, namespace=self._namespace, resource_version=self._version),
+            data={_ENTRY: base64.b64encode(document.reveal()).decode()},
+        )
+        method, path = ("PUT", f"{self._path}/{self._name}") if self._version else ("POST", self._path)
+        answer = self._ask(method, path, msgspec.json.encode(secret))
+        self._version = self._read(answer).metadata.resource_version
+
+    def _ask(self, method: str, path: str, body: bytes | None = None) -> httpx2.Response:
+        try:
+            return self._client.request(method, path, content=body, headers={"content-type": "application/json"})
+        except httpx2.HTTPError as error:
+            raise StoreError(
+                f"the API server does not answer: {type(error).__name__}",
+                where=self._where,
+                fix="it is tried again",
+            ) from error
+
+    def _read(self, answer: httpx2.Response) -> _Secret:
+        if answer.status_code == 409:
+            raise StoreError("somebody else has written it meanwhile", where=self._where, fix="it is tried again")
+        if answer.is_error:
+            raise StoreError(
+                f"the API server refuses it with status {answer.status_code}",
+                where=self._where,
+                fix="grant get, create and update on this Secret (kubectl auth can-i)",
+            )
+        return msgspec.json.decode(answer.content, type=_Secret)
+
+    @property
+    def _where(self) -> str:
+        return f"Secret {self._namespace}/{self._name}"
