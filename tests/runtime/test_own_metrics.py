@@ -29,7 +29,7 @@ def test_every_series_follows_the_conventions(tmp_path: Path) -> None:
         keys=FileKeyStore(tmp_path / "keys"),
         overlap=Overlap(),
         owner_of=_nobody,
-        tls=TlsConfig(certificate_chain=b"", private_key=b""),
+        tls=lambda _: TlsConfig(certificate_chain=b"", private_key=b""),
         changed=lambda: None,
     )
     plane.settle()

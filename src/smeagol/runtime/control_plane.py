@@ -38,10 +38,12 @@ class ControlPlane:
         keys: KeyStore,
         overlap: Overlap,
         owner_of: Callable[[str], Awaitable[NodeId | None]],
-        tls: TlsConfig,
+        tls: Callable[[LocalAuthority], TlsConfig],
         changed: Callable[[], None],
     ) -> None:
-        """`owner_of` tells whose bearer token it is; `changed` is called when proxies have answered."""
+        """`owner_of` tells whose bearer token it is; `tls` makes the discovery server's identity, of the mesh's
+        authority or of another; `changed` is called when proxies have answered.
+        """
         self.resolver = Resolver(settings)
         self.authority = LocalAuthority.open(keys, trust_domain=settings.trust_domain, now=now(), overlap=overlap)
         intent = MeshIntent(
@@ -49,10 +51,14 @@ class ControlPlane:
         )
         self.mesh: Mesh[UnitKey] = Mesh(provider=provider, authority=self.authority, mesh=intent, clock=now)
         self.mesh.cache.acks.observe(changed)
-        self._server = AdsServer(self.mesh.cache, authenticator=BearerToken(owner_of), tls=tls)
+        self._server = AdsServer(self.mesh.cache, authenticator=BearerToken(owner_of), tls=tls(self.authority))
 
     async def start(self, address: str) -> None:
         await self._server.start(address)
+
+    def use_tls(self, tls: TlsConfig) -> None:
+        """Show another identity from the next connection on."""
+        self._server.use_tls(tls)
 
     async def stop(self, grace: float = 0) -> None:
         await self._server.stop(grace)

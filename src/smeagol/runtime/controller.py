@@ -23,9 +23,9 @@ from smeagol.infra.kubernetes.tokens import TokenReviewer
 from smeagol.infra.kubernetes.writer import StatusWriter
 from smeagol.intent import Settings as ResolverSettings
 from smeagol.intent import UnitKey, UnitKind
-from smeagol.pki import KeyStore, Overlap
+from smeagol.pki import KeyStore, LocalAuthority, Overlap, Purpose
 from smeagol.plan import ProxyProvider
-from smeagol.refs import DEFAULT_CLUSTER_DOMAIN, ObjectRef
+from smeagol.refs import DEFAULT_CLUSTER_DOMAIN, ObjectRef, ServiceRef
 from smeagol.runtime.control_plane import ControlPlane, now
 from smeagol.runtime.reporting import Reporter
 from smeagol.sources.kubernetes import Decoded, Kind, ObjectKey, Reflector, kinds
@@ -62,6 +62,7 @@ class ControllerSettings:
     trust_domain: str = DEFAULT_CLUSTER_DOMAIN
     pod_cidrs: tuple[str, ...] = ()
     discovery_address: str = "[::]:18000"
+    discovery_service: str = "smeagol-discovery"
     metrics_server: str = ""
     serve_unclassed: bool = False
 
@@ -76,11 +77,11 @@ class Controller:
         client: httpx2.AsyncClient,
         provider: ProxyProvider,
         keys: KeyStore,
-        tls: TlsConfig,
     ) -> None:
         self.settings = settings
         self.provider = provider
         self._wake = asyncio.Event()
+        self._identity_due = now()
         self.plane = ControlPlane(
             settings=ResolverSettings(
                 cluster_domain=settings.cluster_domain,
@@ -93,7 +94,7 @@ class Controller:
             keys=keys,
             overlap=Overlap(),
             owner_of=TokenReviewer(client).owner_of,
-            tls=tls,
+            tls=self._identity,
             changed=self._wake.set,
         )
         self.reporter = Reporter(controller=provider.controller_name, metrics_server=settings.metrics_server, clock=now)
@@ -128,10 +129,26 @@ class Controller:
             await self.plane.start(self.settings.discovery_address)
             try:
                 tasks.create_task(self._settle())
+                tasks.create_task(self._renew_identity())
                 tasks.create_task(elector.run(self._lead))
                 await asyncio.Event().wait()
             finally:
                 await self.plane.stop(grace=5)
+
+    def _identity(self, authority: LocalAuthority) -> TlsConfig:
+        """The discovery server's certificate, for the names of its Service; of the mesh's own authority."""
+        service = ServiceRef(self.settings.namespace, self.settings.discovery_service)
+        names = service.names(self.settings.cluster_domain)
+        issued = authority.issue(names, Purpose.SERVER, now=now())
+        self._identity_due = issued.renew_at
+        return TlsConfig(certificate_chain=issued.chain_pem, private_key=issued.key_pem.reveal())
+
+    async def _renew_identity(self) -> None:
+        """Every replica shows a certificate of its own; connections that stand are not touched by a new one."""
+        while True:
+            await asyncio.sleep(max(1.0, (self._identity_due - now()).total_seconds()))
+            with self._logged("discovery certificate"):
+                self.plane.use_tls(self._identity(self.plane.authority))
 
     def _reflect(self, kind: Kind[T], source: Source[ObjectKey, T]) -> _Watching:
         def feed(changed: Mapping[ObjectKey, T | None]) -> None:
@@ -177,7 +194,7 @@ class Controller:
         """Renew certificates, step a root rotation."""
         while True:
             with self._logged("keys"):
-                await asyncio.to_thread(self.plane.mesh.tend)
+                await self.plane.mesh.tend()
             await asyncio.sleep(1 if self.plane.mesh.rotating else 30)
 
     async def _report(self) -> None:

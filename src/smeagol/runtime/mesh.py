@@ -1,11 +1,12 @@
 """From changed units to what the proxies hold: plans, certificates and the xDS cache, kept in step.
 
-Synchronous: whoever drives it (standalone mode, a controller in a cluster) awaits elsewhere. `carry_out` is called
-when units changed, `tend` when time has passed or a proxy has answered.
+`carry_out` is called when units changed, `tend` when time has passed or a proxy has answered. Only the key store is
+waited for, in a thread of its own: it may be an API server that is away.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
@@ -64,10 +65,11 @@ class Mesh(Generic[K]):
         ]
         self._publish([*delta.upserts, *secrets], [*delta.removals, *gone])
 
-    def tend(self) -> None:
+    async def tend(self) -> None:
         """Renew what is due and take the next step of a root rotation, if there is one. Cheap when nothing is due."""
         self._publish(self.certificates.renew(), [])
-        step = self._authority.maintain(
+        step = await asyncio.to_thread(
+            self._authority.maintain,
             now=self._clock(),
             bundle_acknowledged=self.acknowledged(self._bundle),
             last_old_leaf_expiry=self._last_old_leaf(),

@@ -284,7 +284,7 @@ class Standalone:
             mesh = self.plane.mesh
             if not self._down:
                 with self._fault_of(ObjectRef("KeyStore", "", str(self.settings.state / "keys"))):
-                    mesh.tend()
+                    await mesh.tend()
             due = mesh.next_tending()
             wait = timedelta(seconds=1) if mesh.rotating else timedelta(seconds=30)
             if due is not None:
@@ -453,7 +453,7 @@ class Standalone:
             keys=FileKeyStore(self.settings.state / "keys"),
             overlap=Overlap(minimum=timedelta(0)),  # nobody but the proxies depends on the old root
             owner_of=self._owner_of,
-            tls=self._tls,
+            tls=lambda _: self._tls,
             changed=self._wake.set,
         )
 

@@ -1,0 +1,69 @@
+"""`smeagol controller`: the control plane in a cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel="In a cluster")(controller)
+
+
+def controller(
+    kubeconfig: Annotated[
+        Path | None, typer.Option("--kubeconfig", help="Which cluster; inside one, its own service account.")
+    ] = None,
+    namespace: Annotated[str, typer.Option("--namespace", help="The namespace Smeagol runs in.")] = "smeagol-system",
+    identity: Annotated[
+        str, typer.Option("--identity", envvar="POD_NAME", help="Name of this replica, for the election.")
+    ] = "",
+    pod_cidr: Annotated[
+        list[str] | None, typer.Option("--pod-cidr", help="Where Pod addresses lie; may be given more than once.")
+    ] = None,
+    cluster_domain: Annotated[
+        str, typer.Option("--cluster-domain", help="DNS domain of the cluster.")
+    ] = "cluster.local",
+    trust_domain: Annotated[str, typer.Option("--trust-domain", help="Of the identities; the cluster domain.")] = "",
+    discovery: Annotated[str, typer.Option("--discovery-address", help="Where proxies connect.")] = "[::]:18000",
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log every step.")] = False,
+) -> None:
+    """Run one replica of the control plane: watch the API server, configure proxies, write statuses.
+
+    A preview: it watches and reports, and serves proxies that connect with the token of their Pod; installing it and
+    putting proxies into Pods is not part of this command.
+    """
+    import asyncio
+    import contextlib
+    import socket
+
+    import uvloop
+
+    from smeagol.infra.kubernetes.connection import connect, connect_blocking
+    from smeagol.providers.envoy import provider
+    from smeagol.runtime.controller import Controller, ControllerSettings
+    from smeagol.runtime.logs import configure
+    from smeagol.runtime.secret_store import SecretKeyStore
+
+    configure(verbose=verbose)
+    settings = ControllerSettings(
+        identity=identity or socket.gethostname(),
+        namespace=namespace,
+        cluster_domain=cluster_domain,
+        trust_domain=trust_domain or cluster_domain,
+        pod_cidrs=tuple(pod_cidr or ()),
+        discovery_address=discovery,
+    )
+
+    async def run() -> None:
+        with connect_blocking(kubeconfig) as blocking:
+            keys = SecretKeyStore(blocking, namespace=namespace, name="smeagol-authority")
+            async with connect(kubeconfig) as client:
+                await Controller(settings, client=client, provider=provider, keys=keys).run()
+
+    with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
+        uvloop.run(run())
