@@ -58,6 +58,7 @@ class Meta(enum.IntEnum):
 
     MARK = 3
     OUT_NAME = 7
+    SOCKET_USER = 10
     FAMILY = 15
     L4PROTO = 16
 
@@ -342,6 +343,11 @@ def leaves_by(interface: str) -> bytes:
 def is_marked(mark: int) -> bytes:
     """Only packets of sockets with this SO_MARK."""
     return meta(Meta.MARK) + compare(struct.pack("=I", mark))
+
+
+def is_of_user(uid: int) -> bytes:
+    """Only packets of sockets of this user, as numbered in the network namespace's user namespace."""
+    return meta(Meta.SOCKET_USER) + compare(struct.pack("=I", uid))
 
 
 def load_source(version: int, register: int = REGISTER) -> bytes:

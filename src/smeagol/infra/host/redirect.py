@@ -1,13 +1,14 @@
 """The rules that send a Pod's TCP through its proxy, and the proxy's own past it.
 
 Everything TCP that leaves goes to the proxy's outbound port, everything that arrives to its inbound port, for IPv4 and
-IPv6 alike; SO_ORIGINAL_DST tells the proxy where a connection was going. The proxy's sockets carry a mark instead of a
-user id of their own: a rootless sandbox has one user only.
+IPv6 alike; SO_ORIGINAL_DST tells the proxy where a connection was going. The proxy's own sockets are known by their user
+where it has one for itself, as in a cluster, and by a mark where it has not: a rootless sandbox has one user only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from smeagol.infra.host.netlink import Message
@@ -23,6 +24,7 @@ from smeagol.infra.host.nft import (
     delete_table,
     is_from,
     is_marked,
+    is_of_user,
     is_protocol,
     is_to,
     is_to_port,
@@ -36,6 +38,8 @@ __all__ = [
     "OUTBOUND_PORT",
     "PASSED_PORTS",
     "PROXY_MARK",
+    "ByMark",
+    "ByUser",
     "redirect_rules",
     "without_redirect_rules",
 ]
@@ -56,13 +60,37 @@ _DSTNAT = -100
 _LOOPBACK = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
 
 
-def redirect_rules(node: Sequence[IPv4Address | IPv6Address] = ()) -> tuple[Message, ...]:
+@dataclass(frozen=True, slots=True)
+class ByMark:
+    """The proxy's sockets carry this SO_MARK."""
+
+    mark: int = PROXY_MARK
+
+
+@dataclass(frozen=True, slots=True)
+class ByUser:
+    """The proxy's sockets belong to this user, who runs nothing else in the Pod."""
+
+    uid: int
+
+
+_BY_MARK = ByMark()
+
+
+def redirect_rules(
+    node: Sequence[IPv4Address | IPv6Address] = (),
+    *,
+    proxy: ByMark | ByUser = _BY_MARK,
+    inbound_passed: Iterable[int] = (),
+    outbound_passed: Iterable[int] = (),
+) -> tuple[Message, ...]:
     """The rules for one Pod's network namespace, as one transaction; first match decides.
 
     Connections to and from `node` pass by the proxy: its control plane is there, which a proxy asks through a client
     that cannot mark its sockets (gRPC's own), and probes come from there, as the kubelet's do. No Pod has such an
-    address, so nobody else gets around the proxy.
+    address, so nobody else gets around the proxy. `inbound_passed`, `outbound_passed`: further ports that pass by it.
     """
+    of_proxy = is_marked(proxy.mark) if isinstance(proxy, ByMark) else is_of_user(proxy.uid)
 
     def inbound(*expressions: bytes) -> Message:
         return add_rule(_TABLE, "inbound", *expressions)
@@ -77,7 +105,7 @@ def redirect_rules(node: Sequence[IPv4Address | IPv6Address] = ()) -> tuple[Mess
         add_chain(_TABLE, "inbound", ChainType.NAT, Hook.PREROUTING, _DSTNAT),
         add_chain(_TABLE, "outbound", ChainType.NAT, Hook.OUTPUT, _DSTNAT),
         inbound(not_tcp, back),
-        *(inbound(is_protocol(Protocol.TCP), is_to_port(port), back) for port in PASSED_PORTS),
+        *(inbound(is_protocol(Protocol.TCP), is_to_port(port), back) for port in (*PASSED_PORTS, *inbound_passed)),
         *(inbound(is_from(ip), back) for ip in node),
         inbound(is_protocol(Protocol.TCP), redirect_to(INBOUND_PORT)),
         outbound(not_tcp, back),
@@ -87,7 +115,7 @@ def redirect_rules(node: Sequence[IPv4Address | IPv6Address] = ()) -> tuple[Mess
         *(
             outbound(
                 leaves_by("lo"),
-                is_marked(PROXY_MARK),
+                of_proxy,
                 is_to(own, equal=False),
                 is_protocol(Protocol.TCP),
                 redirect_to(INBOUND_PORT),
@@ -96,8 +124,9 @@ def redirect_rules(node: Sequence[IPv4Address | IPv6Address] = ()) -> tuple[Mess
         ),
         # What containers say to each other on localhost is nobody's business.
         outbound(leaves_by("lo"), back),
-        outbound(is_marked(PROXY_MARK), back),
+        outbound(of_proxy, back),
         *(outbound(is_to(ip), back) for ip in node),
+        *(outbound(is_protocol(Protocol.TCP), is_to_port(port), back) for port in outbound_passed),
         outbound(is_protocol(Protocol.TCP), redirect_to(OUTBOUND_PORT)),
     )
 
