@@ -87,9 +87,9 @@ class App:
         """One request on a connection of its own. Raises DialError. `https` needs `tls`."""
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or {"http": 80, "https": 443}[parts.scheme]
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         with self.connect(host, port, tls=tls) as connection:
-            return connection.http(parts.path or "/", host=parts.netloc, headers=headers, method=method, body=body,
-                                   version=version)  # fmt: skip
+            return connection.http(path, host=parts.netloc, headers=headers, method=method, body=body, version=version)
 
     @contextmanager
     def connect(self, host: str, port: int, *, tls: Tls | None = None) -> Iterator[Connection]:
@@ -149,6 +149,10 @@ class App:
     def seen(self, port: int = 8080) -> PortSeen:
         """What has reached one of its servers, probes aside."""
         return self._expect(wire.SeenByPort, wire.Seen()).ports[port]
+
+    def wait_up(self) -> None:
+        """Return once the program answers."""
+        self._ask(wire.Seen())
 
     def set_ready(self, ready: bool) -> None:
         self._ask(wire.SetReady(ready=ready))

@@ -180,6 +180,7 @@ class Mesh:
         refs = {reference(manifest) for manifest in objects}
         for ref in refs:
             (self.folder / _file(ref)).unlink(missing_ok=True)
+            self._apps.pop(ref[1:], None)
         if wait:
             self.wait_for(lambda status: _there(status, refs) or _lagging(status))
 

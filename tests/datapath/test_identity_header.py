@@ -34,7 +34,7 @@ def plain(modes: Mesh) -> App:
 
 @pytest.fixture(scope="module")
 def stranger(modes: Mesh) -> App:
-    return modes.app("stranger", "outside")
+    return modes.app("stranger", "strict")
 
 
 def told(mode: str, identity: str) -> list[str]:

@@ -54,6 +54,7 @@ def three_modes() -> Iterator[Mesh]:
         mutual_tls(namespace="permissive", mode="Permissive"),
         pod("client", namespace="strict"),
         mutual_tls("client", {"app": "client"}, names=["client.example"], namespace="strict"),
-        pod("stranger", namespace="outside", meshed=False),
+        pod("stranger", "http:8080", namespace="strict", meshed=False),
+        service("stranger", namespace="strict"),
     ) as mesh:
         yield mesh
