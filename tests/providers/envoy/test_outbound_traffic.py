@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import grpc
+import grpc.aio
 import pytest
 
 from providers.envoy.applications import Application, ask, free_port, open_application, talk
@@ -43,10 +45,12 @@ async def applications(*names: str, lines: bool = False) -> AsyncIterator[list[A
 
 
 @asynccontextmanager
-async def meshed(folder: Path, app: Application, *server_names: str) -> AsyncIterator[Endpoint]:
+async def meshed(
+    folder: Path, app: Application, *server_names: str, protocol: Protocol = Protocol.HTTP
+) -> AsyncIterator[Endpoint]:
     """The application behind a proxy of its own that ends mutual TLS."""
     port = free_port()
-    owner = workload(InboundPort(port, Protocol.HTTP), name=f"{app.name}-1", server_names=server_names)
+    owner = workload(InboundPort(port, protocol), name=f"{app.name}-1", server_names=server_names)
     resources: Iterable[ProxyResource] = [*provider.plan(owner).resources, *provider.plan(MESH).resources]
     async with proxy(owner, resources, folder, ports={"inbound": port}, app_port=app.port):
         yield Endpoint("127.0.0.1", port, mutual_tls=True)
@@ -182,6 +186,114 @@ class TestSplit:
             ):
                 assert (await ask(port)).status == 503
             assert sum(len(app.requests) for app in apps) == 1
+
+
+@asynccontextmanager
+async def both_proxies(folder: Path, app: Application, protocol: Protocol) -> AsyncIterator[int]:
+    """From the client's application to the server's through the proxies of both."""
+    async with (
+        meshed(folder, app, "web.shop.svc.cluster.local", protocol=protocol) as endpoint,
+        client(folder, service_port(endpoint, protocol=protocol)) as (port, _),
+    ):
+        yield port
+
+
+class TestProtocols:
+    """HTTP/1.1, HTTP/2, gRPC, upgrades and bytes arrive as they were sent, inside mutual TLS."""
+
+    @pytest.mark.parametrize("protocol", [Protocol.GRPC, Protocol.HTTP2, Protocol.HTTP, Protocol.AUTO])
+    async def test_grpc(self, tmp_path: Path, protocol: Protocol) -> None:
+        """Streams in both directions, and the status in the trailers; also where the declaration is vague."""
+        server = grpc.aio.server()
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler("test", {"Echo": grpc.stream_stream_rpc_method_handler(_echo)}),)
+        )
+        app = Application("grpc", server.add_insecure_port("127.0.0.1:0"))
+        await server.start()
+        try:
+            async with (
+                both_proxies(tmp_path, app, protocol) as port,
+                grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+            ):
+                call = channel.stream_stream("/test/Echo", None, None)(None)
+                for number in range(3):
+                    await call.write(str(number).encode())
+                    assert await call.read() == str(number).encode()
+                await call.done_writing()
+                assert await call.code() == grpc.StatusCode.OUT_OF_RANGE
+        finally:
+            await server.stop(None)
+
+    @pytest.mark.parametrize("protocol", [Protocol.HTTP, Protocol.AUTO])
+    @pytest.mark.parametrize(
+        "request_head",
+        [
+            "GET /chat HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+            "CONNECT other:443 HTTP/1.1\r\nHost: other:443\r\n\r\n",
+        ],
+        ids=["websocket", "connect"],
+    )
+    async def test_tunnels(self, tmp_path: Path, protocol: Protocol, request_head: str) -> None:
+        async def tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            asked = (await reader.readuntil(b"\r\n\r\n")).decode()
+            accepted = "200 OK" if asked.startswith("CONNECT") else "101 Switching Protocols"
+            upgrade = "" if asked.startswith("CONNECT") else "connection: upgrade\r\nupgrade: websocket\r\n"
+            writer.write(f"HTTP/1.1 {accepted}\r\n{upgrade}\r\n".encode())
+            writer.write((await reader.readline()).upper())
+            writer.close()
+
+        server = await asyncio.start_server(tunnel, "127.0.0.1", 0)
+        app = Application("tunnel", server.sockets[0].getsockname()[1])
+        async with server, both_proxies(tmp_path, app, protocol) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(request_head.encode())
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith((b"HTTP/1.1 101", b"HTTP/1.1 200"))
+            writer.write(b"through the tunnel\n")
+            assert await reader.readline() == b"THROUGH THE TUNNEL\n"
+            writer.close()
+
+    async def test_a_client_of_http_1_0_is_answered(self, tmp_path: Path) -> None:
+        async with applications("web") as [app], both_proxies(tmp_path, app, Protocol.HTTP) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET / HTTP/1.0\r\n\r\n")
+            assert (await reader.read()).endswith(b"\r\n\r\nweb")
+            writer.close()
+
+    async def test_the_application_decides_whether_to_continue(self, tmp_path: Path) -> None:
+        """100-continue is the application's answer and not the proxy's (RFC 9110, 10.1.1)."""
+
+        async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            assert b"expect: 100-continue" in (await reader.readuntil(b"\r\n\r\n")).lower()
+            writer.write(b"HTTP/1.1 417 No\r\ncontent-length: 0\r\n\r\n")
+            writer.close()
+
+        server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+        app = Application("refuses", server.sockets[0].getsockname()[1])
+        async with server, both_proxies(tmp_path, app, Protocol.HTTP) as port:
+            answer = await ask(port, headers=[("Expect", "100-continue"), ("Content-Length", "5")])
+            assert answer.status == 417
+
+    @pytest.mark.parametrize("protocol", [Protocol.TCP, Protocol.TLS])
+    async def test_bytes_of_a_server_that_speaks_first(self, tmp_path: Path, protocol: Protocol) -> None:
+        async with applications("db", lines=True) as [app], both_proxies(tmp_path, app, protocol) as port:
+            assert await talk(port, "hello\n") == ["220 db\n", "hello\n"]
+
+    async def test_half_of_a_connection_may_close(self, tmp_path: Path) -> None:
+        """Who has said everything still hears the answer."""
+        async with applications("db", lines=True) as [app], both_proxies(tmp_path, app, Protocol.TCP) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"last words\n")
+            writer.write_eof()
+            assert await reader.read() == b"220 db\nlast words\n"
+            writer.close()
+
+
+async def _echo(
+    requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[bytes, bytes]
+) -> AsyncIterator[bytes]:
+    async for request in requests:
+        yield request
+    context.set_code(grpc.StatusCode.OUT_OF_RANGE)
 
 
 class TestUndeclaredPort:

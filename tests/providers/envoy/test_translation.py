@@ -263,7 +263,7 @@ class TestSecrets:
         shown = provider.explain(secret)
         assert shown == {
             "name": "server",
-            "tls_certificate": {"certificate_chain": {"inline_bytes": "dGhlIGNoYWlu"}, "private_key": "[redacted]"},
+            "tls_certificate": {"certificate_chain": {"inline_string": "the chain"}, "private_key": "[redacted]"},
         }
         assert message(secret)["tls_certificate"]["private_key"] == {"inline_bytes": "dGhlIGtleQ=="}
 

@@ -123,11 +123,14 @@ def server_socket(*, prefer_http2: bool = False) -> Message:
 def key_pair(name: str, chain_pem: bytes, key_pem: bytes, node: NodeId) -> ProxyResource:
     secret = Secret(
         name=name,
-        tls_certificate={"certificate_chain": {"inline_bytes": chain_pem}, "private_key": {"inline_bytes": key_pem}},
+        tls_certificate={
+            "certificate_chain": {"inline_string": chain_pem.decode("ascii")},
+            "private_key": {"inline_bytes": key_pem},
+        },
     )
     return resource(name, secret, node=node)
 
 
 def trusted_roots(bundle_pem: bytes) -> ProxyResource:
-    secret = Secret(name=ROOTS, validation_context={"trusted_ca": {"inline_bytes": bundle_pem}})
+    secret = Secret(name=ROOTS, validation_context={"trusted_ca": {"inline_string": bundle_pem.decode("ascii")}})
     return resource(ROOTS, secret)
