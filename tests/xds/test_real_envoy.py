@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from cryptography import x509
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
@@ -21,10 +22,10 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from smeagol.refs import NodeId
-from smeagol.xds import AdsServer, Cache, Resource
+from smeagol.xds import AdsServer, BearerToken, Cache, Resource, TlsConfig
 from smeagol.xds.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET
-from xds_kit.certificates import self_signed
-from xds_kit.envoy import bootstrap, running_envoy
+from xds_kit.certificates import Authority, self_signed
+from xds_kit.envoy import bootstrap, running_envoy, with_token
 from xds_kit.waiting import Watch
 
 pytestmark = pytest.mark.envoy
@@ -210,3 +211,31 @@ class TestRealEnvoy:
             assert await get(front) == "200 two"
             if lab.delta:
                 assert lab.cache.stats.resources_sent == sent + 1
+
+
+async def test_tls_and_a_token_from_a_file(tmp_path: Path) -> None:
+    """Envoy shows its projected token itself; no Secret and no agent is needed."""
+    authority = Authority()
+    pair = authority.issue(x509.DNSName("localhost"))
+
+    async def verify(token: str) -> NodeId | None:
+        return {"the-token": WEB}.get(token)
+
+    cache = Cache()
+    state = cluster("web", type="STATIC", eds_cluster_config=None)
+    cache.update(shared=[state])
+    tls = TlsConfig(certificate_chain=pair.certificate, private_key=pair.key)
+    server = AdsServer(cache, authenticator=BearerToken(verify), tls=tls)
+    port = await server.start("localhost:0")
+    ca, token = tmp_path / "ca.pem", tmp_path / "token"
+    ca.write_bytes(authority.certificate)
+    token.write_text("the-token")
+    service = with_token(f"localhost:{port}", ca=ca, token=token)
+    watch = Watch(cache)
+    with TemporaryDirectory(prefix="xds-") as name:
+        folder = Path(name)
+        config = bootstrap(WEB, server=folder / "none", admin=folder / "admin", api_type="DELTA_GRPC", service=service)
+        async with running_envoy(config, folder):
+            await watch.until(lambda: cache.acks.of(CLUSTER, "web").current == (WEB,))
+    assert cache.stats.streams_refused == 0
+    await server.stop(0)

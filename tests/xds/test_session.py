@@ -10,7 +10,7 @@ import pytest
 from smeagol.refs import NodeId
 from smeagol.xds import Cache, Nack, NodeUpdate, Resource
 from smeagol.xds.collection import SPARE_TOMBSTONES
-from smeagol.xds.errors import LostHistory, MalformedResource
+from smeagol.xds.errors import LostHistory, MalformedResource, TooManyNames
 from smeagol.xds.session import PATIENCE_SECONDS, DeltaSession, WorldSession
 from smeagol.xds.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET
 from smeagol.xds.wire import DeltaRequest, WorldRequest
@@ -159,6 +159,16 @@ class TestOwnAndOnDemand:
         cache.update(remove_nodes=[WEB])
         assert [answer.resources for answer in web.acked()] == [{"inbound": b"shared 2"}]
 
+    def test_an_own_one_on_demand_takes_the_place_of_a_shared_one(self, cache: Cache, web: Delta) -> None:
+        """In one update: who wants everything no longer has either."""
+        put(cache, CLUSTER, a="1")
+        web.ask(CLUSTER)
+        web.acked()
+        cache.update(
+            remove_shared=[(CLUSTER, "a")], nodes={WEB: NodeUpdate((Resource(CLUSTER, "a", b"1", on_demand=True),))}
+        )
+        assert [answer.removed for answer in web.acked()] == [("a",)]
+
     def test_on_demand_is_for_those_who_name_it(self, cache: Cache, web: Delta) -> None:
         cache.update(shared=[Resource(CLUSTER, "pod", b"1", on_demand=True)])
         web.ask(CLUSTER)
@@ -305,6 +315,29 @@ class TestAnswers:
         old.session.close()
         assert cache.acks.of_node(WEB) is None
 
+    def test_what_does_not_concern_a_proxy_does_not_unsettle_it(self, cache: Cache, web: Delta) -> None:
+        """It is not woken for a change of what it has not asked for, and need not be."""
+        web.ask(ENDPOINT, "a")
+        web.acked()
+        put(cache, ENDPOINT, b="1")
+        progress = cache.acks.of_node(WEB)
+        assert progress is not None
+        assert progress.settled
+        assert progress.since == NOON
+
+    def test_a_refused_resource_that_is_gone(self, cache: Cache) -> None:
+        """Nobody refuses what is no longer there, also where a proxy cannot be told that it is gone."""
+        put(cache, ENDPOINT, a="bad")
+        session = WorldSession(cache, WEB, lambda: None)
+        session.on_request(WorldRequest(type_url=ENDPOINT, names=("a",)))
+        session.next_response(0.0)
+        session.on_request(WorldRequest(type_url=ENDPOINT, names=("a",), nonce="1", refusal="no"))
+        assert len(cache.acks.refused()) == 1
+        cache.update(remove_shared=[(ENDPOINT, "a")])
+        assert cache.acks.refused() == ()
+        assert session.next_response(0.0) is None
+        assert session.settled
+
     def test_news_is_told_once(self, cache: Cache, web: Delta) -> None:
         """An observer is called when there is news, and again only after it has taken the news."""
         calls: list[int] = []
@@ -435,6 +468,16 @@ class TestBounds:
             cache.update(remove_shared=[(CLUSTER, f"pod-{number}")])
         with pytest.raises(LostHistory):
             silent.answers()
+
+    def test_names_asked_for_and_given_up(self, cache: Cache, web: Delta, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Count as long as their answers are due: a client that reads nothing cannot make the server remember more."""
+        monkeypatch.setattr("smeagol.xds.session.NAMES_LIMIT", 10)
+        web.ask(CLUSTER)
+        web.answer()
+        for number in range(10):
+            web.ask(CLUSTER, f"pod-{number}", unsubscribe=(f"pod-{number}",))
+        with pytest.raises(TooManyNames):
+            web.ask(CLUSTER, "pod-10", unsubscribe=("pod-10",))
 
     def test_nothing_remains_of_a_closed_stream(self, cache: Cache) -> None:
         web = Delta(cache)

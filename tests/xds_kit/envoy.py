@@ -20,8 +20,33 @@ def envoy_binary() -> Path:
     return next(path for path in candidates if path.exists())
 
 
-def bootstrap(node: NodeId, *, server: Path, admin: Path, api_type: str) -> dict[str, object]:
-    """`server` and `admin` are Unix sockets; `api_type` is DELTA_GRPC or GRPC."""
+def with_token(target: str, *, ca: Path, token: Path) -> dict[str, object]:
+    """How Envoy reaches a server over TLS and shows the token that a file holds, without a newline at its end."""
+    config = "type.googleapis.com/envoy.config.grpc_credential.v3.FileBasedMetadataConfig"
+    credentials = {
+        "name": "envoy.grpc_credentials.file_based_metadata",
+        "typed_config": {
+            "@type": config,
+            "secret_data": {"filename": str(token)},
+            "header_key": "authorization",
+            "header_prefix": "Bearer ",
+        },
+    }
+    return {
+        "google_grpc": {
+            "target_uri": target,
+            "stat_prefix": "ads",
+            "channel_credentials": {"ssl_credentials": {"root_certs": {"filename": str(ca)}}},
+            "call_credentials": [{"from_plugin": credentials}],
+            "credentials_factory_name": "envoy.grpc_credentials.file_based_metadata",
+        }
+    }
+
+
+def bootstrap(
+    node: NodeId, *, server: Path, admin: Path, api_type: str, service: dict[str, object] | None = None
+) -> dict[str, object]:
+    """`server` and `admin` are Unix sockets; `api_type` is DELTA_GRPC or GRPC; `service` replaces `server`."""
     return {
         "node": {"id": node, "cluster": "test"},
         "admin": {"address": {"pipe": {"path": str(admin)}}},
@@ -29,7 +54,7 @@ def bootstrap(node: NodeId, *, server: Path, admin: Path, api_type: str) -> dict
             "ads_config": {
                 "api_type": api_type,
                 "transport_api_version": "V3",
-                "grpc_services": [{"envoy_grpc": {"cluster_name": "control-plane"}}],
+                "grpc_services": [service or {"envoy_grpc": {"cluster_name": "control-plane"}}],
             },
             "cds_config": {"ads": {}, "resource_api_version": "V3"},
             "lds_config": {"ads": {}, "resource_api_version": "V3"},

@@ -133,7 +133,8 @@ class DeltaProxy(ModelProxy):
             known = self.versions.get(type_url, {})
             # What came with a refused response has no version to name; Envoy would be sent it again.
             self.holds[type_url] = {n: b for n, b in self.holds.get(type_url, {}).items() if n in known}
-            self.to_server.append(delta_request(type_url, sorted(names), node=self.node, known=known))
+            if names:  # saying nothing would mean all
+                self.to_server.append(delta_request(type_url, sorted(names), node=self.node, known=known))
 
     def want(self, type_url: str, names: Iterable[str]) -> None:
         self.wanted.setdefault(type_url, set()).update(names)
@@ -208,7 +209,7 @@ class WorldProxy(ModelProxy):
     def _open(self) -> None:
         self.session = WorldSession(self.cache, self.node, self.wake)
         self.nonce.clear()
-        self.to_server.extend(self._request(type_url) for type_url in self.wanted)
+        self.to_server.extend(self._request(type_url) for type_url, names in self.wanted.items() if names)
 
     def want(self, type_url: str, names: Iterable[str]) -> None:
         self.wanted.setdefault(type_url, set()).update(names)
@@ -216,9 +217,10 @@ class WorldProxy(ModelProxy):
             self.to_server.append(self._request(type_url))
 
     def unwant(self, type_url: str, names: Iterable[str]) -> None:
-        if type_url not in self.wanted:
-            return
-        self.wanted[type_url] -= set(names)
+        names = set(names) & self.wanted.get(type_url, set())
+        if not names:
+            return  # an empty request, if it is the first, would mean all
+        self.wanted[type_url] -= names
         if "*" not in self.wanted[type_url]:
             self.holds[type_url] = {n: b for n, b in self.holds.get(type_url, {}).items() if n in self.wanted[type_url]}
         if self.session is not None:

@@ -37,7 +37,8 @@ class Nack:
 class Progress:
     """How far the connected proxies that get a resource are with its newest version; nodes in alphabetical order.
 
-    Who has gone is in none of the lists. For a removed resource, `current` is empty and those lag that may have it.
+    Who has gone is in none of the lists, and neither is who has not asked for the resource: with nobody connected, all
+    are empty. For a removed resource, `current` is empty and those lag that may have it.
     """
 
     current: tuple[NodeId, ...]
@@ -203,4 +204,9 @@ def _nack(subscription: Subscription, name: str) -> Nack:
 
 
 def _nacks(subscriptions: Iterable[Subscription]) -> tuple[Nack, ...]:
-    return tuple(_nack(subscription, name) for subscription in subscriptions for name in sorted(subscription.rejected))
+    return tuple(
+        _nack(subscription, name)
+        for subscription in subscriptions
+        for name in sorted(subscription.rejected)
+        if subscription.standing(name) is Standing.REFUSED  # not if another version is on its way
+    )

@@ -148,8 +148,8 @@ class Collection:
             if not own:
                 del self._own[node]
         interested = self.watchers.get(name, 0)
-        if _in_wildcard(before) or _in_wildcard(entry) or _in_wildcard(self._shared.get(name)):
-            interested |= self.wildcards
+        if before is None or entry is None or _in_wildcard(before) or _in_wildcard(entry):
+            interested |= self.wildcards  # a shared one, maybe of an earlier moment, is hidden or shows again
         self._touch(name, streams & interested)
         return streams & interested
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol, Self, TypeVar
 
 import grpc
 import grpc.aio
@@ -55,6 +55,12 @@ _Context = grpc.aio.ServicerContext[bytes, bytes]
 class _Request(Protocol):
     @property
     def node_id(self) -> str: ...
+
+    @staticmethod
+    def shrink(raw: bytes) -> bytes: ...
+
+    @classmethod
+    def parse(cls, raw: bytes) -> Self: ...
 
 
 _R = TypeVar("_R", bound=_Request)
@@ -152,22 +158,22 @@ class AdsServer:
     # Streams.
 
     async def _delta(self, _requests: object, context: _Context) -> None:
-        await self._answer(context, DeltaRequest.parse, DeltaSession)
+        await self._answer(context, DeltaRequest, DeltaSession)
 
     async def _world(self, _requests: object, context: _Context) -> None:
-        await self._answer(context, WorldRequest.parse, WorldSession)
+        await self._answer(context, WorldRequest, WorldSession)
 
     async def _answer(
         self,
         context: _Context,
-        parse: Callable[[bytes], _R],
+        requests: type[_R],
         open_session: Callable[[Cache, NodeId, Callable[[], None]], Session[_R]],
     ) -> None:
         """Serve one stream to its end, and say why if it is we who end it."""
         stats = self.cache.stats
         stats.streams_opened += 1
         try:
-            await self._serve(context, parse, open_session)
+            await self._serve(context, requests, open_session)
         except MalformedRequest as error:
             stats.malformed_requests += 1
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
@@ -185,21 +191,22 @@ class AdsServer:
     async def _serve(
         self,
         context: _Context,
-        parse: Callable[[bytes], _R],
+        requests: type[_R],
         open_session: Callable[[Cache, NodeId, Callable[[], None]], Session[_R]],
     ) -> None:
         stats = self.cache.stats
         raw = await self._first_message(context)
         if raw is None:
             return
+        raw = requests.shrink(raw)
         stats.waiting += 1
         try:
             place = await self._admission.enter()
         finally:
             stats.waiting -= 1
         try:
-            request = parse(raw)
-            del raw  # some 60 KB
+            request = requests.parse(raw)
+            del raw  # a reconnecting proxy names all it has; a waiting task would keep it
             if not request.node_id:
                 raise MalformedRequest("the first request names no node", fix="set node.id in the proxy's bootstrap")
             node = NodeId(request.node_id)
@@ -214,7 +221,7 @@ class AdsServer:
                 del request
                 async with asyncio.TaskGroup() as tasks:
                     writer = tasks.create_task(self._write(context, session, stream, place))
-                    await self._read(context, parse, session, stream)
+                    await self._read(context, requests, session, stream)
                     writer.cancel()
             except BaseExceptionGroup as failures:
                 raise failures.exceptions[0] from None  # the first one is why the stream ends
@@ -236,11 +243,9 @@ class AdsServer:
             ) from None
         return None if raw is _EOF else raw
 
-    async def _read(
-        self, context: _Context, parse: Callable[[bytes], _R], session: Session[_R], stream: _Stream
-    ) -> None:
+    async def _read(self, context: _Context, requests: type[_R], session: Session[_R], stream: _Stream) -> None:
         while (raw := await context.read()) is not _EOF:
-            session.on_request(parse(raw))
+            session.on_request(requests.parse(raw))
             stream.wake()
 
     async def _write(self, context: _Context, session: Session[_R], stream: _Stream, place: _Place) -> None:

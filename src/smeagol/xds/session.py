@@ -85,7 +85,7 @@ class Session(ABC, Generic[R]):
         self._subscriptions = dict(sorted(self._subscriptions.items(), key=lambda item: push_rank(item[0])))
 
     def _check_names(self) -> None:
-        if sum(subscription.named for subscription in self._subscriptions.values()) > NAMES_LIMIT:
+        if sum(subscription.load for subscription in self._subscriptions.values()) > NAMES_LIMIT:
             raise TooManyNames(
                 f"the proxy asks for more than {NAMES_LIMIT} names",
                 where=f"proxy {self.node}",
@@ -258,7 +258,8 @@ class WorldSession(Session[WorldRequest]):
             self._has_named.add(type_url)
         silent = type_url in WILDCARD_BY_SILENCE and type_url not in self._has_named
         if silent or "*" in request.names:
-            subscription.want_all({})
+            if not subscription.wildcard:
+                subscription.want_all({})
         elif subscription.wildcard:
             subscription.forget_all()
         names = dict.fromkeys(name for name in request.names if name != "*")

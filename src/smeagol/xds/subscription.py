@@ -100,9 +100,7 @@ class Subscription:
     # What the client asks for.
 
     def want_all(self, known: Mapping[str, str]) -> None:
-        """Subscribe to the wildcard; `known` is what the client has, name to version."""
-        if self.wildcard:
-            return
+        """Subscribe to the wildcard; `known` is what the client has, name to version. All else is sent, also again."""
         self.wildcard = True
         self.collection.wildcards |= 1 << self.stream
         self._greet = True
@@ -143,6 +141,11 @@ class Subscription:
         self.collection.wildcards &= ~(1 << self.stream)
         self._greet = False
 
+    @property
+    def load(self) -> int:
+        """How many names this stream makes the server remember."""
+        return max(self.named, len(self._asked))
+
     def names(self, name: str) -> bool:
         """Whether the client has asked for `name` itself."""
         return bool(self.collection.watchers.get(name, 0) & 1 << self.stream)
@@ -165,6 +168,9 @@ class Subscription:
         entry = self.entry(name)
         if entry is None:
             self._dirty.pop(name, None)
+            if not self.tells_absence:
+                self.rejected.pop(name, None)
+                return
             self._removals[name] = None
             if len(self._removals) > REMOVALS_LIMIT:
                 self.lost = True
@@ -228,7 +234,7 @@ class Subscription:
         self.catch_up()
         names = [name for name in self._removals if self._wanted(name) and self.entry(name) is None]
         self._removals = {}
-        return self._sent(Batch((), names)) if names and self.tells_absence else None
+        return self._sent(Batch((), names)) if names else None
 
     def _take(self, queue: dict[str, None], *, rest: dict[str, None]) -> Batch | None:
         """The part of `queue` that fits one response; what does not fit goes to `rest`."""
@@ -248,8 +254,8 @@ class Subscription:
                     name
                 )  # at once: the proxy waits for it (Knowing When a Requested Resource Does Not Exist)
                 self._removals.pop(name, None)
-            elif self._wanted(name):
-                self._removals[name] = None
+            else:
+                self.touch(name)
         return Batch(entries, absent) if entries or absent else None
 
     def _sent(self, batch: Batch) -> Batch:
@@ -320,6 +326,7 @@ class Subscription:
     @property
     def settled(self) -> bool:
         """Whether the proxy has answered for everything that it was to get."""
+        self.catch_up()  # a change that does not concern this stream did not wake it
         return self.awaited is None and not self.behind and not self._removals
 
     def close(self) -> None:
@@ -387,10 +394,9 @@ class WorldSubscription(Subscription):
     def refused(self, message: str, now: datetime) -> Batch:
         if not self._certain:
             # The proxy has resources from an earlier stream, and would drop what the parts of this response lack.
-            # So all of it stays, and Envoy takes what it can.
+            # So all of it stays, the bad resources too, and Envoy takes what it can.
             batch = self._answered()
-            names = batch.names
-            for name in mentioned(names, message) or names:
+            for name in mentioned(self._holding, message) or batch.names:
                 entry = self._holding.get(name)
                 self.rejected[name] = Rejection("" if entry is None else entry.version, reason(message), now)
             return batch

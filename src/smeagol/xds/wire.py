@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, Self
 
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.message import DecodeError
@@ -30,8 +30,13 @@ class DeltaRequest:
     unsubscribe: tuple[str, ...] = ()
     known: Mapping[str, str] = field(default_factory=dict)  # initial_resource_versions
 
+    @staticmethod
+    def shrink(raw: bytes) -> bytes:
+        """The same request with nothing of the node but its id, to be kept until its turn comes."""
+        return _shrink(discovery_pb2.DeltaDiscoveryRequest(), raw)
+
     @classmethod
-    def parse(cls, raw: bytes) -> DeltaRequest:
+    def parse(cls, raw: bytes) -> Self:
         """Raises MalformedRequest if `raw` is no such message or names no type."""
         message = discovery_pb2.DeltaDiscoveryRequest()
         _parse(message, raw)
@@ -57,8 +62,13 @@ class WorldRequest:
     version: str = ""  # version_info: empty if the client has nothing of this type
     names: tuple[str, ...] = ()
 
+    @staticmethod
+    def shrink(raw: bytes) -> bytes:
+        """The same request with nothing of the node but its id, to be kept until its turn comes."""
+        return _shrink(discovery_pb2.DiscoveryRequest(), raw)
+
     @classmethod
-    def parse(cls, raw: bytes) -> WorldRequest:
+    def parse(cls, raw: bytes) -> Self:
         """Raises MalformedRequest if `raw` is no such message or names no type."""
         message = discovery_pb2.DiscoveryRequest()
         _parse(message, raw)
@@ -88,6 +98,14 @@ def _parse(message: _Message, raw: bytes) -> None:
         ) from error
     if not message.type_url:
         raise MalformedRequest("the request names no type_url", fix="set type_url, as an aggregated stream requires")
+
+
+def _shrink(message: discovery_pb2.DiscoveryRequest | discovery_pb2.DeltaDiscoveryRequest, raw: bytes) -> bytes:
+    _parse(message, raw)
+    node_id = message.node.id
+    message.ClearField("node")
+    message.node.id = node_id
+    return bytes(message.SerializeToString())
 
 
 def _refusal(message: discovery_pb2.DiscoveryRequest | discovery_pb2.DeltaDiscoveryRequest) -> str | None:
