@@ -184,6 +184,12 @@ class Mesh:
         if wait:
             self.wait_for(lambda status: _there(status, refs) or _lagging(status))
 
+    def delete_all(self, kind: str) -> None:
+        """Remove all objects of a kind."""
+        for path in self.folder.glob(f"{kind.lower()}.*.yaml"):
+            path.unlink()
+        self.wait_for(lambda s: f"no {kind}" if any(o.kind == kind for o in s.objects) else _lagging(s))
+
     @contextmanager
     def having(self, *objects: Manifest) -> Iterator[None]:
         """These objects for a while."""
