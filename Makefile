@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat requirements/dev.lock pyproject.toml 2>/dev/null | sha256sum | cut -c1-16)
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: help setup demo test check fmt lint types unit golden bench docs lock clean
+.PHONY: help setup demo test check fmt lint types unit golden bench cluster cluster-down e2e docs lock clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## Make the virtual environment from the lock file
 
@@ -49,6 +49,16 @@ golden: setup ## Rewrite the expected side of the golden pairs; review the diff 
 
 bench: setup ## Measure xDS fan-out and the data path; writes bench/results.md
 	@$(BIN)/python -m bench $(ARGS)
+
+cluster: setup ## A real Kubernetes on this machine, until cluster-down; ARGS=--control-plane-only needs no root
+	@$(BIN)/python -m e2e.cluster up $(ARGS)
+
+cluster-down: setup ## End that Kubernetes and remove all that it has made
+	@$(BIN)/python -m e2e.cluster down $(ARGS)
+
+e2e: setup ## The tests on Kubernetes: in that cluster, or with SMEAGOL_E2E=existing in the one of KUBECONFIG
+	@test "$$SMEAGOL_E2E" = existing || $(BIN)/python -m e2e.cluster up
+	@$(BIN)/python -m pytest tests/e2e $(ARGS)
 
 lock: ## Resolve the dependencies anew (needs uv)
 	uv pip compile --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 --extra standalone --extra kubernetes --group dev pyproject.toml -o requirements/dev.lock
