@@ -139,5 +139,5 @@ def build_go(names: Sequence[str]) -> dict[str, Path]:
         try:
             subprocess.run(command, cwd=GO_SOURCES, env=environment, check=True)
         except FileNotFoundError:
-            raise SystemExit("the benchmark needs Go 1.26 or newer on PATH (https://go.dev/doc/install)") from None
+            raise SystemExit("the benchmark needs Go 1.26 or newer on PATH") from None
     return {name: folder / name for name in names}

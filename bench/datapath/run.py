@@ -13,7 +13,7 @@ from bench.processes import build_go, cache_folder
 
 __all__ = ["FULL", "QUICK", "run_datapath"]
 
-FULL = Extent(rates=(500, 1_000, 2_000), rounds=7, seconds=4)
+FULL = Extent(rates=(500, 1_000, 2_000), rounds=5, seconds=4)
 QUICK = Extent(rates=(500,), rounds=1, seconds=2, judged=False)
 
 

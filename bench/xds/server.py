@@ -17,6 +17,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import uvloop
+
 from bench.xds.world import SETTINGS, ChangeKind, Scale, UnitsFile, changed_object, put, resolved
 from smeagol.intent import MeshIntent, UnitKey
 from smeagol.pki import LocalAuthority, MemoryKeyStore
@@ -102,7 +104,7 @@ def main() -> None:
     source.add_argument("--objects", type=int, metavar="SERVICES", help="a world of this many Services")
     arguments = parser.parse_args()
     made = from_units(arguments.units) if arguments.units else from_objects(Scale(services=arguments.objects))
-    asyncio.run(serve(*made))
+    uvloop.run(serve(*made))
 
 
 if __name__ == "__main__":
