@@ -25,7 +25,7 @@ ran ended.
 Commands that look into a mesh find it below `--state-dir`, else `$XDG_RUNTIME_DIR/smeagol`, else `/tmp/smeagol-UID`.
 `--name` is needed only where several are running.
 """
-_PANELS = ("Standalone mode", "Look into a mesh", "Manifests", "Try it")
+_PANELS = ("Try it", "Standalone mode", "Look into a mesh", "Manifests", "In a cluster")
 
 
 def commands() -> dict[str, TyperCommand]:
@@ -40,7 +40,7 @@ def cli_page() -> str:
         for name, found in _root().commands.items()
         if isinstance(found, TyperCommand | TyperGroup)
     }
-    assert set(panels.values()) == set(_PANELS)
+    assert set(panels.values()) == set(_PANELS), "a panel of commands has no place on the page yet"
     lines = [_INTRODUCTION]
     for panel in _PANELS:
         lines.append(f"## {panel}\n")

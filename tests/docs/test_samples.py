@@ -1,0 +1,53 @@
+"""Manifests, series and files that pages show are those that there are."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from smeagol.api import Refused, modernize, parse, read_text
+from smeagol.demo.script import ROLLOUT
+from smeagol.providers.envoy.metrics import FAMILIES
+
+from .pages import DOCS, ROOT, blocks, pages
+from .problem_codes import PAGES
+
+PROSE = [page for page in pages() if not page.is_relative_to(PAGES)]
+
+
+@pytest.mark.parametrize("page", PROSE, ids=lambda page: str(page.relative_to(ROOT)))
+def test_manifests_are_accepted(page: Path) -> None:
+    """An API server would take every object that a page shows; problem pages have a test of their own."""
+    for block in blocks(page, "yaml"):
+        if "apiVersion:" not in block.text:
+            continue
+        reading = read_text(block.text, file=f"{page.name}:{block.line}")
+        assert not reading.problems
+        for document in reading.documents:
+            modern = modernize(document)
+            result = modern if isinstance(modern, Refused) else parse(modern.document)
+            assert not isinstance(result, Refused), result
+
+
+def test_every_series_is_described() -> None:
+    """The tables of the metrics page name each series that there is, and no other."""
+    page = (DOCS / "metrics.md").read_text(encoding="utf-8")
+    described = set(re.findall(r"`(smi_\w+|smeagol_\w+)`", page))
+    # As the endpoint gives them: the client library puts `_total` behind a counter's name.
+    source = (ROOT / "src/smeagol/runtime/own_metrics.py").read_text(encoding="utf-8")
+    gauges = set(re.findall(r'GaugeMetricFamily\(\s*"(\w+)"', source))
+    own = {name if name in gauges else f"{name}_total" for name in re.findall(r'"(smeagol_\w+)"', source)}
+    assert described == {*FAMILIES, *own}
+
+
+def test_the_picture_shows_the_demo() -> None:
+    """One frame for each step, under the titles that the steps have today (`docs/images/record.py` makes it)."""
+    picture = DOCS / "images/demo.svg"
+    assert ET.parse(picture).getroot().tag == "{http://www.w3.org/2000/svg}svg"
+    text = picture.read_text(encoding="utf-8").replace("&#160;", " ")
+    assert text.count('<g class="frame"') == len(ROLLOUT)
+    for step in ROLLOUT:
+        assert step.title in text, f"{step.title!r} is not in the picture: python docs/images/record.py {picture}"
