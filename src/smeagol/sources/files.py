@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
-from smeagol.api import Document, Json, Problem, Reading, Refused, SmiObject, Unknown, modernize, parse, read_path
+from smeagol.api import Document, Json, Place, Problem, Reading, Refused, SmiObject, Unknown, modernize, parse, read_path
 from smeagol.objects import Container, Deployment, EndpointSlice, Namespace, Pod, PodSpec, Service, ServiceAccount
 from smeagol.refs import ObjectRef
 from smeagol.sources.cluster import Manifests
@@ -37,7 +37,6 @@ CORE_KINDS: Final[Mapping[tuple[str, str], type[CoreObject]]] = {
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")  # RFC 1123 subdomain, as Kubernetes names objects
 _SUFFIXES = frozenset({".yaml", ".yml", ".json"})
 
-Fingerprint: TypeAlias = tuple[int, int, int]
 T = TypeVar("T")
 _Found: TypeAlias = tuple[tuple[ObjectRef, CoreObject | SmiObject | None] | None, tuple[Problem, ...]]
 
@@ -64,6 +63,14 @@ class Folder:
             endpoint_slices=of(EndpointSlice),
             namespaces={name: o for (_, name), o in of(Namespace).items()},
         )
+
+
+class Fingerprint(NamedTuple):
+    """What differs when a file was written anew."""
+
+    inode: int
+    modified_ns: int
+    size: int
 
 
 @dataclass(slots=True)
@@ -117,7 +124,7 @@ class FolderReader:
 
     def _refresh(self) -> None:
         present = {
-            path: (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+            path: Fingerprint(stat.st_ino, stat.st_mtime_ns, stat.st_size)
             for root in self._roots
             for path in (root.rglob("*") if root.is_dir() else [root])
             if path.suffix in _SUFFIXES and (stat := _stat(path)) is not None
@@ -127,7 +134,8 @@ class FolderReader:
         for path, fingerprint in present.items():
             known = self._files.get(path)
             if known is None or known.fingerprint != fingerprint:
-                reading = read_path(path)
+                emptied = not fingerprint.size and known is not None and known.documents
+                reading = _emptied(path) if emptied else read_path(path)
                 self._files[path] = _File(fingerprint, _last_good(reading, known), reading.problems)
 
     def _object(self, document: Document, folder: Path) -> _Found:
@@ -174,6 +182,13 @@ def _stat(path: Path) -> os.stat_result | None:
 def _last_good(reading: Reading, known: _File | None) -> tuple[Document, ...]:
     """An editor may leave half a file for a moment: a text that cannot be read leaves what was there before."""
     return known.documents if reading.problems and known is not None else reading.documents
+
+
+def _emptied(path: Path) -> Reading:
+    """A file that had content and now has none is about to be written, or a slip: neither should end what runs."""
+    what = "the file has become empty, and its objects stay as they were"
+    fix = "Write them again, or remove the file to remove them"
+    return Reading(problems=(Problem(code="SMI-F007", what=what, fix=fix, place=Place(file=str(path))),))
 
 
 def _reference(document: Document, kind: str) -> tuple[ObjectRef, Problem | None]:

@@ -27,12 +27,27 @@ O = TypeVar("O", objects.Pod, objects.Service, objects.EndpointSlice, objects.Na
 
 
 def _core(group_version: str, plural: str, model: type[O]) -> Kind[O]:
-    return Kind(group_version=group_version, plural=plural, decode=msgspec.json.Decoder(model).decode)
+    decoder = msgspec.json.Decoder(model)
+
+    def decode(body: bytes) -> O:
+        try:
+            return decoder.decode(body)
+        except msgspec.ValidationError:
+            # Go writes an empty list or map as null now and then; to Kubernetes that is the same as absent.
+            return msgspec.convert(_without_nulls(msgspec.json.decode(body)), model)
+
+    return Kind(group_version=group_version, plural=plural, decode=decode)
+
+
+def _without_nulls(value: api.Json) -> api.Json:
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def _smi(plural: str, model: type[S]) -> Kind[S]:
     def decode(body: bytes) -> S:
-        return to_model(msgspec.json.decode(body), model)
+        return to_model(_without_nulls(msgspec.json.decode(body)), model)
 
     return Kind(group_version=f"{GROUP}/{VERSION}", plural=plural, decode=decode)
 

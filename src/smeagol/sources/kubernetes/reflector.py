@@ -204,7 +204,9 @@ class Reflector(Generic[T]):
         seconds = random.randint(*WATCH_SECONDS)  # noqa: S311 - spreads load, guards nothing
         params = query | {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
         timeout = httpx2.Timeout(10.0, read=self._silence)
-        async with self._client.stream("GET", self.kind.path, params=params, timeout=timeout) as answer:
+        # A compressed stream keeps events back until enough have come together.
+        plain = {"accept-encoding": "identity"}
+        async with self._client.stream("GET", self.kind.path, params=params, timeout=timeout, headers=plain) as answer:
             if answer.status_code == _GONE:
                 raise _Relist("410: the watch was asked for from too long ago")
             if answer.is_error:
