@@ -77,6 +77,41 @@ def test_half_a_file_keeps_the_last_good_content(reader: FolderReader, tmp_path:
     assert (weight(reader.scan()), reader.scan().problems) == (2000, ())
 
 
+def test_a_file_that_becomes_empty_keeps_its_objects(reader: FolderReader, tmp_path: Path) -> None:
+    """Many programs empty a file before they write it anew. Who wants the objects gone removes the file."""
+    file = tmp_path / "a.yaml"
+    file.touch()
+    assert reader.scan() == Folder()
+    file.write_text(CANARY % 1)
+    reader.scan()
+    file.write_text("")
+    folder = reader.scan()
+    assert weight(folder) == 1000
+    assert [(p.code, p.place.file) for p in folder.problems] == [("SMI-F007", str(file))]
+    assert reader.scan() == folder
+    file.write_text("# nothing any more\n")
+    assert reader.scan() == Folder()
+
+
+@pytest.mark.parametrize("text", ["kind: Pod\n", "apiVersion: v1\nkind: Pod\nmetadata: {name: 'W w'}\n", "hello\n"])
+def test_a_document_that_names_no_object_takes_none_away(reader: FolderReader, tmp_path: Path, text: str) -> None:
+    """Half a manifest may be good YAML; what else stands in the file counts, and what another file says by now."""
+    file = tmp_path / "a.yaml"
+    file.write_text(f"{CANARY % 1}\n---\n{POD}")
+    good = reader.scan()
+    file.write_text(f"{CANARY % 2}\n---\n{text}")
+    for _ in range(2):
+        folder = reader.scan()
+        assert folder.core == good.core
+        assert weight(folder) == 2000
+        assert len(folder.problems) == 1
+    (tmp_path / "b.yaml").write_text(POD.replace("'1'", "'2'"))
+    assert [str(p.spec.containers[0].command) for p in reader.scan().manifests().pods.values()] == ["('sleep', '2')"]
+    (tmp_path / "b.yaml").unlink()
+    file.write_text(CANARY % 2)
+    assert reader.scan().core == {}
+
+
 def test_a_refused_object_keeps_its_last_good_version(reader: FolderReader, tmp_path: Path) -> None:
     """As the API server would refuse the update and keep what it has."""
     file = tmp_path / "a.yaml"

@@ -16,7 +16,19 @@ from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
-from smeagol.api import Document, Json, Place, Problem, Reading, Refused, SmiObject, Unknown, modernize, parse, read_path
+from smeagol.api import (
+    Document,
+    Json,
+    Place,
+    Problem,
+    Reading,
+    Refused,
+    SmiObject,
+    Unknown,
+    modernize,
+    parse,
+    read_path,
+)
 from smeagol.objects import Container, Deployment, EndpointSlice, Namespace, Pod, PodSpec, Service, ServiceAccount
 from smeagol.refs import ObjectRef
 from smeagol.sources.cluster import Manifests
@@ -78,6 +90,8 @@ class _File:
     fingerprint: Fingerprint
     documents: tuple[Document, ...]
     problems: tuple[Problem, ...]
+    held: frozenset[ObjectRef] = frozenset()
+    """the objects that stood here at the last scan"""
 
 
 def read_folder(roots: Iterable[Path]) -> Folder:
@@ -96,31 +110,36 @@ class FolderReader:
     def scan(self) -> Folder:
         """The folder as it is now. Raises nothing: an unreadable folder is a problem of that scan."""
         self._refresh()
-        core: dict[ObjectRef, CoreObject] = {}
-        smi: dict[ObjectRef, SmiObject] = {}
+        objects: dict[ObjectRef, CoreObject | SmiObject | None] = {}
         problems: list[Problem] = []
-        ignored: list[ObjectRef] = []
         places: dict[ObjectRef, Document] = {}
+        unnamed: set[ObjectRef] = set()
         for path in sorted(self._files):
-            problems += self._files[path].problems
-            for document in self._files[path].documents:
+            file = self._files[path]
+            problems += file.problems
+            held: set[ObjectRef] = set()
+            for document in file.documents:
                 found, wrong = self._object(document, path.parent)
                 problems += wrong
                 if found is None:
+                    # It may be any of those that stood here and do not any more, while somebody writes.
+                    unnamed |= file.held
+                    held |= file.held
                     continue
                 ref, obj = found
+                held.add(ref)
                 if ref in places:
                     problems.append(_twice(ref, document, places[ref]))
                     continue
                 places[ref] = document
-                if obj is None:
-                    ignored.append(ref)
-                elif isinstance(obj, CoreObject):
-                    core[ref] = obj
-                else:
-                    smi[ref] = obj
+                objects[ref] = obj
+            file.held = frozenset(held)
+        objects |= {ref: self._good[ref] for ref in unnamed & self._good.keys() if ref not in objects}
+        core = {ref: obj for ref, obj in objects.items() if isinstance(obj, CoreObject)}
+        smi = {ref: obj for ref, obj in objects.items() if obj is not None and not isinstance(obj, CoreObject)}
         self._good = {**core, **smi}
-        return Folder(core=core, smi=smi, problems=tuple(problems), ignored=tuple(ignored))
+        ignored = tuple(ref for ref, obj in objects.items() if obj is None)
+        return Folder(core=core, smi=smi, problems=tuple(problems), ignored=ignored)
 
     def _refresh(self) -> None:
         present = {
@@ -136,7 +155,8 @@ class FolderReader:
             if known is None or known.fingerprint != fingerprint:
                 emptied = not fingerprint.size and known is not None and known.documents
                 reading = _emptied(path) if emptied else read_path(path)
-                self._files[path] = _File(fingerprint, _last_good(reading, known), reading.problems)
+                held = known.held if known is not None else frozenset()
+                self._files[path] = _File(fingerprint, _last_good(reading, known), reading.problems, held)
 
     def _object(self, document: Document, folder: Path) -> _Found:
         """The object of a document, None in its place if the kind is not carried out; and what is wrong with it."""
