@@ -16,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +29,7 @@ import httpx2
 
 from datapath.app import App
 from datapath.manifests import Manifest, reference
+from infra.harness import NOBODY, SOURCES, python_for_nobody
 from smeagol.client import Mesh as Client
 from smeagol.control import Condition, Pod, SmiObject, Status
 from smeagol.errors import SmeagolError
@@ -41,6 +43,8 @@ CHANGE_SECONDS = 40.0
 STOP_SECONDS = 20.0
 POLL_SECONDS = 0.05
 LOG_LINES = 15
+PYTHON_PATH = f"{SOURCES}:{sysconfig.get_paths()['purelib']}"
+"""Where a Python that is not of this environment finds the project and its libraries."""
 
 Ref = tuple[str, str, str]
 T = TypeVar("T")
@@ -61,11 +65,14 @@ def eventually(check: Callable[[], T], *, seconds: float = 20.0) -> T:
 
 
 @contextmanager
-def running(*objects: Manifest) -> Iterator[Mesh]:
-    """`smeagol up` on a folder with these objects, once all of them are in force; it must end with exit code 0."""
+def running(*objects: Manifest, user: str = "") -> Iterator[Mesh]:
+    """`smeagol up` on a folder with these objects, once all of them are in force; it must end with exit code 0.
+
+    `user`: `nobody` runs it as that user, for tests that root runs.
+    """
     # Not pytest's tmp_path: the path of a Unix socket has 107 characters.
     base = Path(tempfile.mkdtemp(prefix="sme-"))
-    mesh = Mesh(base)
+    mesh = Mesh(base, user=user)
     try:
         try:
             mesh.start()
@@ -95,8 +102,9 @@ class Mesh:
 
     alive: list[Mesh] = []  # noqa: RUF012  # one list for the whole process, for the report of a failed test
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, *, user: str = "") -> None:
         self.folder = base / "m"
+        self._user = user
         self.state = base / "default"
         self._base = base
         self._process: subprocess.Popen[bytes] | None = None
@@ -106,6 +114,9 @@ class Mesh:
         here = Path(__file__).parent
         shutil.copytree(here / "apps", self.folder / "datapath" / "apps", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(here / "__init__.py", self.folder / "datapath" / "__init__.py")
+        if user == "nobody":
+            for path in (base, *base.rglob("*")):
+                os.chown(path, NOBODY, NOBODY)
 
     # The process.
 
@@ -115,13 +126,20 @@ class Mesh:
         return self._process.pid
 
     def start(self) -> None:
+        arguments = ["up", "-f", str(self.folder), "--state-dir", str(self._base)]
+        ordinary = self._user == "nobody"
         with (self._base / "up.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*smeagol("up"), "-f", str(self.folder), "--state-dir", str(self._base)],
+                smeagol(*arguments, python=python_for_nobody() if ordinary else sys.executable),
+                cwd="/",
+                env={**os.environ, "HOME": "/", "PYTHONPATH": PYTHON_PATH} if ordinary else None,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                user=NOBODY if ordinary else None,
+                group=NOBODY if ordinary else None,
+                extra_groups=[] if ordinary else None,
             )
 
         def up() -> None:
@@ -267,6 +285,10 @@ class Mesh:
             self._apps[key] = App(self.folder / "run" / f"{name}.{namespace}.sock")
         return self._apps[key]
 
+    def forget_apps(self) -> None:
+        """After a restart of their Pods' containers, programs are spoken to anew."""
+        self._apps.clear()
+
     def exec(self, pod: str, *command: str, namespace: str = "default") -> Output:
         """Run a command in a Pod, as `smeagol exec` does."""
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, Path(os.devnull).open("rb") as nothing:
@@ -304,9 +326,9 @@ class Mesh:
         return out.getvalue()
 
 
-def smeagol(*arguments: str) -> list[str]:
+def smeagol(*arguments: str, python: str = sys.executable) -> list[str]:
     """This installation's own `smeagol`."""
-    return [sys.executable, "-c", "from smeagol.cli import main; main()", *arguments]
+    return [python, "-c", "from smeagol.cli import main; main()", *arguments]
 
 
 def _file(ref: Ref) -> str:
@@ -339,7 +361,9 @@ def _missing(status: Status, ref: Ref, manifest: Manifest, generation: int, old:
                 return "; ".join(f"{p.name} {p.phase} {p.message}" for p in pods) or "its Pods"
             return ""
         case "Service":
-            return "" if any((s.namespace, s.name) == (namespace, name) for s in status.services) else "being there"
+            wanted = {port["port"] for port in manifest["spec"]["ports"]}
+            found = next((s for s in status.services if (s.namespace, s.name) == (namespace, name)), None)
+            return "" if found is not None and {port.port for port in found.ports} == wanted else "being there"
         case kind if kind in SMI:
             return _smi_missing(status, ref, generation)
         case _:

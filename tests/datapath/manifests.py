@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sysconfig
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -88,6 +89,7 @@ def _spec(
         {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
         {"name": "NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
         {"name": "VERSION", "value": version},
+        {"name": "PYTHONPATH", "value": sysconfig.get_paths()["purelib"]},  # for a Python outside of this environment
     ]
     container: Manifest = {"name": "app", "command": command, "env": env}
     if probe is None and any(each.startswith("http:") for each in serve):

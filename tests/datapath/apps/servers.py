@@ -6,8 +6,8 @@
     tls     HTTP as above, inside TLS of its own, under a certificate that no mesh knows
     grpc    echoes messages by gRPC, with the metadata that came (unary `/echo/Unary`, streams `/echo/Stream`)
 
-Paths of http: `/slow` answers after a second, `/ready` answers the readiness probe and is not written down, and an
-`Upgrade: websocket` is granted and turns the connection into an echo.
+Paths of http: `/slow` answers after a second, `/status/418` with that status; `/ready` answers the readiness probe and
+is not written down. An `Upgrade: websocket` is granted and turns the connection into an echo.
 """
 
 from __future__ import annotations
@@ -177,7 +177,8 @@ class HttpConnection(asyncio.Protocol):
             self._later.add(task)
             task.add_done_callback(self._later.discard)
         else:
-            self._answer(200, content, close=close)
+            status = int(path.removeprefix("/status/")) if path.startswith("/status/") else 200
+            self._answer(status, content, close=close)
 
     async def _answer_late(self, content: bytes, *, close: bool) -> None:
         try:

@@ -1,0 +1,158 @@
+"""`smeagol up` from its start to its end, however it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from datapath.harness import Mesh, eventually, running, smeagol
+from datapath.manifests import Manifest, deployment, mutual_tls, pod, service
+
+pytestmark = [pytest.mark.netns, pytest.mark.envoy, pytest.mark.xdist_group("datapath-lifecycle")]
+
+OBJECTS: tuple[Manifest, ...] = (
+    pod("web", "http:8080"),
+    service("web"),
+    pod("client"),
+    mutual_tls(),
+)
+WRONG_TYPE = "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec: {containers: 7}\n"
+
+
+def is_served(mesh: Mesh) -> None:
+    answer = mesh.app("client").get("http://web/")
+    assert answer.identity == "spiffe://cluster.local/ns/default/sa/default"
+
+
+def descendants(pid: int) -> set[tuple[int, str]]:
+    """All processes that a process has started, as (pid, start time)."""
+    parents: dict[int, tuple[int, str]] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue  # it has just ended
+            parents[int(folder.name)] = int(fields[1]), fields[19]
+    found: set[tuple[int, str]] = set()
+    generation = {pid}
+    while generation:
+        generation = {child for child, (parent, _) in parents.items() if parent in generation}
+        found |= {(child, parents[child][1]) for child in generation}
+    return found
+
+
+def still_there(processes: set[tuple[int, str]]) -> set[int]:
+    return {pid for pid, start in processes if start_of(pid) == start}
+
+
+def start_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
+
+
+def interfaces() -> set[str]:
+    return {line.partition(":")[0].strip() for line in Path("/proc/net/dev").read_text().splitlines()[2:]}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_behind(number: signal.Signals) -> None:
+    """Neither processes nor interfaces, after Ctrl-C and after kill -9; and its folder can be used again at once."""
+    before = interfaces()
+    with running(*OBJECTS) as mesh:
+        is_served(mesh)
+        assert interfaces() == before
+        roots, processes = mesh.roots(), descendants(mesh.pid)
+        assert len(processes) > len(OBJECTS)
+        code = mesh.stop(number)
+        assert code == (0 if number != signal.SIGKILL else -signal.SIGKILL)
+        eventually(lambda: assert_gone(processes))
+        assert interfaces() == before
+        mesh.start()
+        mesh.wait_for(lambda status: "" if len([p for p in status.pods if p.ready]) == 2 else "its Pods")
+        mesh.forget_apps()
+        is_served(mesh)
+        assert mesh.roots() == roots, "keys last"
+
+
+def assert_gone(processes: set[tuple[int, str]]) -> None:
+    assert not still_there(processes)
+
+
+def test_two_meshes_at_once() -> None:
+    """Each has a network of its own, with the same addresses."""
+    with running(*OBJECTS) as one, running(*OBJECTS) as two:
+        assert one.ips("web") == two.ips("web")
+        is_served(one)
+        is_served(two)
+        assert one.roots() != two.roots()
+        assert one.app("web").seen().requests == 1
+
+
+@pytest.fixture(scope="module")
+def mesh() -> Iterator[Mesh]:
+    with running(*OBJECTS, deployment("rolled", labels={"rolled": "yes"}), service("rolled")) as mesh:
+        yield mesh
+
+
+def test_folder_in_use_is_refused(mesh: Mesh) -> None:
+    """A second one of that name says so, and does no harm to the first."""
+    command = [*smeagol("up"), "-f", str(mesh.folder), "--state-dir", str(mesh.state.parent)]
+    second = subprocess.run(command, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL)
+    assert second.returncode not in (0, -signal.SIGKILL)
+    assert "SMI-R002" in second.stderr
+    is_served(mesh)
+
+
+@pytest.mark.parametrize("text", ["kind: [", "", "\x00\xff", "kind: Pod", WRONG_TYPE])
+def test_broken_edit_loses_nothing(mesh: Mesh, text: str) -> None:
+    """A file that cannot be understood leaves what was there before, and the problem is told with its place."""
+    path = mesh.folder / "pod.default.web.yaml"
+    good, before = path.read_text(), mesh.pod("web")
+    try:
+        mesh.write(path.name, text)
+        status = mesh.wait_for(lambda status: "" if status.problems else "the problem")
+        assert path.name in status.problems[0].where
+        is_served(mesh)
+        assert mesh.pod("web") == before
+    finally:
+        mesh.write(path.name, good)
+        mesh.wait_for(lambda status: "no problem" if status.problems else "")
+    assert mesh.pod("web") == before
+
+
+def test_edit_takes_effect(mesh: Mesh) -> None:
+    """Another template: new Pods take the place of the old; another port of the Service: it is dialled there."""
+    old = {p.name for p in mesh.pods_of("rolled")}
+    mesh.apply(deployment("rolled", "http:8080", labels={"rolled": "yes"}, version="second"))
+    mesh.wait_for(lambda status: "old Pods" if old & {p.name for p in status.pods} else "")
+    assert mesh.app("client").get("http://rolled/").version == "second"
+    mesh.apply(service("rolled", ports=[("http", 8888, 8080)]))
+    assert mesh.app("client").get("http://rolled:8888/").version == "second"
+    mesh.delete(service("rolled"))
+    mesh.apply(service("rolled"))
+    assert mesh.app("client").get("http://rolled/").version == "second"
+
+
+def test_pod_restarts_its_application(mesh: Mesh) -> None:
+    """As the kubelet does."""
+    mesh.app("web").die()
+    mesh.wait_for(lambda s: "" if any(p.name == "web" and p.restarts == 1 and p.ready for p in s.pods) else "a restart")
+    mesh.forget_apps()
+    is_served(mesh)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="all other tests are run by an ordinary user already")
+def test_ordinary_user() -> None:
+    """No root needed: the same mesh, by a user with no rights at all."""
+    with running(*OBJECTS, user="nobody") as mesh:
+        is_served(mesh)
+        processes = descendants(mesh.pid)
+        assert {Path(f"/proc/{pid}").stat().st_uid for pid, _ in processes if start_of(pid)} == {65534}
