@@ -316,10 +316,6 @@ def _runs(pods: tuple[object, ...]) -> str:
     return "runs" if len(pods) == 1 else "run"
 
 
-def _shortened(message: str) -> str:
-    return message if len(message) <= _LONGEST else f"{message[: _LONGEST - 1]}…"
-
-
 def _some(names: Iterable[str]) -> str:
     """The first few of the names; a message is no list of thousands."""
     known = list(names)

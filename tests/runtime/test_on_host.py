@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
-from smeagol.infra.host.desired import Endpoint, Exec, HttpGet, TcpSocket
+from smeagol.infra.host.desired import Endpoint, Exec, HttpGet, Sleep, TcpSocket
 from smeagol.objects import EndpointSlice, Pod, Service
-from smeagol.runtime.on_host import pod_on_host, proxy_container, service_on_host
+from smeagol.runtime.on_host import NoSuchValueError, pod_on_host, proxy_container, service_on_host
 from smeagol.sources.workloads import with_proxy
 
 POD = msgspec.convert(
@@ -81,3 +82,20 @@ def test_a_service_leads_to_its_ready_endpoints() -> None:
     (port,) = service_on_host(service, [part]).ports
     assert [(str(e.ip), e.port) for e in port.endpoints] == [("10.244.0.10", 8080), ("10.244.0.12", 8080)]
     assert isinstance(port.endpoints[0], Endpoint)
+
+
+def test_what_is_done_before_the_end_comes_over() -> None:
+    """core/v1 Lifecycle, preStop: exec, httpGet or sleep."""
+    container = {"name": "app", "command": ["serve"], "lifecycle": {"preStop": {"sleep": {"seconds": 3}}}}
+    pod = msgspec.convert({"metadata": {"name": "a"}, "spec": {"containers": [container]}}, Pod)
+    assert pod_on_host(pod, None).containers[0].pre_stop == Sleep(3)
+
+
+def test_a_variable_without_a_value_here_is_refused() -> None:
+    """A program that silently finds it empty may do harm."""
+    variable = {"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "db", "key": "password"}}}
+    pod = msgspec.convert(
+        {"metadata": {"name": "a"}, "spec": {"containers": [{"name": "app", "env": [variable]}]}}, Pod
+    )
+    with pytest.raises(NoSuchValueError, match="'PASSWORD' of container 'app'"):
+        pod_on_host(pod, None)

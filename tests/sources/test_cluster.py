@@ -103,6 +103,18 @@ class TestPods:
         assert len(cluster.pods) == 2
         assert not cluster.restart(("shop", "nope"))
 
+    def test_the_owner_of_a_pod_is_rolled_once(self) -> None:
+        """A Pod of an old version is on its way out already: rolling its owner again would never end."""
+        cluster = Cluster()
+        cluster.load(Manifests(deployments=deployment()))
+        cluster.settle()
+        (old,) = cluster.pods
+        assert cluster.restart_owner(old)
+        assert not cluster.restart_owner(old)
+        cluster.settle()
+        assert not cluster.restart_owner(old)
+        assert not cluster.restart_owner(("shop", "nobody"))
+
     def test_a_changed_pod_of_its_own_is_made_anew_under_its_name(self) -> None:
         def pod(command: str) -> dict[Key, Pod]:
             spec = PodSpec(containers=(Container(name="app", command=(command,)),))

@@ -136,6 +136,20 @@ class Probe(_Narrow, frozen=True, kw_only=True):
     failure_threshold: Annotated[int, Meta(ge=1)] = 3
 
 
+class SleepAction(_Narrow, frozen=True, kw_only=True):
+    seconds: Count = 0
+
+
+class LifecycleHandler(_Narrow, frozen=True, kw_only=True):
+    exec: ExecAction | None = None
+    http_get: HTTPGetAction | None = None
+    sleep: SleepAction | None = None
+
+
+class Lifecycle(_Narrow, frozen=True, kw_only=True):
+    pre_stop: LifecycleHandler | None = None
+
+
 class Container(_Narrow, frozen=True, kw_only=True):
     name: Label
     image: str = ""
@@ -147,6 +161,7 @@ class Container(_Narrow, frozen=True, kw_only=True):
     readiness_probe: Probe | None = None
     liveness_probe: Probe | None = None
     startup_probe: Probe | None = None
+    lifecycle: Lifecycle | None = None
     restart_policy: Literal["", "Always"] = ""
     """`Always` on an init container makes it a native sidecar."""
 

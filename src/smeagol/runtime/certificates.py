@@ -96,9 +96,9 @@ class Certificates:
     def in_use(self) -> tuple[Issued, ...]:
         return tuple(out.issued for out in self._out.values())
 
-    def of(self, node: NodeId) -> tuple[Issued, ...]:
-        """The certificates of one proxy."""
-        return tuple(out.issued for (owner, _), out in self._out.items() if owner == node)
+    def of(self, node: NodeId) -> dict[str, Issued]:
+        """The certificates of one proxy, by the name of their secret."""
+        return {secret: out.issued for (owner, secret), out in self._out.items() if owner == node}
 
     def _issue(self, request: CertificateRequest) -> ProxyResource | None:
         key = (request.node, request.secret)

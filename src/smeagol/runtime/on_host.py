@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address
+from typing import ClassVar
 
 from smeagol import objects
+from smeagol.errors import SmeagolError
 from smeagol.infra.host.desired import (
     ContainerOnHost,
     Endpoint,
@@ -20,6 +22,7 @@ from smeagol.infra.host.desired import (
     RestartPolicy,
     ServiceOnHost,
     ServicePort,
+    Sleep,
     TcpSocket,
     Transport,
 )
@@ -135,18 +138,44 @@ def _container(container: Container) -> ContainerOnHost:
         image=container.image,
         command=container.command,
         args=container.args,
-        env=tuple(
-            EnvVar(
-                e.name, e.value, e.value_from.field_ref.field_path if e.value_from and e.value_from.field_ref else ""
-            )
-            for e in container.env
-        ),
+        env=tuple(_variable(e, container) for e in container.env),
         working_dir=container.working_dir,
         startup=_probe(container.startup_probe, container),
         readiness=_probe(container.readiness_probe, container),
         liveness=_probe(container.liveness_probe, container),
+        pre_stop=_hook(container),
         restart_always=container.restart_policy == "Always",
     )
+
+
+class NoSuchValueError(SmeagolError):
+    """An environment variable whose value comes from something that this machine does not have."""
+
+    code: ClassVar[str] = "SMI-R006"
+
+
+def _variable(variable: objects.EnvVar, container: Container) -> EnvVar:
+    if variable.value_from is None:
+        return EnvVar(variable.name, variable.value)
+    if variable.value_from.field_ref is None:
+        raise NoSuchValueError(
+            f"the variable '{variable.name}' of container '{container.name}' comes from a ConfigMap, a Secret or a "
+            "resource, which standalone mode does not have",
+            fix="give it a value, or take it from a field of the Pod by fieldRef",
+        )
+    return EnvVar(variable.name, "", variable.value_from.field_ref.field_path)
+
+
+def _hook(container: Container) -> Exec | HttpGet | Sleep | None:
+    """What is done before a container is told to end (core/v1 Lifecycle)."""
+    handler = container.lifecycle.pre_stop if container.lifecycle is not None else None
+    if handler is None:
+        return None
+    if handler.exec is not None:
+        return Exec(handler.exec.command)
+    if handler.sleep is not None:
+        return Sleep(handler.sleep.seconds)
+    return _http_get(handler.http_get, container) if handler.http_get is not None else None
 
 
 def _probe(probe: KubernetesProbe | None, container: Container) -> Probe | None:
@@ -164,19 +193,23 @@ def _probe(probe: KubernetesProbe | None, container: Container) -> Probe | None:
 
 
 def _action(probe: KubernetesProbe, container: Container) -> ProbeAction | None:
-    if (get := probe.http_get) is not None:
-        return HttpGet(
-            port=_port(get.port, container),
-            path=get.path or "/",
-            host=get.host,
-            https=get.scheme == "HTTPS",
-            headers=tuple((h.name, h.value) for h in get.http_headers),
-        )
+    if probe.http_get is not None:
+        return _http_get(probe.http_get, container)
     if probe.tcp_socket is not None:
         return TcpSocket(port=_port(probe.tcp_socket.port, container), host=probe.tcp_socket.host)
     if probe.grpc is not None:
         return Grpc(port=probe.grpc.port, service=probe.grpc.service)
     return Exec(probe.exec.command) if probe.exec is not None else None
+
+
+def _http_get(get: objects.HTTPGetAction, container: Container) -> HttpGet:
+    return HttpGet(
+        port=_port(get.port, container),
+        path=get.path or "/",
+        host=get.host,
+        https=get.scheme == "HTTPS",
+        headers=tuple((h.name, h.value) for h in get.http_headers),
+    )
 
 
 def _port(port: int | str, container: Container) -> int:

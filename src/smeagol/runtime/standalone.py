@@ -28,7 +28,7 @@ from smeagol.derive import Source
 from smeagol.errors import SmeagolError
 from smeagol.infra.host import Host, HostSettings, NodeNetwork, has_ipv6
 from smeagol.infra.host.desired import PodSpecOnHost, ServiceOnHost
-from smeagol.intent import PROXY_CONTAINER, ServiceIntent, Unit, UnitKey, UnitKind, WorkloadIntent
+from smeagol.intent import PROXY_CONTAINER, ServiceIntent, SidecarIntent, Unit, UnitKey, UnitKind, WorkloadIntent
 from smeagol.intent import Settings as ResolverSettings
 from smeagol.objects import EndpointSlice, Pod, Service
 from smeagol.pki import FileKeyStore, LocalAuthority, MemoryKeyStore, Overlap, Purpose
@@ -39,7 +39,16 @@ from smeagol.runtime.offline import load_folder
 from smeagol.runtime.on_host import PROXY_FILES, pod_on_host, pod_status, proxy_container, service_on_host
 from smeagol.runtime.reporting import Reporter
 from smeagol.runtime.traffic import Collector, Target
-from smeagol.runtime.views import event_view, fault_view, object_view, pod_view, problem_view, service_view, type_title
+from smeagol.runtime.views import (
+    event_view,
+    fault_view,
+    ignored_view,
+    object_view,
+    pod_view,
+    problem_view,
+    service_view,
+    type_title,
+)
 from smeagol.sources.cluster import Changes, Cluster, Key
 from smeagol.sources.files import Folder, FolderReader
 from smeagol.sources.workloads import pod_ready, pod_terminating
@@ -200,6 +209,7 @@ class Standalone:
             ),
             problems=(
                 *(problem_view(p) for p in self.folder.problems),
+                *(ignored_view(ref) for ref in self.folder.ignored),
                 *(fault_view(ref, error) for ref, error in sorted(self._faults.items())),
                 *(fault_view(ObjectRef("", *key), error) for key, error in sorted(self.cluster.problems.items())),
                 *(
@@ -241,6 +251,17 @@ class Standalone:
         if UnitKey(UnitKind.WORKLOAD, namespace, pod) not in self.plane.resolver.units:
             return None
         shown: dict[str, dict[str, JSON]] = {}
+        if kind in ("", "secrets"):
+            shown["secrets"] = {
+                secret: {
+                    "names": list(issued.names),
+                    "serial": f"{issued.serial:x}",
+                    "not_before": issued.not_before.isoformat(),
+                    "not_after": issued.not_after.isoformat(),
+                    "renew_at": issued.renew_at.isoformat(),
+                }
+                for secret, issued in self.plane.mesh.certificates.of(node).items()
+            }
         for resource in self.plane.mesh.planner.resources:
             title = type_title(resource.type_url)
             if resource.node in (None, node) and kind in ("", title):
@@ -312,8 +333,18 @@ class Standalone:
                 continue
             self._feed(self._settle_objects())
             self.plane.settle()
+            self._restart_where_asked()
             await self._run_on_host()
             self._report()
+
+    def _restart_where_asked(self) -> None:
+        """A Sidecar may ask that the owners of Pods without a proxy are rolled (spec: Sidecar, restart)."""
+        for unit in self.plane.resolver.units.values():
+            if isinstance(unit, SidecarIntent) and unit.restart and unit.accepted:
+                for pod in unit.selection.uninjected:
+                    if self.cluster.restart_owner((pod.namespace, pod.name)):
+                        log.info("Deployment is restarted for its proxy", sidecar=str(unit.ref), pod=str(pod))
+                        self._wake.set()
 
     def _report(self) -> None:
         """Bring statuses up to date, and tell who watches the terminal what has happened."""

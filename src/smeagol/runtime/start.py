@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smeagol.errors import SmeagolError
-from smeagol.runtime.places import control_socket, held, state_folder
+from smeagol.runtime.places import StateError, control_socket, held, state_folder
 
 __all__ = ["Options", "PortTakenError", "run"]
 
@@ -41,6 +41,12 @@ def run(options: Options) -> int:
     from smeagol.infra.host import sandbox
 
     state = state_folder(options.name, options.state_dir)
+    if state.resolve().is_relative_to(options.folder.resolve()):
+        raise StateError(
+            "the state would lie in the folder of manifests, where containers could read its keys",
+            where=str(state),
+            fix="choose another folder by --state-dir",
+        )
     with held(state):
         shutil.rmtree(state / "logs", ignore_errors=True)  # of the last run; this one's begin anew
         control = _listen_control(control_socket(state))

@@ -28,6 +28,7 @@ from smeagol.xds import Acks, Nack
 __all__ = [
     "event_view",
     "fault_view",
+    "ignored_view",
     "object_view",
     "pod_view",
     "problem_view",
@@ -42,6 +43,15 @@ def problem_view(problem: Problem) -> control.Problem:
     parts = (str(problem.place), str(problem.object) if problem.object else "", problem.field)
     return control.Problem(
         where=", ".join(part for part in parts if part), message=problem.what, code=problem.code, fix=problem.fix
+    )
+
+
+def ignored_view(ref: ObjectRef) -> control.Problem:
+    """An object of a kind that standalone mode does not carry out: nothing is wrong, but nothing happens either."""
+    return control.Problem(
+        where=str(ref),
+        message="standalone mode does not carry out objects of this kind",
+        fix="Leave it where it is if a cluster needs it",
     )
 
 

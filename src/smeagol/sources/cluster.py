@@ -19,7 +19,16 @@ from smeagol.errors import SmeagolError
 from smeagol.intent import INJECT_LABEL
 from smeagol.objects import Deployment, EndpointSlice, Namespace, Pod, PodStatus, Service
 from smeagol.objects.core import PodIP
-from smeagol.sources.workloads import endpoint_slices, pod_terminating, roll_out, selects, service_families, with_proxy
+from smeagol.sources.workloads import (
+    TEMPLATE_HASH,
+    endpoint_slices,
+    pod_terminating,
+    roll_out,
+    selects,
+    service_families,
+    template_hash,
+    with_proxy,
+)
 
 __all__ = ["AddressPool", "Changes", "Cluster", "Key", "Manifests", "PoolExhaustedError"]
 
@@ -144,6 +153,16 @@ class Cluster:
             return False
         self._restarts[key] = self._now().isoformat()
         return True
+
+    def restart_owner(self, key: Key) -> bool:
+        """Roll the Deployment that made a Pod, unless the Pod is of an old version already on its way out."""
+        pod = self.pods.get(key)
+        owner = next((o.name for o in pod.metadata.owner_references if o.kind == "Deployment"), "") if pod else ""
+        deployment = self._manifests.deployments.get((key[0], owner))
+        if pod is None or deployment is None:
+            return False
+        current = template_hash(self._with_restart((key[0], owner), deployment))
+        return pod.metadata.labels.get(TEMPLATE_HASH) == current and self.restart((key[0], owner))
 
     def settle(self) -> Changes:
         """Bring the made objects one step nearer to the manifests and return what differs from the last time.
