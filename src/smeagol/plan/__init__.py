@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from smeagol.intent import MeshIntent, Unit, WorkloadIntent
@@ -17,9 +17,14 @@ from smeagol.refs import NodeId, SubjectName
 
 __all__ = [
     "JSON",
+    "METRICS_PORT",
+    "READINESS_PATH",
+    "READINESS_PORT",
+    "AppProbe",
     "CertificateRequest",
     "Feature",
     "Plan",
+    "ProbeKind",
     "Provider",
     "ProxyConnection",
     "ProxyProvider",
@@ -29,6 +34,12 @@ __all__ = [
 ]
 
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
+
+READINESS_PORT = 15021
+"""Where every proxy says whether it is ready, to anyone who asks for READINESS_PATH, and answers probes."""
+READINESS_PATH = "/ready"
+METRICS_PORT = 15090
+"""Where every proxy gives its metrics."""
 
 
 class Feature(enum.Enum):
@@ -59,7 +70,7 @@ class ProxyResource:
 
     type_url: str
     name: str
-    body: bytes
+    body: bytes = field(repr=False)  # may hold a private key
     node: NodeId | None = None
     on_demand: bool = False
 
@@ -134,12 +145,47 @@ class ProxyConnection:
     socket_mark: int | None = None
 
 
+class ProbeKind(enum.Enum):
+    """How an application is asked whether it is well (core/v1 Probe)."""
+
+    HTTP = "http"
+    HTTPS = "https"
+    GRPC = "grpc"
+    TCP = "tcp"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class AppProbe:
+    """A question to the application that its proxy passes on, since the kubelet has no certificate of the mesh.
+
+    `asked_at`: the proxy's port that is asked. `port`: the application's. `path`: what is asked for, and `target`: what
+    the application is asked for instead, with its query; a gRPC probe has neither, it asks for the health service. TCP
+    is asked for by HTTP too: 200 if the application took a connection lately, tried every `period_seconds`.
+    """
+
+    kind: ProbeKind
+    port: int
+    asked_at: int = READINESS_PORT
+    path: str = ""
+    target: str = ""
+    period_seconds: int = 10
+
+
 @runtime_checkable
 class ProxyProvider(Provider, Protocol):
     """A provider whose proxies take their configuration from our xDS server."""
 
     def bootstrap(self, workload: WorkloadIntent, mesh: MeshIntent, connection: ProxyConnection) -> bytes:
         """The file the proxy starts with."""
+        ...
+
+    def injected_bootstrap(
+        self, node: NodeId, address: str, mesh: MeshIntent, connection: ProxyConnection, probes: Sequence[AppProbe]
+    ) -> bytes:
+        """What the proxy of a Pod starts with that is yet to be made.
+
+        `node` and `address` (the Pod's first one) may be texts that the platform replaces once it knows them.
+        """
         ...
 
     def certificate(self, request: CertificateRequest, chain_pem: bytes, key_pem: bytes) -> ProxyResource:

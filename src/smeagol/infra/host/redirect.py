@@ -1,8 +1,8 @@
 """The rules that send a Pod's TCP through its proxy, and the proxy's own past it.
 
 Everything TCP that leaves goes to the proxy's outbound port, everything that arrives to its inbound port, for IPv4 and
-IPv6 alike; SO_ORIGINAL_DST tells the proxy where a connection was going. The proxy's own sockets are known by their user
-where it has one for itself, as in a cluster, and by a mark where it has not: a rootless sandbox has one user only.
+IPv6 alike; SO_ORIGINAL_DST tells the proxy where a connection was going. The proxy's own sockets are known by their
+user where it has one for itself, as in a cluster, and by a mark where it has not: a rootless sandbox has one user only.
 """
 
 from __future__ import annotations

@@ -15,10 +15,10 @@ from google.protobuf.struct_pb2 import Struct, Value
 
 from smeagol.errors import SmeagolError
 from smeagol.intent import MeshIntent, WorkloadIntent
-from smeagol.plan import ProxyConnection
+from smeagol.plan import AppProbe, ProxyConnection
 from smeagol.providers.envoy.inbound import IDENTITY
 from smeagol.providers.envoy.metrics import INBOUND_STAT, STATS_CONFIG
-from smeagol.providers.envoy.probes import ADMIN, static_listeners
+from smeagol.providers.envoy.probes import ADMIN, probe_clusters, static_listeners
 from smeagol.providers.envoy.protos import (
     POOL,
     BindConfig,
@@ -43,8 +43,9 @@ from smeagol.providers.envoy.resources import (
 )
 from smeagol.providers.envoy.tls import server_name_matcher
 from smeagol.providers.envoy.transparent import http_options, upstream_http
+from smeagol.refs import NodeId
 
-__all__ = ["BadConnectionError", "bootstrap"]
+__all__ = ["BadConnectionError", "bootstrap", "injected_bootstrap"]
 
 _XDS = "xds"
 _KEEPALIVE_SECONDS = 30
@@ -74,11 +75,32 @@ class BadConnectionError(SmeagolError):
 
 def bootstrap(workload: WorkloadIntent, mesh: MeshIntent, connection: ProxyConnection) -> bytes:
     """The bootstrap of one proxy, as JSON. Raises BadConnectionError for what Envoy cannot do."""
+    return _bootstrap(workload.node, workload.addresses, workload.addresses or mesh.pod_cidrs, connection)
+
+
+def injected_bootstrap(
+    node: NodeId, pod_address: str, mesh: MeshIntent, connection: ProxyConnection, probes: Sequence[AppProbe]
+) -> bytes:
+    """The same for a Pod that has no name and no address yet: what is given for them is only copied."""
+    return _bootstrap(node, (pod_address,), mesh.pod_cidrs, connection, probes)
+
+
+def _bootstrap(
+    node: NodeId,
+    addresses: Sequence[str],
+    families_of: Sequence[str],
+    connection: ProxyConnection,
+    probes: Sequence[AppProbe] = (),
+) -> bytes:
+    """`families_of`: addresses or networks whose IP versions the Pod has; none, if they are not known."""
     mark = _mark(connection)
-    static_clusters = [_app(workload, mesh, mark), _admin()]
+    to_app = _from_proxy(families_of, mark)
+    static_clusters = [_app(to_app), _admin()]
+    if probes:
+        static_clusters += probe_clusters(probes, addresses[0], to_app)
     grpc = _grpc_service(connection, static_clusters)
     config = Bootstrap(
-        node={"id": workload.node, "cluster": "smeagol"},
+        node={"id": node, "cluster": "smeagol"},
         admin={"address": address(_LOOPBACK, ADMIN_PORT)},
         cluster_manager={"upstream_bind_config": {"socket_options": mark}} if mark else None,
         dynamic_resources={
@@ -92,7 +114,7 @@ def bootstrap(workload: WorkloadIntent, mesh: MeshIntent, connection: ProxyConne
             "lds_config": ADS_WITHOUT_TIMEOUT,
             "cds_config": ADS_WITHOUT_TIMEOUT,
         },
-        static_resources={"clusters": static_clusters, "listeners": static_listeners(workload.addresses)},
+        static_resources={"clusters": static_clusters, "listeners": static_listeners(addresses, probes)},
         bootstrap_extensions=[extension("internal_listener", InternalListener())],
         layered_runtime={"layers": [{"name": "static", "static_layer": _RUNTIME}]},
         # So that names appended to this header make one line, not two.
@@ -110,18 +132,22 @@ def _mark(connection: ProxyConnection) -> list[dict[str, object]]:
     return [{"level": _SOL_SOCKET, "name": _SO_MARK, "int_value": connection.socket_mark, "state": "STATE_PREBIND"}]
 
 
-def _app(workload: WorkloadIntent, mesh: MeshIntent, mark: Sequence[dict[str, object]]) -> Message:
-    """The application: whatever port of this Pod was dialled.
+def _from_proxy(families_of: Sequence[str], mark: Sequence[dict[str, object]]) -> Message:
+    """Where connections to the application come from.
 
     A bind configuration of a cluster replaces that of the cluster manager, so the mark is said again.
     """
-    networks = [ip_network(item, strict=False) for item in workload.addresses or mesh.pod_cidrs]
+    networks = [ip_network(item, strict=False) for item in families_of]
     ipv6 = not networks or any(network.version == 6 for network in networks)
-    bind = BindConfig(
+    return BindConfig(
         source_address={"address": _SOURCE_4, "port_value": 0},
         extra_source_addresses=[{"address": {"address": _SOURCE_6, "port_value": 0}}] if ipv6 else [],
         socket_options=mark,
     )
+
+
+def _app(bind: Message) -> Message:
+    """The application: whatever port of this Pod was dialled."""
     return Cluster(
         name=APP,
         alt_stat_name=INBOUND_STAT,

@@ -28,6 +28,7 @@ from envoy.config.rbac.v3 import rbac_pb2 as rbac_rules_pb2
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.bootstrap.internal_listener.v3 import internal_listener_pb2
 from envoy.extensions.filters.http.header_mutation.v3 import header_mutation_pb2
+from envoy.extensions.filters.http.health_check.v3 import health_check_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.listener.http_inspector.v3 import http_inspector_pb2
 from envoy.extensions.filters.listener.original_dst.v3 import original_dst_pb2
@@ -78,6 +79,7 @@ RouteAction: type[Message] = route_components_pb2.RouteAction
 RetryPolicy: type[Message] = route_components_pb2.RetryPolicy
 InternalListener: type[Message] = internal_listener_pb2.InternalListener
 HeaderMutation: type[Message] = header_mutation_pb2.HeaderMutation
+HealthCheck: type[Message] = health_check_pb2.HealthCheck
 Router: type[Message] = router_pb2.Router
 HttpInspector: type[Message] = http_inspector_pb2.HttpInspector
 OriginalDst: type[Message] = original_dst_pb2.OriginalDst

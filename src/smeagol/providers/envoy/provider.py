@@ -8,7 +8,7 @@ SidecarIntent    nothing but what cannot be done
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -23,6 +23,7 @@ from smeagol.intent import (
 )
 from smeagol.plan import (
     JSON,
+    AppProbe,
     CertificateRequest,
     Feature,
     Plan,
@@ -31,12 +32,13 @@ from smeagol.plan import (
     Purpose,
     Unsupported,
 )
-from smeagol.providers.envoy.bootstrap import bootstrap
+from smeagol.providers.envoy.bootstrap import bootstrap, injected_bootstrap
 from smeagol.providers.envoy.explain import explain
 from smeagol.providers.envoy.inbound import detection_resources, workload_resources
 from smeagol.providers.envoy.outbound import catcher_resources, pod_cluster, service_resources
 from smeagol.providers.envoy.resources import CLUSTER_TYPE, host_port
 from smeagol.providers.envoy.tls import CLIENT, SERVER, key_pair, trusted_roots
+from smeagol.refs import NodeId
 
 __all__ = ["Envoy", "provider"]
 
@@ -67,6 +69,11 @@ class Envoy:
     def bootstrap(self, workload: WorkloadIntent, mesh: MeshIntent, connection: ProxyConnection) -> bytes:
         """JSON; give the file a name that ends in `.json`."""
         return bootstrap(workload, mesh, connection)
+
+    def injected_bootstrap(
+        self, node: NodeId, address: str, mesh: MeshIntent, connection: ProxyConnection, probes: Sequence[AppProbe]
+    ) -> bytes:
+        return injected_bootstrap(node, address, mesh, connection, probes)
 
     def certificate(self, request: CertificateRequest, chain_pem: bytes, key_pem: bytes) -> ProxyResource:
         return key_pair(request.secret, chain_pem, key_pem, request.node)

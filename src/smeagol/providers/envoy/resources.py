@@ -32,10 +32,8 @@ __all__ = [
     "APP",
     "DETECT",
     "INBOUND_PORT",
-    "METRICS_PORT",
     "OUTBOUND_PORT",
     "PASSTHROUGH",
-    "READINESS_PORT",
     "address",
     "assignment",
     "extension",
@@ -50,8 +48,6 @@ __all__ = [
 
 INBOUND_PORT = 15006
 OUTBOUND_PORT = 15001
-READINESS_PORT = 15021
-METRICS_PORT = 15090
 ADMIN_PORT = 15000
 
 PASSTHROUGH = "passthrough"

@@ -40,15 +40,17 @@ _HTTP1 = {
 }
 
 
-def http_options(*, connection_age: timedelta | None = None) -> dict[str, Message]:
+def http_options(*, connection_age: timedelta | None = None, reuse: bool = True) -> dict[str, Message]:
     """The upstream speaks the HTTP version that the downstream speaks, with its spelling of header names.
 
     `connection_age`: after that time new requests use a new connection, so that a changed certificate is seen.
+    `reuse`: a connection may serve several requests.
     """
     options = HttpProtocolOptions(
         common_http_protocol_options={
             "idle_timeout": _NEVER,
             "max_connection_duration": connection_age,
+            "max_requests_per_connection": None if reuse else {"value": 1},
             "max_headers_count": {"value": _MAX_HEADERS},
             "max_response_headers_kb": {"value": _MAX_HEADERS_KIB},
         },
