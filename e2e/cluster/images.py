@@ -25,7 +25,17 @@ BASE = "smeagol.test/debian:bookworm"
 """Debian with Python and iptables; for test workloads, and to build other images on."""
 
 _PAUSE_SOURCE = Path(__file__).parent / "pause.c"
-_BASE_PACKAGES = ("ca-certificates", "iptables", "python3")
+_BASE_PACKAGES = (
+    "base-files",
+    "base-passwd",
+    "ca-certificates",
+    "coreutils",
+    "dash",
+    "grep",
+    "iptables",
+    "python3",
+    "sed",
+)
 _ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 
 
@@ -54,15 +64,22 @@ def base() -> Path:
     """A small Debian with Python, unpacked and not configured: no package's scripts have run."""
     # What the scripts would have done, as far as anyone here needs it.
     hooks = [
+        'ln -sf dash "$1/usr/bin/sh"',
         'ln -sf iptables-nft "$1/usr/sbin/iptables"',
         'ln -sf ip6tables-nft "$1/usr/sbin/ip6tables"',
         'cat "$1"/usr/share/ca-certificates/mozilla/*.crt > "$1/etc/ssl/certs/ca-certificates.crt"',
         'cp "$1/usr/share/base-passwd/passwd.master" "$1/etc/passwd"',
         'cp "$1/usr/share/base-passwd/group.master" "$1/etc/group"',
-        'rm -rf "$1"/usr/share/doc/* "$1"/usr/share/locale/* "$1"/usr/share/man/* "$1"/var/lib/apt/lists/*',
+        'rm -rf "$1"/usr/share/doc/* "$1"/usr/share/locale/* "$1"/usr/share/man/*',
     ]
-    options = ["--variant=extract", "--format=tar", f"--include={','.join(_BASE_PACKAGES)}"]
-    command = ["mmdebstrap", "--quiet", *options, *(f"--customize-hook={hook}" for hook in hooks), "bookworm"]
+    options = [
+        "--variant=extract",
+        "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
+        "--skip=output/dev",
+        "--format=tar",
+        f"--include={','.join(_BASE_PACKAGES)}",
+    ]
+    command = ["mmdebstrap", "--quiet", *options, *(f"--extract-hook={hook}" for hook in hooks), "bookworm"]
 
     def make(folder: Path, archive: Path) -> None:
         layer = folder / "layer.tar"

@@ -53,7 +53,6 @@ def init(folder: Path) -> None:
     """Lay out what the node sees of the file system, then run its programs."""
     os.chdir(ROOT)
     socket.sethostname(folder.name)
-    run("mount", "--make-rshared", "/")  # among our own mounts: Pods may ask to see those that come later
     _mount("tmpfs", "tmpfs", Path("/run"), "mode=755")
     _own_sysfs()
     for place in (Path("/var/lib"), Path("/var/log")):
@@ -63,6 +62,7 @@ def init(folder: Path) -> None:
     _bind(folder / "pods", Path("/var/log/pods"))
     for name, value in _KERNEL_SETTINGS.items():
         _pretend(Path("/proc/sys") / name, value)
+    run("mount", "--make-rshared", "/")  # within the node, so that Pods can ask to see mounts that come later
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     supervise(folder)
 

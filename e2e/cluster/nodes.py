@@ -210,6 +210,8 @@ address = "{node.containerd_socket}"
 
 [plugins."io.containerd.grpc.v1.cri"]
 sandbox_image = "{images.PAUSE}"
+# Where even root may not (no CAP_SYS_RESOURCE, as in some virtual machines), ask for no score below our own.
+restrict_oom_score_adj = true
 
 [plugins."io.containerd.grpc.v1.cri".cni]
 bin_dir = "{plugins}"

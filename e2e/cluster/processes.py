@@ -18,7 +18,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,8 @@ from e2e.cluster import cgroups
 __all__ = ["logs_folder", "pid_of", "supervise", "supervisor_of", "unit_file", "write_unit"]
 
 _LOCK = "supervisor.lock"
+# Nothing of the user's own: a proxy's address, for one, would stand between the components.
+_ENVIRONMENT = {"PATH": os.environ.get("PATH", os.defpath), "HOME": "/", "LANG": "C.UTF-8"}
 _GRACE_SECONDS = 5.0
 _QUICK_SECONDS = 3.0
 _PAUSE_SECONDS = 1.0
@@ -43,11 +45,9 @@ def logs_folder(folder: Path) -> Path:
     return folder / "logs"
 
 
-def write_unit(
-    folder: Path, name: str, command: Sequence[str | Path], environment: Mapping[str, str] | None = None
-) -> None:
+def write_unit(folder: Path, name: str, command: Sequence[str | Path]) -> None:
     """Ask for a program to be run, by its whole command."""
-    unit = {"command": [str(part) for part in command], "environment": {**os.environ, **(environment or {})}}
+    unit = [str(part) for part in command]
     path = unit_file(folder, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_suffix(".new")
@@ -106,13 +106,13 @@ class _Supervisor:
         return max(0.05, min(due) - now) if due else None
 
     def _start(self, name: str, path: Path) -> None:
-        unit = json.loads(path.read_text(encoding="utf-8"))
+        command: list[str] = json.loads(path.read_text(encoding="utf-8"))
         setpriv = shutil.which("setpriv") or "setpriv"
         log = str(logs_folder(self.folder) / f"{name}.log")
         pid = os.posix_spawn(
             setpriv,
-            [setpriv, "--pdeathsig", "KILL", *unit["command"]],
-            unit["environment"],
+            [setpriv, "--pdeathsig", "KILL", *command],
+            _ENVIRONMENT,
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),

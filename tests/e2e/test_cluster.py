@@ -1,0 +1,177 @@
+"""The test cluster is a Kubernetes: what the other end-to-end tests take for granted."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from e2e.cluster.cluster import Cluster, running
+from e2e.cluster.commands import wait_for
+from e2e.cluster.errors import ClusterError
+from e2e.cluster.images import BASE
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cluster")]
+
+_WEB = f"""
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: web}}
+spec:
+  replicas: 2
+  selector: {{matchLabels: {{app: web}}}}
+  template:
+    metadata: {{labels: {{app: web}}}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      topologySpreadConstraints:
+        - maxSkew: 1
+          topologyKey: kubernetes.io/hostname
+          whenUnsatisfiable: ScheduleAnyway
+          labelSelector: {{matchLabels: {{app: web}}}}
+      containers:
+        - name: web
+          image: {BASE}
+          command: [sh, -c, "mkdir /www; echo $HOSTNAME > /www/name; exec python3 -m http.server -d /www 8080"]
+          readinessProbe: {{httpGet: {{path: /name, port: 8080}}, periodSeconds: 1}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: web}}
+spec:
+  selector: {{app: web}}
+  ports: [{{port: 80, targetPort: 8080}}]
+"""
+
+_ASK = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode().strip())"
+
+_SIDECAR = f"""
+apiVersion: batch/v1
+kind: Job
+metadata: {{name: with-sidecar}}
+spec:
+  backoffLimit: 0
+  template:
+    spec:
+      restartPolicy: Never
+      terminationGracePeriodSeconds: 1
+      initContainers:
+        - name: sidecar
+          image: {BASE}
+          restartPolicy: Always
+          command: [sh, -c, "echo ready > /shared/file; exec sleep 1000"]
+          startupProbe: {{exec: {{command: [test, -f, /shared/file]}}, periodSeconds: 1}}
+          volumeMounts: [{{name: shared, mountPath: /shared}}]
+      containers:
+        - name: main
+          image: {BASE}
+          command: [grep, ready, /shared/file]
+          volumeMounts: [{{name: shared, mountPath: /shared}}]
+      volumes: [{{name: shared, emptyDir: {{}}}}]
+"""
+
+
+def deploy_web(cluster: Cluster, namespace: str) -> set[str]:
+    """Two Pods behind a Service; returns their names once they are ready."""
+    cluster.kubectl("-n", namespace, "apply", "-f", "-", stdin=_WEB)
+    cluster.kubectl("-n", namespace, "rollout", "status", "deployment/web", "--timeout=60s")
+    pods = cluster.kubectl("-n", namespace, "get", "pods", "-l", "app=web", "-o", "name").split()
+    return {pod.removeprefix("pod/") for pod in pods}
+
+
+def ask(cluster: Cluster, namespace: str, pod: str, url: str) -> str:
+    return cluster.kubectl("-n", namespace, "exec", pod, "--", "python3", "-c", _ASK, url).strip()
+
+
+def wait_for_answers(cluster: Cluster, namespace: str, pod: str, url: str, *, expected: set[str]) -> None:
+    """Ask until everyone expected has answered, and nobody else."""
+    seen: set[str] = set()
+
+    def all_seen() -> bool:
+        seen.add(ask(cluster, namespace, pod, url))
+        return seen >= expected
+
+    wait_for(f"{url} is answered by {expected}", all_seen, within_seconds=60)
+    assert seen == expected
+
+
+def cluster_ip(cluster: Cluster, namespace: str) -> str:
+    return cluster.kubectl("-n", namespace, "get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
+
+
+def test_service_reaches_every_pod(own_cluster: Cluster, namespace: str) -> None:
+    """From a Pod, itself included, by address and by name; and from this machine by address."""
+    pods = deploy_web(own_cluster, namespace)
+    address = cluster_ip(own_cluster, namespace)
+    client = min(pods)
+    for url in (f"http://{address}/name", "http://web/name", f"http://web.{namespace}.svc.cluster.local/name"):
+        wait_for_answers(own_cluster, namespace, client, url, expected=pods)
+    with urllib.request.urlopen(f"http://{address}/name", timeout=5) as answer:
+        assert answer.read().decode().strip() in pods
+
+
+def test_native_sidecar(own_cluster: Cluster, namespace: str) -> None:
+    """A sidecar is started before the main container, and does not keep a Job from completing."""
+    own_cluster.kubectl("-n", namespace, "apply", "-f", "-", stdin=_SIDECAR)
+    own_cluster.kubectl("-n", namespace, "wait", "--for=condition=Complete", "job/with-sidecar", "--timeout=60s")
+
+
+@pytest.mark.usefixtures("own_cluster")  # beside which another can be up
+def test_stopped_program_stays_down_until_it_is_started() -> None:
+    """An outage of the API server is as long as the test wants, and what was stored is there afterwards."""
+    with running(f"tests-{os.getpid()}") as cluster:
+        cluster.kubectl("create", "namespace", "kept")
+        cluster.stop("kube-apiserver")
+        with pytest.raises(ClusterError, match="refused"):
+            cluster.kubectl("get", "namespaces")
+        cluster.start("kube-apiserver")
+        cluster.wait_for_api()
+        assert "namespace/kept" in cluster.kubectl("get", "namespaces", "-o", "name").split()
+
+
+def traces(name: str) -> list[str]:
+    """What this machine still knows of the cluster `name`, and of any cluster's network."""
+    mounts = Path("/proc/self/mounts").read_text().splitlines()
+    groups = [str(path) for path in Path("/sys/fs/cgroup").rglob(f"smeagol-cluster-{name}")]
+    commands = [path.read_bytes().replace(b"\0", b" ").decode() for path in Path("/proc").glob("[0-9]*/cmdline")]
+    return [
+        *(line for line in mounts if f"/{name}/" in line),
+        *groups,
+        *(line for line in commands if f"/{name}/" in line),
+    ]
+
+
+@pytest.mark.usefixtures("own_cluster")  # beside which another can be up
+@pytest.mark.timeout(300)
+def test_two_nodes_and_nothing_left_behind() -> None:
+    """Pods on two nodes reach each other; when the cluster ends, no link, route, rule, mount or process stays."""
+
+    def machine() -> tuple[str, ...]:
+        commands = (["ip", "-br", "link"], ["ip", "route"], ["iptables-save"], ["sysctl", "kernel.panic"])
+        lines = [
+            line
+            for command in commands
+            for line in subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+        ]
+        # Counters, times, and what other tests do on this machine meanwhile are not ours.
+        return tuple(line for line in lines if any(word in line for word in ("smeagol", "KUBE", "CNI", "kernel.")))
+
+    before = machine()
+    name = f"tests-{os.getpid()}"
+    with running(name, nodes=2) as cluster:
+        assert cluster.nodes == ("node-1", "node-2")
+        pods = deploy_web(cluster, "default")
+        found = json.loads(cluster.kubectl("get", "pods", "-l", "app=web", "-o", "json"))["items"]
+        assert {pod["spec"]["nodeName"] for pod in found} == set(cluster.nodes)
+        for client in found:
+            for server in found:
+                url = f"http://{server['status']['podIP']}:8080/name"
+                assert ask(cluster, "default", client["metadata"]["name"], url) == server["metadata"]["name"]
+        assert len(pods) == 2
+        assert traces(name)
+    assert traces(name) == []
+    assert machine() == before
