@@ -1,0 +1,100 @@
+"""`smeagol install`: the control plane into a cluster, or to the version of this command."""
+
+from __future__ import annotations
+
+from enum import Enum
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+from smeagol.install.settings import PROXY_IMAGE
+from smeagol.refs import DEFAULT_CLUSTER_DOMAIN
+
+__all__ = ["ContextOption", "KubeconfigOption", "NamespaceOption", "register"]
+
+KubeconfigOption: TypeAlias = Annotated[
+    Path | None, typer.Option("--kubeconfig", help="Which cluster; else that of kubectl.", show_default=False)
+]
+ContextOption: TypeAlias = Annotated[
+    str, typer.Option("--context", help="Which context of the kubeconfig.", show_default=False)
+]
+NamespaceOption: TypeAlias = Annotated[str, typer.Option("--namespace", help="The namespace Smeagol runs in.")]
+
+IMAGE = f"smeagol:{version('smeagol')}"
+"""The control plane's image as `deploy/Containerfile` is built; nodes must be able to get it."""
+
+
+class Output(Enum):
+    TEXT = "text"
+    YAML = "yaml"
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel="In a cluster")(install)
+
+
+def install(
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = "",
+    namespace: NamespaceOption = "smeagol-system",
+    image: Annotated[str, typer.Option("--image", help="Image of the control plane.")] = IMAGE,
+    proxy_image: Annotated[
+        str, typer.Option("--proxy-image", help="Image of the proxies; noted for when they are put into Pods.")
+    ] = PROXY_IMAGE,
+    replicas: Annotated[int, typer.Option("--replicas", help="Replicas of the control plane.")] = 2,
+    pod_cidr: Annotated[
+        list[str] | None, typer.Option("--pod-cidr", help="Where Pod addresses lie; may be given more than once.")
+    ] = None,
+    cluster_domain: Annotated[
+        str, typer.Option("--cluster-domain", help="DNS domain of the cluster.")
+    ] = DEFAULT_CLUSTER_DOMAIN,
+    trust_domain: Annotated[str, typer.Option("--trust-domain", help="Of the identities; the cluster domain.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Ask the API server, change nothing.")] = False,
+    output: Annotated[
+        Output, typer.Option("-o", "--output", help="Install and report, or print the manifests and ask nobody.")
+    ] = Output.TEXT,
+    force: Annotated[bool, typer.Option("--force", help="Take over fields that somebody else has set.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until all replicas are available.")] = False,
+    timeout: Annotated[int, typer.Option("--timeout", help="Seconds that --wait waits.")] = 300,
+) -> None:
+    """Install Smeagol into a cluster, or upgrade it: definitions, access, and the control plane.
+
+    A preview: objects are watched and get their status, and proxies are not put into Pods yet.
+
+    What is there already is left or brought in line, never deleted; `smeagol uninstall` undoes it.
+    """
+    from smeagol.api.documents import write_text
+    from smeagol.cli.terminal import paint
+    from smeagol.install import ApiServer, InstallSettings, Step, manifests, wait_until_ready
+    from smeagol.install import install as apply
+
+    settings = InstallSettings(
+        version=version("smeagol"),
+        namespace=namespace,
+        image=image,
+        proxy_image=proxy_image,
+        replicas=replicas,
+        pod_cidrs=tuple(pod_cidr or ()),
+        cluster_domain=cluster_domain,
+        trust_domain=trust_domain,
+    )
+    if output is Output.YAML:
+        typer.echo(write_text(*(manifest.to_json() for manifest in manifests(settings))), nl=False)
+        return
+
+    from smeagol.infra.kubernetes.connection import connect_blocking
+
+    def report(step: Step) -> None:
+        typer.echo(f"{step.object} {paint(step.outcome.value, 'cyan')}")
+
+    with connect_blocking(kubeconfig, context) as client:
+        server = ApiServer(client)
+        apply(server, settings, report=report, force=force, dry_run=dry_run)
+        if dry_run:
+            typer.echo("Nothing was changed (dry run).")
+            return
+        if wait:
+            wait_until_ready(server, settings, seconds=timeout)
+    typer.echo(paint("Installed.", "green", bold=True) + " See smeagol check. Proxies are not put into Pods yet.")

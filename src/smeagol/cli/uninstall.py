@@ -1,0 +1,84 @@
+"""`smeagol uninstall`: the cluster as it was."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from smeagol.cli.install import ContextOption, KubeconfigOption
+from smeagol.errors import SmeagolError
+
+__all__ = ["register"]
+
+_SHOWN = 10
+
+
+class NotConfirmedError(SmeagolError):
+    """Objects of users would go, and nobody was there to say yes."""
+
+    code = "SMI-K114"
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel="In a cluster")(uninstall)
+
+
+def uninstall(
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Delete objects of the mesh too, without asking.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, change nothing.")] = False,
+    timeout: Annotated[int, typer.Option("--timeout", help="Seconds to wait for each kind to be gone.")] = 120,
+) -> None:
+    """Remove from a cluster what `smeagol install` has made, the mesh's keys included, and nothing else.
+
+    MutualTLS, Canary, Sidecar and ProviderClass objects go with their definitions: if there are any, it asks, or wants
+    --yes. Definitions and a namespace that were there before stay, and so do they.
+    """
+    from smeagol.cli.terminal import paint
+    from smeagol.infra.kubernetes.connection import connect_blocking
+    from smeagol.install import ApiServer, Step, find_removal, remove
+
+    def report(step: Step) -> None:
+        typer.echo(f"{step.object} {paint(step.outcome.value, 'cyan')}")
+
+    with connect_blocking(kubeconfig, context) as client:
+        server = ApiServer(client)
+        removal = find_removal(server)
+        if removal.is_empty:
+            typer.echo("Nothing here was installed by smeagol install.")
+            return
+        if removal.proxied:
+            pods = _some([str(pod) for pod in removal.proxied])
+            typer.echo(
+                f"{paint('Warning:', 'yellow')} {len(removal.proxied)} Pods keep their proxy, which nobody configures "
+                f"any more: {pods}. Restart their owners (kubectl rollout restart)."
+            )
+        if removal.users:
+            objects = _some([str(ref) for ref in removal.users])
+            typer.echo(f"{len(removal.users)} objects of the mesh go with their definitions: {objects}")
+        if dry_run:
+            for live in removal.delete:
+                typer.echo(f"{live.ref} would be deleted")
+            for live in removal.release:
+                typer.echo(f"{live.ref} would be given back")
+            return
+        if removal.users and not yes:
+            _ask()
+        remove(server, removal, report=report, seconds=timeout)
+    typer.echo(paint("Removed.", "green", bold=True))
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+
+
+def _ask() -> None:
+    if not sys.stdin.isatty():
+        raise NotConfirmedError(
+            "objects of the mesh would be deleted, and nobody is here to be asked",
+            fix="Save them first (kubectl get smi -A -o yaml), then give --yes",
+        )
+    typer.confirm("Delete them?", abort=True)

@@ -1,0 +1,65 @@
+"""What the control plane may do in a cluster: no more than what its code asks for.
+
+Each rule stands beside the code that needs it, so that a rule goes when its code goes. There is no wildcard, and
+nothing outside its own namespace that could change a workload or read a Secret.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from smeagol.api.documents import Json
+from smeagol.api.kinds import KINDS
+from smeagol.api.meta import GROUP
+
+__all__ = ["AUTHORITY_SECRET", "CLUSTER_RULES", "LEASE", "NAMESPACE_RULES", "AccessRule"]
+
+LEASE = "smeagol"
+"""By which the replicas elect the one that writes."""
+
+AUTHORITY_SECRET = "smeagol-authority"  # noqa: S105 - its name
+"""Holds the keys of the mesh's certificate authority."""
+
+_OURS = tuple(kind.plural for kind in KINDS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessRule:
+    """A PolicyRule (rbac.authorization.k8s.io/v1) for one API group. `names` empty: objects of every name."""
+
+    group: str
+    resources: tuple[str, ...]
+    verbs: tuple[str, ...]
+    names: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Json]:
+        rule: dict[str, Json] = {
+            "apiGroups": [self.group],
+            "resources": list(self.resources),
+            "verbs": list(self.verbs),
+        }
+        return rule | ({"resourceNames": list(self.names)} if self.names else {})
+
+
+CLUSTER_RULES: tuple[AccessRule, ...] = (
+    # sources/kubernetes: what the mesh is made of.
+    AccessRule(group="", resources=("namespaces", "pods", "services"), verbs=("list", "watch")),
+    AccessRule(group="discovery.k8s.io", resources=("endpointslices",), verbs=("list", "watch")),
+    AccessRule(group=GROUP, resources=_OURS, verbs=("list", "watch")),
+    # infra/kubernetes/writer.py: statuses by server-side apply, Events in the namespace of what they are about.
+    AccessRule(group=GROUP, resources=tuple(f"{plural}/status" for plural in _OURS), verbs=("patch",)),
+    AccessRule(group="events.k8s.io", resources=("events",), verbs=("create",)),
+    # infra/kubernetes/tokens.py: who a proxy is.
+    AccessRule(group="authentication.k8s.io", resources=("tokenreviews",), verbs=("create",)),
+)
+"""What it may do everywhere."""
+
+NAMESPACE_RULES: tuple[AccessRule, ...] = (
+    # infra/kubernetes/lease.py. What is created has no name yet when access is judged, so names cannot be given there.
+    AccessRule(group="coordination.k8s.io", resources=("leases",), verbs=("create",)),
+    AccessRule(group="coordination.k8s.io", resources=("leases",), verbs=("get", "update"), names=(LEASE,)),
+    # runtime/secret_store.py
+    AccessRule(group="", resources=("secrets",), verbs=("create",)),
+    AccessRule(group="", resources=("secrets",), verbs=("get", "update"), names=(AUTHORITY_SECRET,)),
+)
+"""What it may do in the namespace that it runs in."""

@@ -1,0 +1,160 @@
+"""Brings the manifests into a cluster. Applying again is upgrading: the result is the same from every beginning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from smeagol.api.documents import Json
+from smeagol.api.meta import DEFAULT_CLASS_ANNOTATION
+from smeagol.errors import SmeagolError
+from smeagol.install import resources
+from smeagol.install.api_server import ApiServer, Live, RefusedError
+from smeagol.install.checking import deployment_findings
+from smeagol.install.facts import ControllerPod, Definition, Workload, condition
+from smeagol.install.manifests import CLASS, CONTROLLER, SELECTOR, manifests
+from smeagol.install.resources import CREATED_ANNOTATION, OWN_LABELS, Manifest
+from smeagol.install.settings import InstallSettings
+from smeagol.install.waiting import wait_for
+from smeagol.refs import ObjectRef
+
+__all__ = ["InstalledElsewhereError", "Outcome", "Step", "install", "wait_until_ready"]
+
+_DEFINITION_SECONDS = 60.0
+
+
+class InstalledElsewhereError(SmeagolError):
+    """The cluster has a Smeagol already, in another namespace."""
+
+    code = "SMI-K117"
+
+
+class Outcome(Enum):
+    """What applying a manifest came to, or would have."""
+
+    CREATED = "created"
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"
+    UNCHECKED = "not checked: what it stands on is not there yet"
+    DELETED = "deleted"
+    RELEASED = "given back"
+    KEPT = "kept as it is"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One object, and what became of it."""
+
+    object: ObjectRef
+    outcome: Outcome
+
+
+def install(
+    server: ApiServer,
+    settings: InstallSettings,
+    *,
+    report: Callable[[Step], None],
+    force: bool = False,
+    dry_run: bool = False,
+) -> None:
+    """Apply every manifest, in order; with `dry_run` only ask the API server what it would say.
+
+    Raises InstalledElsewhereError, ConflictError, RefusedError, NotReadyError. What was applied stays: it can be tried
+    again.
+    """
+    _refuse_second(server, settings.namespace)
+    for manifest in manifests(settings, default_class=_may_be_default(server)):
+        if manifest.resource == resources.NAMESPACE and _is_users(server, manifest):
+            report(Step(object=manifest.ref, outcome=Outcome.KEPT))
+            continue
+        if manifest.resource == resources.PROVIDER_CLASS and not dry_run:
+            _wait_for_definitions(server)
+        report(Step(object=manifest.ref, outcome=_apply(server, manifest, force=force, dry_run=dry_run)))
+
+
+def wait_until_ready(server: ApiServer, settings: InstallSettings, *, seconds: float) -> None:
+    """Return when all replicas of the present version are available. Raises NotReadyError with what keeps them."""
+    place = ObjectRef(resources.DEPLOYMENT.kind, settings.namespace, CONTROLLER)
+
+    def unmet() -> str:
+        live = server.get(resources.DEPLOYMENT, CONTROLLER, settings.namespace)
+        if live is None:
+            return "it is gone"
+        pods = [
+            pod.as_(ControllerPod) for pod in server.list(resources.POD, namespace=settings.namespace, labels=SELECTOR)
+        ]
+        return next((found.what for found in deployment_findings(live.as_(Workload), pods) if found.is_bad), "")
+
+    wait_for(unmet, where=str(place), fix="See smeagol check; smeagol install can be run again", seconds=seconds)
+
+
+def _is_users(server: ApiServer, namespace: Manifest) -> bool:
+    """Whether a namespace was there before: then it is used as it is, since others may live in it."""
+    live = server.get(namespace.resource, namespace.name)
+    return live is not None and CREATED_ANNOTATION not in live.metadata.annotations
+
+
+def _refuse_second(server: ApiServer, namespace: str) -> None:
+    for live in server.list(resources.DEPLOYMENT, labels=OWN_LABELS):
+        if live.metadata.namespace != namespace:
+            raise InstalledElsewhereError(
+                f"Smeagol is installed already, in the namespace '{live.metadata.namespace}'",
+                where=str(live.ref),
+                fix=f"Upgrade it there (--namespace {live.metadata.namespace}), or uninstall it first",
+            )
+
+
+def _may_be_default(server: ApiServer) -> bool:
+    """Whether no other class is the default: two would be decided by their age, which nobody sees coming."""
+    return not any(
+        live.metadata.annotations.get(DEFAULT_CLASS_ANNOTATION) == "true"
+        for live in server.list(resources.PROVIDER_CLASS)
+        if live.metadata.name != CLASS
+    )
+
+
+def _apply(server: ApiServer, manifest: Manifest, *, force: bool, dry_run: bool) -> Outcome:
+    before = server.get(manifest.resource, manifest.name, manifest.namespace)
+    if before is None or CREATED_ANNOTATION in before.metadata.annotations:
+        manifest = replace(manifest, annotations={**manifest.annotations, CREATED_ANNOTATION: "true"})
+    try:
+        after = server.apply(manifest, force=force, dry_run=dry_run)
+    except RefusedError as error:
+        # A dry run of the first installation: its namespace, or the kind itself, exists only after the real one.
+        if dry_run and before is None and error.status == 404:
+            return Outcome.UNCHECKED
+        raise
+    if before is None:
+        return Outcome.CREATED
+    return Outcome.UNCHANGED if _said(before) == _said(after) else Outcome.CHANGED
+
+
+def _said(live: Live) -> dict[str, Json]:
+    """An object without what changes by itself."""
+    metadata = live.body["metadata"]
+    assert isinstance(metadata, dict)  # noqa: S101 - every object of Kubernetes has it
+    own = {key: value for key, value in metadata.items() if key not in _BOOKKEEPING}
+    return {key: value for key, value in live.body.items() if key != "status"} | {"metadata": own}
+
+
+_BOOKKEEPING = ("managedFields", "resourceVersion", "generation")
+
+
+def _wait_for_definitions(server: ApiServer) -> None:
+    """An object of a kind is taken only once its definition is established, and served."""
+
+    def unmet() -> str:
+        for live in server.list(resources.CRD, labels=OWN_LABELS):
+            found = condition(live.as_(Definition).status.conditions, "Established")
+            if found is None or found.status != "True":
+                return f"{live.ref} is not established"
+        unserved = [resource.plural for resource in resources.OURS if not server.serves(resource)]
+        return f"{', '.join(unserved)} cannot be listed" if unserved else ""
+
+    wait_for(
+        unmet,
+        where="definitions of the kinds",
+        fix="See kubectl describe crd",
+        seconds=_DEFINITION_SECONDS,
+    )

@@ -1,0 +1,251 @@
+"""The objects of an installation, as a pure function of its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from smeagol.api.crd import crd
+from smeagol.api.documents import Json
+from smeagol.api.kinds import KINDS, Kind
+from smeagol.api.meta import DEFAULT_CLASS_ANNOTATION
+from smeagol.install import resources
+from smeagol.install.access import CLUSTER_RULES, NAMESPACE_RULES, AccessRule
+from smeagol.install.resources import OWN_LABELS, Manifest, Resource
+from smeagol.install.settings import InstallSettings
+from smeagol.intent.selection import INJECT_LABEL
+
+__all__ = ["CLASS", "CONTROLLER", "DISCOVERY_PORT", "DISCOVERY_SERVICE", "SELECTOR", "manifests"]
+
+CONTROLLER = "smeagol-controller"
+"""Name of the control plane's Deployment and of all that belongs to it."""
+
+DISCOVERY_SERVICE = "smeagol-discovery"
+DISCOVERY_PORT = 18000
+
+CLASS = "envoy"
+CONTROLLER_NAME = "smeagol.dev/envoy"
+
+SELECTOR: Mapping[str, str] = {
+    "app.kubernetes.io/name": "smeagol",
+    "app.kubernetes.io/component": "controller",
+    "app.kubernetes.io/instance": "smeagol",
+}
+"""The labels that find the control plane's Pods. A Deployment's selector can never be changed: nor can these."""
+
+USER_ID = 65532
+"""`nonroot`, as in distroless images. A number, because the kubelet cannot know whether a name is root's."""
+
+
+def manifests(settings: InstallSettings, *, default_class: bool = True) -> tuple[Manifest, ...]:
+    """Every object, in the order in which they need each other.
+
+    `default_class`: whether our ProviderClass serves the objects that name none, which only one class should.
+    """
+    objects = (
+        _namespace(settings),
+        *(_definition(kind) for kind in KINDS),
+        _service_account(settings),
+        *_access(settings),
+        _provider_class(default=default_class),
+        _discovery_service(settings),
+        _network_policy(settings),
+        _disruption_budget(settings),
+        _deployment(settings),
+    )
+    return tuple(sorted(objects, key=lambda manifest: resources.INSTALLED.index(manifest.resource)))
+
+
+def _labels(settings: InstallSettings) -> dict[str, str]:
+    return {**SELECTOR, "app.kubernetes.io/version": settings.version, **OWN_LABELS}
+
+
+def _own(resource: Resource, name: str, settings: InstallSettings, **content: Json) -> Manifest:
+    """An object of the control plane, in its namespace if the kind has one."""
+    return Manifest(
+        resource=resource,
+        name=name,
+        namespace=settings.namespace if resource.namespaced else "",
+        labels=_labels(settings),
+        content=content,
+    )
+
+
+def _namespace(settings: InstallSettings) -> Manifest:
+    """Restricted Pod Security, and no proxy for the control plane itself."""
+    security = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")}
+    return Manifest(
+        resource=resources.NAMESPACE,
+        name=settings.namespace,
+        labels={**security, INJECT_LABEL: "disabled", **OWN_LABELS},
+    )
+
+
+def _definition(kind: Kind) -> Manifest:
+    definition = crd(kind)
+    metadata = definition["metadata"]
+    assert isinstance(metadata, dict)  # noqa: S101 - crd() writes it
+    return Manifest(
+        resource=resources.CRD,
+        name=str(metadata["name"]),
+        labels=OWN_LABELS,
+        content={"spec": definition["spec"]},
+    )
+
+
+def _provider_class(*, default: bool) -> Manifest:
+    return Manifest(
+        resource=resources.PROVIDER_CLASS,
+        name=CLASS,
+        labels=OWN_LABELS,
+        annotations={DEFAULT_CLASS_ANNOTATION: "true"} if default else {},
+        content={"spec": {"controllerName": CONTROLLER_NAME, "description": "Smeagol, with Envoy proxies."}},
+    )
+
+
+def _service_account(settings: InstallSettings) -> Manifest:
+    """Its token is given to the one Pod that asks for it, and not to whatever else is started under this name."""
+    return _own(resources.SERVICE_ACCOUNT, CONTROLLER, settings, automountServiceAccountToken=False)
+
+
+def _access(settings: InstallSettings) -> tuple[Manifest, ...]:
+    return (
+        _own(resources.CLUSTER_ROLE, CONTROLLER, settings, rules=_rules(CLUSTER_RULES)),
+        _own(resources.CLUSTER_ROLE_BINDING, CONTROLLER, settings, **_binding(resources.CLUSTER_ROLE, settings)),
+        _own(resources.ROLE, CONTROLLER, settings, rules=_rules(NAMESPACE_RULES)),
+        _own(resources.ROLE_BINDING, CONTROLLER, settings, **_binding(resources.ROLE, settings)),
+    )
+
+
+def _rules(rules: tuple[AccessRule, ...]) -> list[Json]:
+    return [rule.to_json() for rule in rules]
+
+
+def _binding(role: Resource, settings: InstallSettings) -> dict[str, Json]:
+    return {
+        "roleRef": {"apiGroup": role.group, "kind": role.kind, "name": CONTROLLER},
+        "subjects": [{"kind": "ServiceAccount", "name": CONTROLLER, "namespace": settings.namespace}],
+    }
+
+
+def _discovery_service(settings: InstallSettings) -> Manifest:
+    """Where proxies connect. A replica that is not ready has not seen the whole state, and must not be asked."""
+    port: dict[str, Json] = {"name": "discovery", "port": DISCOVERY_PORT, "targetPort": "discovery", "protocol": "TCP"}
+    return _own(
+        resources.SERVICE,
+        DISCOVERY_SERVICE,
+        settings,
+        spec={"selector": dict(SELECTOR), "ports": [port]},
+    )
+
+
+def _network_policy(settings: InstallSettings) -> Manifest:
+    """In: only what is served, from everywhere, since proxies are everywhere. Out: not limited, as the API server's
+    address is not known here."""
+    served: Json = {"port": DISCOVERY_PORT, "protocol": "TCP"}
+    return _own(
+        resources.NETWORK_POLICY,
+        CONTROLLER,
+        settings,
+        spec={
+            "podSelector": {"matchLabels": dict(SELECTOR)},
+            "policyTypes": ["Ingress"],
+            "ingress": [{"ports": [served]}],
+        },
+    )
+
+
+def _disruption_budget(settings: InstallSettings) -> Manifest:
+    """One at a time. By `maxUnavailable`, so that a single replica can be moved; one that is ill holds nothing up."""
+    return _own(
+        resources.POD_DISRUPTION_BUDGET,
+        CONTROLLER,
+        settings,
+        spec={
+            "selector": {"matchLabels": dict(SELECTOR)},
+            "maxUnavailable": 1,
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        },
+    )
+
+
+def _deployment(settings: InstallSettings) -> Manifest:
+    return _own(
+        resources.DEPLOYMENT,
+        CONTROLLER,
+        settings,
+        spec={
+            "replicas": settings.replicas,
+            "selector": {"matchLabels": dict(SELECTOR)},
+            # A proxy that reconnects finds a replica that knows everything: a new one is ready before an old one goes.
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+            "template": {
+                "metadata": {"labels": {**_labels(settings), INJECT_LABEL: "disabled"}},
+                "spec": _pod(settings),
+            },
+        },
+    )
+
+
+def _pod(settings: InstallSettings) -> dict[str, Json]:
+    return {
+        "serviceAccountName": CONTROLLER,
+        "automountServiceAccountToken": True,
+        "terminationGracePeriodSeconds": 30,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER_ID,
+            "runAsGroup": USER_ID,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "topologySpreadConstraints": [_spread("kubernetes.io/hostname"), _spread("topology.kubernetes.io/zone")],
+        "containers": [_container(settings)],
+    }
+
+
+def _spread(topology: str) -> dict[str, Json]:
+    """A preference: on a cluster of one node both replicas must run."""
+    return {
+        "topologyKey": topology,
+        "maxSkew": 1,
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": dict(SELECTOR)},
+    }
+
+
+def _container(settings: InstallSettings) -> dict[str, Json]:
+    name_of_pod: Json = {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
+    probe: Json = {"port": "discovery"}
+    return {
+        "name": "controller",
+        "image": settings.image,
+        "imagePullPolicy": "IfNotPresent",
+        "args": list(_arguments(settings)),
+        "env": [name_of_pod, {"name": "SMEAGOL_PROXY_IMAGE", "value": settings.proxy_image}],
+        "ports": [{"name": "discovery", "containerPort": DISCOVERY_PORT, "protocol": "TCP"}],
+        # It listens once it has seen the whole state, so the port says both that it lives and that it is ready. While
+        # the API server is away a new replica cannot begin: it is given ten minutes before it is started anew.
+        "startupProbe": {"tcpSocket": probe, "periodSeconds": 2, "failureThreshold": 300},
+        "readinessProbe": {"tcpSocket": probe, "periodSeconds": 5, "failureThreshold": 3},
+        "livenessProbe": {"tcpSocket": probe, "periodSeconds": 20, "timeoutSeconds": 5, "failureThreshold": 6},
+        "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+
+
+def _arguments(settings: InstallSettings) -> tuple[str, ...]:
+    trust_domain = ("--trust-domain", settings.trust_domain) if settings.trust_domain else ()
+    return (
+        "controller",
+        "--namespace",
+        settings.namespace,
+        "--discovery-address",
+        f"[::]:{DISCOVERY_PORT}",
+        "--cluster-domain",
+        settings.cluster_domain,
+        *trust_domain,
+        *(word for cidr in settings.pod_cidrs for word in ("--pod-cidr", cidr)),
+    )

@@ -1,0 +1,152 @@
+"""Takes an installation out of a cluster: what it made is deleted, what it found is given back, no more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from smeagol.api.meta import GROUP
+from smeagol.install import resources
+from smeagol.install.access import AUTHORITY_SECRET, LEASE
+from smeagol.install.api_server import ApiServer, Live, RefusedError
+from smeagol.install.installing import Outcome, Step
+from smeagol.install.manifests import CLASS
+from smeagol.install.resources import CREATED_ANNOTATION, INSTALLED, OWN_LABELS, Manifest
+from smeagol.install.waiting import wait_for
+from smeagol.intent.selection import PROXY_CONTAINER
+from smeagol.objects import Pod
+from smeagol.refs import ObjectRef, PodRef
+
+__all__ = ["Removal", "find_removal", "remove"]
+
+REPORTER = f"{GROUP}/smeagol"
+"""The `reportingController` of the control plane's Events."""
+
+_MADE_BY_KUBERNETES = {("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default")}
+"""In every namespace."""
+
+_FOLLOWING = {"Event", "Endpoints"}
+"""Kinds whose objects go with what they are about, though nobody owns them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removal:
+    """What removing would do, in that order.
+
+    `delete` and `release` are objects of the installation: those that it made, and those that were there before it.
+    `users` are objects of our kinds that go with the definitions of these. `proxied` are Pods that keep their proxy.
+    """
+
+    delete: tuple[Live, ...]
+    release: tuple[Live, ...]
+    users: tuple[ObjectRef, ...]
+    proxied: tuple[PodRef, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.delete and not self.release
+
+
+def find_removal(server: ApiServer) -> Removal:
+    """Look for an installation by its label, wherever it is."""
+    found = [live for resource in reversed(INSTALLED) for live in server.list(resource, labels=OWN_LABELS)]
+    delete = tuple(live for live in found if CREATED_ANNOTATION in live.metadata.annotations)
+    definitions = {live.metadata.name for live in delete if live.resource == resources.CRD}
+    return Removal(
+        delete=delete,
+        release=tuple(live for live in found if CREATED_ANNOTATION not in live.metadata.annotations),
+        users=tuple(_objects_of(server, definitions)),
+        proxied=tuple(_proxied(server)),
+    )
+
+
+def remove(server: ApiServer, removal: Removal, *, report: Callable[[Step], None], seconds: float) -> None:
+    """Carry it out; each kind is gone before the next is begun. Raises NotReadyError if one does not go in time."""
+    homes = {live.metadata.namespace for live in (*removal.delete, *removal.release) if live.metadata.namespace}
+    for resource in reversed(INSTALLED):
+        if resource == resources.NAMESPACE:
+            for left in _left_behind(server, homes):
+                server.delete(left)
+                report(Step(object=left.ref, outcome=Outcome.DELETED))
+        for live in removal.release:
+            if live.resource == resource:
+                report(Step(object=live.ref, outcome=_release(server, live)))
+        ours = [live for live in removal.delete if live.resource == resource]
+        going = [live for live in ours if resource != resources.NAMESPACE or not _inhabitants(server, live)]
+        for live in ours:
+            if live in going:
+                server.delete(live, owned_first=resource == resources.DEPLOYMENT)
+            else:
+                _release(server, live)
+                report(Step(object=live.ref, outcome=Outcome.KEPT))
+        _wait_until_gone(server, going, seconds)
+        for live in going:
+            report(Step(object=live.ref, outcome=Outcome.DELETED))
+
+
+def _objects_of(server: ApiServer, definitions: set[str]) -> Iterator[ObjectRef]:
+    for resource in resources.OURS:
+        for live in server.list(resource) if f"{resource.plural}.{GROUP}" in definitions else ():
+            if live.ref != ObjectRef(resources.PROVIDER_CLASS.kind, "", CLASS):
+                yield live.ref
+
+
+def _proxied(server: ApiServer) -> Iterator[PodRef]:
+    for live in server.list(resources.POD):
+        spec = live.as_(Pod).spec
+        if any(container.name == PROXY_CONTAINER for container in (*spec.containers, *spec.init_containers)):
+            yield PodRef(live.metadata.namespace, live.metadata.name)
+
+
+def _left_behind(server: ApiServer, namespaces: set[str]) -> Iterator[Live]:
+    """What the control plane itself has made: its Lease, its keys, its Events."""
+    for namespace in sorted(namespaces):
+        for resource, name in ((resources.LEASE, LEASE), (resources.SECRET, AUTHORITY_SECRET)):
+            live = server.get(resource, name, namespace)
+            if live is not None:
+                yield live
+    yield from server.list(resources.EVENT, fields=f"reportingComponent={REPORTER}")
+
+
+def _inhabitants(server: ApiServer, namespace: Live) -> bool:
+    """Whether somebody else keeps something in a namespace that the installation has made."""
+    for resource in server.served():
+        if not resource.namespaced or resource.kind in _FOLLOWING:
+            continue
+        try:
+            found = server.list(resource, namespace=namespace.metadata.name)
+        except RefusedError:
+            return True  # an aggregated API that is away, or a right that is missing: rather keep than lose
+        for live in found:
+            if not live.metadata.owner_references and (resource.kind, live.metadata.name) not in _MADE_BY_KUBERNETES:
+                return True
+    return False
+
+
+def _release(server: ApiServer, live: Live) -> Outcome:
+    """Give up all fields: those that nobody else has set go away (Kubernetes: server-side apply, transferring)."""
+    nothing = Manifest(resource=live.resource, name=live.metadata.name, namespace=live.metadata.namespace)
+    try:
+        server.apply(nothing)
+    except RefusedError as error:
+        if error.status != 422:
+            raise
+        return Outcome.KEPT  # without our fields it would not be valid: they were taken over by force
+    return Outcome.RELEASED
+
+
+def _wait_until_gone(server: ApiServer, going: list[Live], seconds: float) -> None:
+    def unmet() -> str:
+        for live in going:
+            now = server.get(live.resource, live.metadata.name, live.metadata.namespace)
+            if now is not None and now.metadata.uid == live.metadata.uid:
+                return f"{live.ref} is not gone"
+        return ""
+
+    if going:
+        wait_for(
+            unmet,
+            where="removal",
+            fix="Look for finalizers (kubectl get -o yaml); smeagol uninstall can be run again",
+            seconds=seconds,
+        )

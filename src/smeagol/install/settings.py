@@ -1,0 +1,70 @@
+"""What can be chosen about an installation."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import ip_network
+
+from smeagol.errors import SmeagolError
+from smeagol.refs import DEFAULT_CLUSTER_DOMAIN
+
+__all__ = ["PROXY_IMAGE", "InstallSettings", "SettingError"]
+
+PROXY_IMAGE = "envoyproxy/envoy:distroless-v1.40.0"
+"""The upstream Envoy of the version that the provider's configuration is made for."""
+
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+class SettingError(SmeagolError):
+    """A setting has a value that it cannot have."""
+
+    code = "SMI-K116"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstallSettings:
+    """`pod_cidrs`: where Pod addresses lie, so that proxies know a Pod's own address when one is dialled.
+
+    `trust_domain` is that of the identities, by default the cluster domain. Raises SettingError.
+    """
+
+    version: str
+    image: str
+    namespace: str = "smeagol-system"
+    proxy_image: str = PROXY_IMAGE
+    replicas: int = 2
+    pod_cidrs: tuple[str, ...] = ()
+    cluster_domain: str = DEFAULT_CLUSTER_DOMAIN
+    trust_domain: str = ""
+
+    def __post_init__(self) -> None:
+        if not _LABEL.fullmatch(self.namespace):
+            raise SettingError(
+                f"'{self.namespace}' cannot be the name of a namespace",
+                where="--namespace",
+                fix="Use at most 63 lower case letters, digits and '-', beginning and ending with a letter or digit",
+            )
+        if self.namespace == "default" or self.namespace.startswith("kube-"):
+            raise SettingError(
+                f"the namespace '{self.namespace}' belongs to Kubernetes",
+                where="--namespace",
+                fix="Take one that Smeagol has for itself; smeagol-system is the usual",
+            )
+        if self.replicas < 1:
+            raise SettingError("there is no control plane without a replica", where="--replicas", fix="Use 2 or more")
+        for option, image in (("--image", self.image), ("--proxy-image", self.proxy_image)):
+            if not image or re.search(r"\s", image):
+                raise SettingError(
+                    f"'{image}' is not the name of an image", where=option, fix="Write it as registry/name:tag"
+                )
+        for cidr in self.pod_cidrs:
+            try:
+                ip_network(cidr)
+            except ValueError as error:
+                raise SettingError(
+                    f"'{cidr}' is not a range of addresses: {error}",
+                    where="--pod-cidr",
+                    fix="Write it as 10.244.0.0/16; kubectl get nodes -o jsonpath={..podCIDRs} may show it",
+                ) from error
