@@ -28,6 +28,7 @@ GROUPS = {
     "N": "Names in certificates",
     "K0": "Keys and certificates",
     "K1": "A Kubernetes cluster",
+    "I": "Pods that get a proxy",
     "U": "Commands that look into a running mesh",
     "R": "Starting and running a mesh",
     "H": "This machine and its Pods",

@@ -154,7 +154,7 @@ class ProbeKind(enum.Enum):
     TCP = "tcp"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AppProbe:
     """A question to the application that its proxy passes on, since the kubelet has no certificate of the mesh.
 

@@ -1,0 +1,110 @@
+"""The webhooks over HTTPS: bounded bodies in, verdicts out.
+
+    POST /inject     Pods
+    POST /validate   the kinds of smi-spec.io
+    GET  /healthz    200 as soon as there is a server
+
+What is no review is answered with 400 and the reason. A fault of ours is logged and answered with 500: the API server
+then does what the failure policy of the webhook says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Iterator
+
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from smeagol.webhook.review import BadReviewError, Verdict, encode_verdict, parse_review
+from smeagol.webhook.review import Request as Review
+
+__all__ = ["MAX_BODY_BYTES", "serve", "webhook_app"]
+
+log = structlog.get_logger(__name__)
+
+Judge = Callable[[Review], Verdict]
+
+MAX_BODY_BYTES = 8 * 1024 * 1024
+"""The API server takes objects of at most 3 MiB, and a review of an update holds two of them."""
+
+_KEEP_ALIVE_SECONDS = 120
+"""Longer than the API server keeps an idle connection (90 s): who hangs up first must not be us, or a review that is
+just on its way fails."""
+
+
+def webhook_app(*, inject: Judge, validate: Judge) -> ASGIApp:
+    return Starlette(
+        routes=[
+            Route("/inject", _answering(inject), methods=["POST"]),
+            Route("/validate", _answering(validate), methods=["POST"]),
+            Route("/healthz", _healthy, methods=["GET"]),
+        ]
+    )
+
+
+async def serve(app: ASGIApp, sockets: list[socket.socket], context: ssl.SSLContext) -> None:
+    """Serve until cancelled; reviews that are being answered are answered."""
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        ws="none",
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=5,
+        ssl_context_factory=lambda _config, _default: context,
+    )
+    await _Quiet(config).serve(sockets=sockets)
+
+
+class _Quiet(uvicorn.Server):
+    """uvicorn without its own signal handling: cancelling the task ends it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _answering(judge: Judge) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        try:
+            body = await _body(request)
+        except ClientDisconnect:
+            return Response(status_code=400)  # to nobody
+        if body is None:
+            text = f"the review is larger than {MAX_BODY_BYTES} bytes"
+            return PlainTextResponse(text, status_code=413, headers={"connection": "close"})
+        try:
+            review = parse_review(body)
+            return Response(encode_verdict(review, judge(review)), media_type="application/json")
+        except BadReviewError as error:
+            log.warning("review not understood", path=request.url.path, error=str(error))
+            return PlainTextResponse(str(error), status_code=400)
+        except Exception:
+            log.exception("review failed", path=request.url.path)
+            return PlainTextResponse("a fault of Smeagol's; its log says more", status_code=500)
+
+    return answer
+
+
+async def _body(request: Request) -> bytes | None:
+    """The whole body, or None for one that is too large, of which no more is read than that."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            return None
+    return bytes(body)
+
+
+async def _healthy(_request: Request) -> Response:
+    return PlainTextResponse("ok\n")

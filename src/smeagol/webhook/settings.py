@@ -1,0 +1,187 @@
+"""What injected containers are made of, and what a Pod's own annotations change of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import Final
+
+from smeagol.errors import SmeagolError
+from smeagol.quantity import Quantity, QuantityError
+
+__all__ = [
+    "ANNOTATIONS",
+    "ANNOTATION_DOMAIN",
+    "PROXY_UID",
+    "BadAnnotationError",
+    "InjectionSettings",
+    "PodOptions",
+    "Resources",
+    "pod_options",
+]
+
+ANNOTATION_DOMAIN = "smeagol.dev"
+PROXY_UID = 1337
+"""The user that the proxy runs as, and nobody else in a Pod: the redirect rules let its connections through."""
+
+
+class BadAnnotationError(SmeagolError):
+    """A Pod's annotation for its proxy says what cannot be done."""
+
+    code = "SMI-I001"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What the proxy's container asks for and may use, as Kubernetes quantities; empty: not said."""
+
+    cpu_request: str = "20m"
+    cpu_limit: str = "2"
+    memory_request: str = "64Mi"
+    memory_limit: str = "1Gi"
+
+    def as_json(self) -> dict[str, dict[str, str]]:
+        sides = {
+            "requests": {"cpu": self.cpu_request, "memory": self.memory_request},
+            "limits": {"cpu": self.cpu_limit, "memory": self.memory_limit},
+        }
+        stated = {side: {name: said for name, said in both.items() if said} for side, both in sides.items()}
+        return {side: both for side, both in stated.items() if both}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InjectionSettings:
+    """How Pods get their proxy.
+
+    `proxy_image`: any image with `envoy` in its path. `init_image`: any with `python3` and Smeagol. `own_namespace`:
+    where the control plane runs; its Pods never get a proxy, nor do those of `excluded_namespaces`.
+    `discovery_address`: `host:port` as proxies reach the control plane. `native_sidecar`: False for clusters before
+    1.29, where the proxy is an ordinary container: then Jobs do not end, and an application may start before it.
+    """
+
+    proxy_image: str
+    init_image: str
+    discovery_address: str = "smeagol-discovery.smeagol-system.svc:18000"
+    audience: str = "smeagol"
+    own_namespace: str = "smeagol-system"
+    excluded_namespaces: frozenset[str] = frozenset()
+    native_sidecar: bool = True
+    image_pull_policy: str = ""
+    resources: Resources = Resources()
+    concurrency: int = 2
+    log_level: str = "warning"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodOptions:
+    """The settings as they hold for one Pod, and the application's ports that pass by its proxy."""
+
+    settings: InjectionSettings
+    inbound_passed: tuple[int, ...] = ()
+    outbound_passed: tuple[int, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+_LOG_LEVELS = ("trace", "debug", "info", "warning", "error", "critical", "off")
+_IMAGE = re.compile(r"[a-zA-Z0-9][\w.:/@-]{0,511}", re.ASCII)
+
+
+def pod_options(
+    annotations: Mapping[str, str], settings: InjectionSettings
+) -> tuple[PodOptions, tuple[BadAnnotationError, ...]]:
+    """What the annotations make of the settings, and all that is wrong with them."""
+    options = PodOptions(settings=settings)
+    problems: list[BadAnnotationError] = []
+    warnings: list[str] = []
+    for key, value in sorted(annotations.items()):
+        domain, _, name = key.partition("/")
+        if domain != ANNOTATION_DOMAIN:
+            continue
+        change = _CHANGES.get(name)
+        if change is None:
+            warnings += _not_known(key, name)
+            continue
+        try:
+            options = change(options, value.strip())
+        except ValueError as error:
+            where = f"metadata.annotations[{key}]"
+            problems.append(BadAnnotationError(f"'{value[:80]}' is not {error}", where=where, fix=_CURES[name]))
+    return replace(options, warnings=tuple(warnings)), tuple(problems)
+
+
+def _not_known(key: str, name: str) -> list[str]:
+    """A warning for what looks like one of ours; other parts of Smeagol have annotations too."""
+    close = get_close_matches(name, _CHANGES, n=1)
+    return [f"annotation {key} has no meaning; did you mean {ANNOTATION_DOMAIN}/{close[0]}?"] if close else []
+
+
+def _quantity(text: str) -> str:
+    try:
+        if Quantity.parse(text).nanos > 0:
+            return text
+    except QuantityError:
+        pass
+    raise ValueError("a quantity above zero")
+
+
+def _resource(field: str) -> Callable[[PodOptions, str], PodOptions]:
+    def change(options: PodOptions, text: str) -> PodOptions:
+        resources = replace(options.settings.resources, **{field: _quantity(text)})
+        return replace(options, settings=replace(options.settings, resources=resources))
+
+    return change
+
+
+def _image(options: PodOptions, text: str) -> PodOptions:
+    if not _IMAGE.fullmatch(text):
+        raise ValueError("the name of an image")
+    return replace(options, settings=replace(options.settings, proxy_image=text))
+
+
+def _concurrency(options: PodOptions, text: str) -> PodOptions:
+    if not re.fullmatch("[1-9][0-9]{0,2}", text):
+        raise ValueError("a number of threads")
+    return replace(options, settings=replace(options.settings, concurrency=int(text)))
+
+
+def _log_level(options: PodOptions, text: str) -> PodOptions:
+    if text not in _LOG_LEVELS:
+        raise ValueError("a log level of Envoy")
+    return replace(options, settings=replace(options.settings, log_level=text))
+
+
+def _ports(text: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(re.fullmatch("[1-9][0-9]{0,4}", part) and int(part) < 65536 for part in parts):
+        raise ValueError("a list of ports")
+    return tuple(sorted({int(part) for part in parts}))
+
+
+def _inbound_passed(options: PodOptions, text: str) -> PodOptions:
+    return replace(options, inbound_passed=_ports(text))
+
+
+def _outbound_passed(options: PodOptions, text: str) -> PodOptions:
+    return replace(options, outbound_passed=_ports(text))
+
+
+_PORTS_CURE = "write numbers from 1 to 65535 with commas between them, as in '9090,9091'"
+_CPU_CURE = "write it as for any container, as in '100m' or '2'"
+_MEMORY_CURE = "write it as for any container, as in '64Mi'"
+_OPTIONS: Final[Mapping[str, tuple[Callable[[PodOptions, str], PodOptions], str]]] = {
+    "proxy-image": (_image, "write it as for any container"),
+    "proxy-cpu-request": (_resource("cpu_request"), _CPU_CURE),
+    "proxy-cpu-limit": (_resource("cpu_limit"), _CPU_CURE),
+    "proxy-memory-request": (_resource("memory_request"), _MEMORY_CURE),
+    "proxy-memory-limit": (_resource("memory_limit"), _MEMORY_CURE),
+    "proxy-concurrency": (_concurrency, "write a whole number from 1 to 999"),
+    "proxy-log-level": (_log_level, f"write one of {', '.join(_LOG_LEVELS)}"),
+    "exclude-inbound-ports": (_inbound_passed, _PORTS_CURE),
+    "exclude-outbound-ports": (_outbound_passed, _PORTS_CURE),
+}
+ANNOTATIONS = tuple(f"{ANNOTATION_DOMAIN}/{name}" for name in _OPTIONS)
+"""What a Pod may say of its own proxy."""
+_CHANGES = {name: change for name, (change, _) in _OPTIONS.items()}
+_CURES = {name: cure for name, (_, cure) in _OPTIONS.items()}
