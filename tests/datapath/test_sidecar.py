@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -15,6 +16,9 @@ pytestmark = [pytest.mark.netns, pytest.mark.envoy, pytest.mark.xdist_group("dat
 
 Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 """Value by name and sorted labels."""
+
+SCRAPE_AGE_SECONDS = 0.3
+"""Who asks again within 0.2 seconds gets the same numbers."""
 
 PORTS = (("http", 80, 8080), ("tcp-echo", 9000, 9000))
 
@@ -62,10 +66,15 @@ def grown(mesh: Mesh, before: Series, by: float, name: str, **labels: str) -> No
 
 
 def settled(mesh: Mesh) -> Series:
-    """With histograms that have caught up with the counters: proxies fill theirs every few seconds."""
-    series = scraped(mesh)
-    assert total(series, "smi_request_duration_seconds_count") == total(series, "smi_requests_total")
-    return series
+    """Everything that has happened until now: a scrape may be a moment old, and histograms are filled now and then."""
+    time.sleep(SCRAPE_AGE_SECONDS)
+
+    def check() -> Series:
+        series = scraped(mesh)
+        assert total(series, "smi_request_duration_seconds_count") == total(series, "smi_requests_total")
+        return series
+
+    return eventually(check)
 
 
 def labels_of(mesh: Mesh, name: str) -> list[dict[str, str]]:
@@ -79,7 +88,7 @@ class TestTraffic:
     def test_codes_on_both_sides(self, mesh: Mesh, client: App) -> None:
         """Each request is counted once where it comes in and once where it goes out, by its status code."""
         client.get("http://v1/")  # so that every series is there
-        before = scraped(mesh)
+        before = settled(mesh)
         for path, times in (("/", 30), ("/status/404", 7), ("/status/503", 3)):
             with client.connect("v1", 80) as connection:
                 for _ in range(times):
@@ -92,7 +101,7 @@ class TestTraffic:
 
     def test_shares_of_a_canary(self, mesh: Mesh, client: App) -> None:
         """By the backend that answered."""
-        before = scraped(mesh)
+        before = settled(mesh)
         with mesh.having(canary("web", v1="1", v2="1")):
             told = client.burst("http://web/", 200)
             for name, count in told.versions.items():
@@ -103,7 +112,7 @@ class TestTraffic:
     def test_latency_is_a_histogram(self, mesh: Mesh, client: App) -> None:
         """An answer that takes a second is counted above half a second, not below."""
         client.get("http://v1/")
-        before = eventually(lambda: settled(mesh))
+        before = settled(mesh)
         client.get("http://v1/slow")
         name = "smi_request_duration_seconds"
         for labels in ({"pod": "v1", "direction": "inbound"}, {"pod": "client", "service": "v1"}):
@@ -116,7 +125,7 @@ class TestTraffic:
 
     def test_connections_that_are_not_http(self, mesh: Mesh, client: App) -> None:
         client.burst("http://v1:9000/", 1, line=True)
-        before = scraped(mesh)
+        before = settled(mesh)
         client.burst("http://v1:9000/", 5, line=True)
         grown(mesh, before, 5, "smi_tcp_connections_total", pod="client", direction="outbound", service="v1")
         grown(mesh, before, 5, "smi_tcp_connections_total", pod="v1", direction="inbound")
@@ -124,19 +133,19 @@ class TestTraffic:
 
     def test_probes_are_no_traffic(self, mesh: Mesh) -> None:
         """Kubelet probes and scrapes come in every second, and are none of the application's requests."""
-        before = scraped(mesh)
+        before = settled(mesh)
         for _ in range(3):
             mesh.metrics()
-        assert scraped(mesh) == before
+        assert settled(mesh) == before
 
     def test_number_of_series_is_bounded(self, mesh: Mesh, client: App) -> None:
         """Neither paths nor headers nor clients make new ones."""
         client.get("http://v1/status/404")
         client.get("http://v1/")
-        before = set(scraped(mesh))
+        before = set(settled(mesh))
         for number in range(20):
             client.get(f"http://v1/{number}", headers=[("Host", f"host-{number}"), ("User-Agent", str(number))])
-        assert set(scraped(mesh)) == before
+        assert set(settled(mesh)) == before
 
 
 class TestLabels:
@@ -163,7 +172,8 @@ class TestLabels:
         client.get("http://v1/")
         mesh.apply(sidecar("v1", {"app": "v1"}, labels={"team": "blue"}))
         try:
-            before = eventually(lambda: labelled(mesh, team="blue"))
+            eventually(lambda: labelled(mesh, team="blue"))
+            before = settled(mesh)
             pods = {p.name: (p.restarts, p.ips) for p in mesh.status().pods}
             mesh.apply(sidecar("v1", {"app": "v1"}, labels={"team": "green", "more": "yes"}))
             after = eventually(lambda: labelled(mesh, team="green"))
