@@ -160,7 +160,7 @@ class TestSettings:
         """Guessing would give the Pod something other than its user asked for."""
         text = refusal(pod(annotations={f"smeagol.dev/{annotation}": value}))
         assert text.startswith(f"metadata.annotations[smeagol.dev/{annotation}]: ")
-        assert "rite" in text
+        assert "Write" in text
         assert text.endswith("[SMI-I001]")
 
     def test_all_problems_are_told_at_once(self) -> None:
@@ -183,7 +183,7 @@ class TestRefusals:
     def test_a_users_container_of_our_name(self, name: str, field: str) -> None:
         before = pod()
         before["spec"][field] = [container(name)]
-        assert "rename it, or take the Pod out of the mesh" in refusal(before)
+        assert "Rename it, or take the Pod out of the mesh" in refusal(before)
 
     def test_a_users_volume_of_our_name(self) -> None:
         assert "spec.volumes[0].name" in refusal(pod(volumes=[{"name": "smeagol", "emptyDir": {}}]))

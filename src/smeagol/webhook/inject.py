@@ -191,7 +191,7 @@ def _problems(pod: JsonObject) -> Iterable[SmeagolError]:
             yield NameTakenError(
                 f"a volume may not be called '{_VOLUME}' in a Pod with a proxy",
                 where=f"spec.volumes[{index}].name",
-                fix=f"rename it, or {_OPT_OUT}",
+                fix=f"Rename it, or {_OPT_OUT}",
             )
 
 
@@ -204,21 +204,21 @@ def _container_problems(container: JsonObject, where: str, of_pod: JsonObject) -
         yield NameTakenError(
             f"a container may not be called '{name}' in a Pod with a proxy",
             where=f"{where}.name",
-            fix=f"rename it, or {_OPT_OUT}",
+            fix=f"Rename it, or {_OPT_OUT}",
         )
     user = (container.get("securityContext") or {}).get("runAsUser", of_pod.get("runAsUser"))
     if user == PROXY_UID:
         yield UserTakenError(
             f"container '{name}' runs as user {PROXY_UID}, which is the proxy's: its traffic would pass by the proxy",
             where=f"{where}.securityContext.runAsUser",
-            fix=f"let it run as another user, or {_OPT_OUT}",
+            fix=f"Let it run as another user, or {_OPT_OUT}",
         )
     for port in container.get("ports") or []:
         if port.get("containerPort") in RESERVED_PORTS and port.get("protocol", "TCP") == "TCP":
             yield PortTakenError(
                 f"container '{name}' listens on port {port['containerPort']}, which is the proxy's",
                 where=f"{where}.ports",
-                fix=f"let it listen on another port, or {_OPT_OUT}",
+                fix=f"Let it listen on another port, or {_OPT_OUT}",
             )
 
 

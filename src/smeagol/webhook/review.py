@@ -44,7 +44,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
             return msgspec.json.decode(self.object, type=dict[str, Any])
         except msgspec.MsgspecError as error:
             raise BadReviewError(
-                f"the object cannot be read: {error}", where="request.object", fix="send the object to be admitted"
+                f"the object cannot be read: {error}", where="request.object", fix="Send the object to be admitted"
             ) from None
 
 
@@ -71,16 +71,16 @@ def parse_review(body: bytes) -> Request:
         raise BadReviewError(
             f"the body is no AdmissionReview: {error}",
             where="request body",
-            fix=f"send an AdmissionReview of {API_VERSION} as JSON",
+            fix=f"Send an AdmissionReview of {API_VERSION} as JSON",
         ) from None
     if (review.api_version, review.kind) != (API_VERSION, "AdmissionReview"):
         raise BadReviewError(
             f"{review.api_version[:63]} {review.kind[:63]} is not known here",
             where="apiVersion, kind",
-            fix=f"send an AdmissionReview of {API_VERSION}",
+            fix=f"Send an AdmissionReview of {API_VERSION}",
         )
     if not review.request.uid:
-        raise BadReviewError("the request has no uid, so it cannot be answered", where="request.uid", fix="set it")
+        raise BadReviewError("the request has no uid, so it cannot be answered", where="request.uid", fix="Set it")
     return review.request
 
 

@@ -167,17 +167,17 @@ def _outbound_passed(options: PodOptions, text: str) -> PodOptions:
     return replace(options, outbound_passed=_ports(text))
 
 
-_PORTS_CURE = "write numbers from 1 to 65535 with commas between them, as in '9090,9091'"
-_CPU_CURE = "write it as for any container, as in '100m' or '2'"
-_MEMORY_CURE = "write it as for any container, as in '64Mi'"
+_PORTS_CURE = "Write numbers from 1 to 65535 with commas between them, as in '9090,9091'"
+_CPU_CURE = "Write it as for any container, as in '100m' or '2'"
+_MEMORY_CURE = "Write it as for any container, as in '64Mi'"
 _OPTIONS: Final[Mapping[str, tuple[Callable[[PodOptions, str], PodOptions], str]]] = {
-    "proxy-image": (_image, "write it as for any container"),
+    "proxy-image": (_image, "Write it as for any container"),
     "proxy-cpu-request": (_resource("cpu_request"), _CPU_CURE),
     "proxy-cpu-limit": (_resource("cpu_limit"), _CPU_CURE),
     "proxy-memory-request": (_resource("memory_request"), _MEMORY_CURE),
     "proxy-memory-limit": (_resource("memory_limit"), _MEMORY_CURE),
-    "proxy-concurrency": (_concurrency, "write a whole number from 1 to 999"),
-    "proxy-log-level": (_log_level, f"write one of {', '.join(_LOG_LEVELS)}"),
+    "proxy-concurrency": (_concurrency, "Write a whole number from 1 to 999"),
+    "proxy-log-level": (_log_level, f"Write one of {', '.join(_LOG_LEVELS)}"),
     "exclude-inbound-ports": (_inbound_passed, _PORTS_CURE),
     "exclude-outbound-ports": (_outbound_passed, _PORTS_CURE),
 }
