@@ -208,6 +208,9 @@ def _grpc_service(connection: ProxyConnection, static_clusters: list[Message]) -
             "channel_args": {
                 "args": {
                     "grpc.keepalive_time_ms": {"int_value": 1000 * _KEEPALIVE_SECONDS},
+                    # The channel has a back-off of its own, up to two minutes: proxies would come back long after us.
+                    "grpc.initial_reconnect_backoff_ms": {"int_value": 500},
+                    "grpc.max_reconnect_backoff_ms": {"int_value": 5000},
                     "grpc.max_receive_message_length": {"int_value": -1},
                     **authority,
                 }
