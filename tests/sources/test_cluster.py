@@ -150,6 +150,44 @@ class TestServices:
         cluster.settle()
         assert cluster.services["shop", "web"].cluster_ips == ("10.96.0.77",)
 
+    @pytest.mark.parametrize("wanted", ["10.244.0.1", "127.0.0.1", "10.96.0.10", "10.97.0.1"])
+    def test_an_address_that_services_cannot_have_is_refused(self, wanted: str) -> None:
+        """The API server refuses it; here it would take away the node's, a Pod's or the name server's traffic."""
+        cluster = Cluster()
+        cluster.load(Manifests(services=service(cluster_ip=wanted)))
+        cluster.settle()
+        assert cluster.services == {}
+        assert wanted in str(cluster.problems["shop", "web"])
+
+    def test_an_address_that_another_has_is_refused(self) -> None:
+        cluster = Cluster()
+        given = service("a") | service("b", cluster_ip="10.96.0.100")  # who asks for it comes first
+        cluster.load(Manifests(services=given | service("c", cluster_ip="10.96.0.100")))
+        cluster.settle()
+        assert cluster.services["shop", "b"].cluster_ips == ("10.96.0.100",)
+        assert set(cluster.services) == {("shop", "a"), ("shop", "b")}
+        assert "belongs to shop/b" in str(cluster.problems["shop", "c"])
+
+    def test_an_address_is_free_again_when_a_service_becomes_headless(self) -> None:
+        cluster = Cluster()
+        for asked, other in (("10.96.0.77", {}), ("None", service("other", cluster_ip="10.96.0.77"))):
+            cluster.load(Manifests(services=service(cluster_ip=asked) | other))
+            cluster.settle()
+        cluster.settle()
+        assert cluster.services["shop", "other"].cluster_ips == ("10.96.0.77",)
+
+    def test_an_external_name_takes_no_address_along(self) -> None:
+        cluster = Cluster()
+        external = service("external", cluster_ip="10.96.0.77", type="ExternalName")
+        cluster.load(Manifests(services=service(cluster_ip="10.96.0.77") | external))
+        cluster.settle()
+        assert cluster.services["shop", "external"].cluster_ips == ()
+        cluster.load(Manifests(services=service(cluster_ip="10.96.0.77")))
+        cluster.settle()
+        cluster.load(Manifests(services=service() | service("late", cluster_ip="10.96.0.77")))
+        cluster.settle()
+        assert "belongs to shop/web" in str(cluster.problems["shop", "late"])
+
     def test_a_headless_service_has_none(self) -> None:
         cluster = Cluster()
         cluster.load(Manifests(services=service(cluster_ip="None")))
@@ -185,7 +223,7 @@ class TestAddressPool:
         """A proxy may for a moment still know the old owner, so a freed address is the last to be given again."""
         pool = AddressPool(ip_network("10.0.0.0/28"), first=1)
         first = pool.take(("a", "a"))
-        pool.free(first)
+        pool.free(first, ("a", "a"))
         others = [pool.take(("b", str(i))) for i in range(14)]
         assert first not in others[:13]
         assert others[13] == first

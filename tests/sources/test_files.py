@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -182,6 +183,27 @@ def test_early_drafts_are_read_as_what_they_became(reader: FolderReader, tmp_pat
         ),
         ("{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: ../x}]}}", "containers[0].name"),
         ("{apiVersion: apps/v1, kind: Deployment, metadata: {name: a}, spec: {replicas: -1}}", "$.spec.replicas"),
+        ("{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {}}", "$.spec.containers"),
+        ("{apiVersion: apps/v1, kind: Deployment, metadata: {name: a}}", "$.spec.template.spec.containers"),
+        (
+            "{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: x}, {name: x}]}}",
+            "$.spec.containers[1].name",
+        ),
+        (
+            '{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: x, workingDir: "a\\0b"}]}}',
+            "$.spec.containers[0].workingDir",
+        ),
+        (
+            '{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {hostname: "a b", containers: [{name: x}]}}',
+            "$.spec.hostname",
+        ),
+        (
+            "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: a}, endpoints: [{addresses: []}]}",
+            "$.endpoints[0].addresses",
+        ),
+        ("{apiVersion: v1, kind: Service, metadata: {name: %s}}" % ("a" * 64), "metadata.name"),
+        ("{apiVersion: v1, kind: Service, metadata: {name: 1a}}", "metadata.name"),
+        ("{apiVersion: v1, kind: Service, metadata: {name: a, namespace: b.c}}", "metadata.namespace"),
     ],
 )
 def test_values_that_kubernetes_refuses_are_refused_with_their_place(
@@ -191,3 +213,36 @@ def test_values_that_kubernetes_refuses_are_refused_with_their_place(
     folder = reader.scan()
     assert folder.core == {}
     assert place in str(folder.problems[0])
+
+
+def test_a_folder_that_goes_away_takes_nothing_along(reader: FolderReader, tmp_path: Path) -> None:
+    """It may be on its way to be replaced, as by `git` or an editor; that it is not there is said."""
+    root = tmp_path / "mesh"
+    root.mkdir()
+    (root / "a.yaml").write_text(CANARY % 1)
+    reader = FolderReader(root)
+    reader.scan()
+    root.rename(tmp_path / "elsewhere")
+    gone = reader.scan()
+    assert weight(gone) == 1000
+    assert "No such file" in str(gone.problems[0])
+    (tmp_path / "elsewhere").rename(root)
+    assert reader.scan().problems == ()
+
+
+def test_a_file_whose_name_is_not_text_is_reported_and_no_other_lost(reader: FolderReader, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(CANARY % 1)
+    (tmp_path / os.fsdecode(b"b\xff.yaml")).write_text(POD)
+    folder = reader.scan()
+    assert set(folder.smi) == {WEB}
+    assert folder.core == {}
+    assert "not text" in str(folder.problems[0])
+    str(folder.problems[0]).encode()
+
+
+@pytest.mark.parametrize("aside", ["node_modules", ".venv", "state"])
+def test_folders_of_tools_and_of_the_mesh_itself_hold_no_manifests(tmp_path: Path, aside: str) -> None:
+    """`smeagol up` in a project, with `--state-dir .`: the authority's keys are JSON, and no manifest."""
+    (tmp_path / aside).mkdir()
+    (tmp_path / aside / "a.json").write_text("{}")
+    assert FolderReader(tmp_path, without=tmp_path / "state").scan() == Folder()

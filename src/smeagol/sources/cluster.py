@@ -30,7 +30,7 @@ from smeagol.sources.workloads import (
     with_proxy,
 )
 
-__all__ = ["AddressPool", "Changes", "Cluster", "Key", "Manifests", "PoolExhaustedError"]
+__all__ = ["AddressPool", "AddressRefusedError", "Changes", "Cluster", "Key", "Manifests", "PoolExhaustedError"]
 
 Key: TypeAlias = tuple[str, str]
 """(namespace, name)"""
@@ -38,6 +38,14 @@ Key: TypeAlias = tuple[str, str]
 
 class PoolExhaustedError(SmeagolError):
     code = "SMI-R003"
+
+
+class AddressRefusedError(SmeagolError):
+    code = "SMI-R007"
+
+
+RESERVED = (0, 1, 10)
+"""Which addresses no Service may ask for: `kubernetes` and `kube-dns` have them in a cluster, DNS has the last here."""
 
 
 @dataclass(slots=True)
@@ -53,8 +61,12 @@ class AddressPool:
     _next: int = 0
 
     def take(self, owner: Key, wanted: str = "") -> str:
-        """An address for `owner`: the wanted one if it is free and inside the network, else the next free one."""
-        if wanted and self._taken.get(wanted, owner) == owner:
+        """An address for `owner`: the wanted one, else the next free one.
+
+        Raises AddressRefusedError if the wanted one is outside the network or another's, as the API server does.
+        """
+        if wanted:
+            self._check(wanted, owner)
             self._taken[wanted] = owner
             return wanted
         size = min(self.network.num_addresses, 1 << 16) - self.first - 1
@@ -66,8 +78,22 @@ class AddressPool:
                 return address
         raise PoolExhaustedError(f"no address is left in {self.network}", where="/".join(owner))
 
-    def free(self, address: str) -> None:
-        self._taken.pop(address, None)
+    def _check(self, wanted: str, owner: Key) -> None:
+        ip = ip_address(wanted)
+        if ip not in self.network or int(ip) - int(self.network.network_address) in RESERVED:
+            what = f"{wanted} cannot be had: it is outside {self.network}, or in use by the node itself"
+        elif (other := self._taken.get(wanted, owner)) != owner:
+            what = f"{wanted} belongs to {'/'.join(other)} already"
+        else:
+            return
+        raise AddressRefusedError(
+            what, where=f"Service {'/'.join(owner)}", fix="leave spec.clusterIP out, or choose a free one"
+        )
+
+    def free(self, address: str, owner: Key) -> None:
+        """Take an address back, if it is the owner's."""
+        if self._taken.get(address) == owner:
+            del self._taken[address]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +171,7 @@ class Cluster:
         if (pod := self.pods.pop(key, None)) is not None:
             for pool in self._pod_pools:
                 for address in pod.addresses:
-                    pool.free(address)
+                    pool.free(address, key)
 
     def restart(self, key: Key) -> bool:
         """Roll a Deployment's Pods, as `kubectl rollout restart` does; False if there is no such Deployment."""
@@ -196,18 +222,27 @@ class Cluster:
 
     def _settle_services(self) -> None:
         for key in [key for key in self.services if key not in self._manifests.services]:
-            for pool in self._service_pools:
-                for address in self.services[key].cluster_ips:
-                    pool.free(address)
-            del self.services[key]
-        for key, service in self._manifests.services.items():
+            self._free(key, self.services.pop(key).cluster_ips)
+        # Those that ask for an address come first, or another may have been given it.
+        for key, service in sorted(self._manifests.services.items(), key=lambda item: not item[1].cluster_ips):
+            had = known.cluster_ips if (known := self.services.get(key)) is not None else ()
             try:
                 self.services[key] = self._addressed(key, service)
-            except PoolExhaustedError as error:
+            except (AddressRefusedError, PoolExhaustedError) as error:
                 self.problems[key] = error
+            else:
+                self._free(key, set(had) - set(self.services[key].cluster_ips))
+
+    def _free(self, key: Key, addresses: Iterable[str]) -> None:
+        for address in addresses:
+            for pool in self._service_pools:
+                pool.free(address, key)
 
     def _addressed(self, key: Key, service: Service) -> Service:
-        if service.headless or service.spec.type == "ExternalName":
+        if service.spec.type == "ExternalName":  # it has none, whatever it says
+            spec = msgspec.structs.replace(service.spec, cluster_ip="", cluster_ips=())
+            return _stamped(msgspec.structs.replace(service, spec=spec), self.services.get(key), self._now())
+        if service.headless:
             return _stamped(service, self.services.get(key), self._now())
         known = self.services.get(key)
         had = (known.cluster_ips if known else ()) or service.cluster_ips

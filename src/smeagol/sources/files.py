@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from errno import EILSEQ
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias, TypeVar
@@ -29,6 +30,7 @@ from smeagol.api import (
     parse,
     read_path,
 )
+from smeagol.intent import PROXY_CONTAINER
 from smeagol.objects import Container, Deployment, EndpointSlice, Namespace, Pod, PodSpec, Service, ServiceAccount
 from smeagol.refs import ObjectRef
 from smeagol.sources.cluster import Manifests
@@ -47,7 +49,11 @@ CORE_KINDS: Final[Mapping[tuple[str, str], type[CoreObject]]] = {
 }
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")  # RFC 1123 subdomain, as Kubernetes names objects
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")  # RFC 1123 label, as it names namespaces
+_SERVICE = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")  # RFC 1035 label, as it names Services
 _SUFFIXES = frozenset({".yaml", ".yml", ".json"})
+_TOOLS = frozenset({"node_modules", "__pycache__"})
+"""Folders that tools fill, as those whose name begins with a dot: nobody keeps manifests there."""
 
 T = TypeVar("T")
 _Found: TypeAlias = tuple[tuple[ObjectRef, CoreObject | SmiObject | None] | None, tuple[Problem, ...]]
@@ -100,18 +106,22 @@ def read_folder(roots: Iterable[Path]) -> Folder:
 
 
 class FolderReader:
-    """Reads folders (or single files) again and again; a file is parsed anew only when it changed."""
+    """Reads folders (or single files) again and again; a file is parsed anew only when it changed.
 
-    def __init__(self, *roots: Path) -> None:
+    What is in the folder `without` is not read.
+    """
+
+    def __init__(self, *roots: Path, without: Path | None = None) -> None:
         self._roots = roots
+        self._without = without
         self._files: dict[Path, _File] = {}
         self._good: dict[ObjectRef, CoreObject | SmiObject] = {}
 
     def scan(self) -> Folder:
         """The folder as it is now. Raises nothing: an unreadable folder is a problem of that scan."""
-        self._refresh()
+        unread = self._refresh()
         objects: dict[ObjectRef, CoreObject | SmiObject | None] = {}
-        problems: list[Problem] = []
+        problems = [_unreadable(error) for error in unread]
         places: dict[ObjectRef, Document] = {}
         unnamed: set[ObjectRef] = set()
         for path in sorted(self._files):
@@ -141,15 +151,18 @@ class FolderReader:
         ignored = tuple(ref for ref, obj in objects.items() if obj is None)
         return Folder(core=core, smi=smi, problems=tuple(problems), ignored=ignored)
 
-    def _refresh(self) -> None:
+    def _refresh(self) -> list[OSError]:
+        """Bring `_files` up to date. What cannot be looked into just now stays as it was, and is returned."""
+        unread: list[OSError] = []
         present = {
             path: Fingerprint(stat.st_ino, stat.st_mtime_ns, stat.st_size)
             for root in self._roots
-            for path in (root.rglob("*") if root.is_dir() else [root])
-            if path.suffix in _SUFFIXES and (stat := _stat(path)) is not None
+            for path in _manifests(root, self._without, unread.append)
+            if (stat := _stat(path)) is not None
         }
         for path in self._files.keys() - present.keys():
-            del self._files[path]
+            if not any(path.is_relative_to(error.filename) for error in unread):
+                del self._files[path]
         for path, fingerprint in present.items():
             known = self._files.get(path)
             if known is None or known.fingerprint != fingerprint:
@@ -157,6 +170,7 @@ class FolderReader:
                 reading = _emptied(path) if emptied else read_path(path)
                 held = known.held if known is not None else frozenset()
                 self._files[path] = _File(fingerprint, _last_good(reading, known), reading.problems, held)
+        return unread
 
     def _object(self, document: Document, folder: Path) -> _Found:
         """The object of a document, None in its place if the kind is not carried out; and what is wrong with it."""
@@ -178,7 +192,7 @@ class FolderReader:
             return (ref, None), ()
         try:
             obj = msgspec.convert(document.value, model)
-            _check_addresses(obj)
+            _check(obj)
         except ValueError as error:  # msgspec.ValidationError is one
             fix = "Write it as Kubernetes wants it: kubectl explain shows the type of each field"
             wrong = Problem(code="SMI-V002", what=str(error), fix=fix, place=document.place, object=ref)
@@ -190,6 +204,38 @@ class FolderReader:
             if (good := self._good.get(ref)) is not None:
                 return ref, good
         return None
+
+
+def _manifests(root: Path, without: Path | None, failed: Callable[[OSError], None]) -> Iterator[Path]:
+    """The files beneath `root` that may hold manifests, or itself; `failed` is told of what cannot be looked into."""
+    if os.path.isfile(root):  # noqa: PTH113  # Path.is_file raises where a folder above may not be entered
+        yield root
+        return
+
+    def on_error(error: OSError) -> None:
+        if error.filename == str(root) or not isinstance(error, FileNotFoundError | NotADirectoryError):
+            failed(error)  # else it has gone since its parent was read
+
+    for folder, folders, names in os.walk(root, onerror=on_error):
+        at = Path(folder)
+        folders[:] = [f for f in folders if not f.startswith(".") and f not in _TOOLS and at / f != without]
+        for name in names:
+            if Path(name).suffix not in _SUFFIXES:
+                continue
+            if name.isprintable():
+                yield at / name
+            else:
+                failed(OSError(EILSEQ, "its name is not text", str(at / name)))
+
+
+def _unreadable(error: OSError) -> Problem:
+    path = os.fsencode(error.filename).decode(errors="replace")
+    return Problem(
+        code="SMI-F001",
+        what=f"this cannot be read, and what was read from it before stays in force: {error.strerror}",
+        fix="Check the path and its permissions",
+        place=Place(file=path),
+    )
 
 
 def _stat(path: Path) -> os.stat_result | None:
@@ -217,21 +263,64 @@ def _reference(document: Document, kind: str) -> tuple[ObjectRef, Problem | None
     fields = metadata if isinstance(metadata, dict) else {}
     name, namespace = str(fields.get("name") or ""), str(fields.get("namespace") or "")
     ref = ObjectRef(kind, "" if kind == "Namespace" else namespace or "default", name)
-    for path, text in (("name", name), ("namespace", ref.namespace or "default")):
-        if not _NAME.fullmatch(text):
+    allowed = {"Service": _SERVICE, "Namespace": _LABEL}.get(kind, _NAME)
+    for path, text, form in (("name", name, allowed), ("namespace", ref.namespace or "default", _LABEL)):
+        if not form.fullmatch(text):
             what = f"'{text}' is not a name that Kubernetes allows" if text else "the object has no name"
-            fix = "Use lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit"
+            fix = f"Use {_FORMS[form]}, beginning and ending with a letter or digit"
             place = document.place_of(("metadata", path))
             return ref, Problem(code="SMI-F009", what=what, fix=fix, place=place, object=ref, path=("metadata", path))
     return ref, None
 
 
+_FORMS: Final = {
+    _NAME: "lower-case letters, digits, '-' and '.'",
+    _LABEL: "at most 63 lower-case letters, digits and '-'",
+    _SERVICE: "a letter, then at most 62 lower-case letters, digits and '-'",
+}
+
+
+def _check(obj: CoreObject) -> None:
+    """What the types cannot say. Raises ValueError with its place."""
+    match obj:
+        case Pod(spec=spec):
+            _check_pod(spec, "$.spec")
+        case Deployment(spec=wanted):
+            _check_pod(wanted.template.spec, "$.spec.template.spec")
+        case _:
+            _check_addresses(obj)
+
+
+def _check_pod(spec: PodSpec, path: str) -> None:
+    """There is something to run, each container has a name of its own, and text is what the system can take."""
+    if not spec.containers:
+        msg = f"Expected at least one container - at `{path}.containers`"
+        raise ValueError(msg)
+    if spec.hostname and not _LABEL.fullmatch(spec.hostname):
+        msg = f"Expected {_FORMS[_LABEL]} - at `{path}.hostname`"
+        raise ValueError(msg)
+    names: set[str] = set()
+    for kind, containers in (("initContainers", spec.init_containers), ("containers", spec.containers)):
+        for number, container in enumerate(containers):
+            if container.name in names or (kind == "containers" and container.name == PROXY_CONTAINER):
+                msg = f"Expected a name that no other container of the Pod has - at `{path}.{kind}[{number}].name`"
+                raise ValueError(msg)
+            if "\0" in container.working_dir:
+                msg = f"Expected a path - at `{path}.{kind}[{number}].workingDir`"
+                raise ValueError(msg)
+            names.add(container.name)
+
+
 def _check_addresses(obj: CoreObject) -> None:
-    """What the types cannot say: that text is an address. Raises ValueError with its place."""
+    """Text is an address where it must be one."""
     match obj:
         case Service(spec=spec):
             found = {"clusterIP": spec.cluster_ip, **{f"clusterIPs[{i}]": ip for i, ip in enumerate(spec.cluster_ips)}}
         case EndpointSlice(endpoints=endpoints):
+            for number, endpoint in enumerate(endpoints):
+                if not endpoint.addresses:
+                    msg = f"Expected at least one address - at `$.endpoints[{number}].addresses`"
+                    raise ValueError(msg)
             found = {f"endpoints[{i}]": ip for i, endpoint in enumerate(endpoints) for ip in endpoint.addresses}
         case _:
             return
