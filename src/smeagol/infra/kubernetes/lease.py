@@ -2,8 +2,9 @@
 
 No two hosts' clocks are ever compared. A candidate watches how long the Lease has looked the same by its own clock, and
 takes it only after it has been still for the whole lease time; a leader that could not renew within its deadline,
-which is shorter, stops leading before anybody else may begin. Every request ends within that deadline, so an API server
-that stalls cannot make two leaders.
+which is shorter, stops leading before anybody else may begin. The deadline runs from before the request that wrote the
+Lease, since nobody knows when the server carried it out, and every request ends within it: so an API server that stalls
+cannot make two leaders.
 """
 
 from __future__ import annotations
@@ -98,54 +99,55 @@ class Elector:
     async def run(self, lead: Callable[[], Awaitable[None]]) -> None:
         """Stand for election for ever. An exception of `lead` ends leadership and comes out of here."""
         while True:
-            await self._acquire()
+            until = await self._acquire()
             try:
-                await self._lead(lead)
+                await self._lead(lead, until)
             finally:
-                self.leading = False
                 await self._release()
 
-    async def _acquire(self) -> None:
+    async def _acquire(self) -> float:
+        """Return when the Lease is ours, with the moment until which it is."""
         while True:
-            if await self._try():
-                return
+            until = await self._try(self._times.renew_deadline)
+            if until is not None:
+                return until
             await asyncio.sleep(self._times.retry * (1 + self._chance() * 0.2))
 
-    async def _lead(self, lead: Callable[[], Awaitable[None]]) -> None:
+    async def _lead(self, lead: Callable[[], Awaitable[None]], until: float) -> None:
         self.leading = True
         log.info("leading", lease=self._name, identity=self.identity)
         task = asyncio.ensure_future(lead())
-        renewing = asyncio.ensure_future(self._renew())
+        renewing = asyncio.ensure_future(self._renew(until))
         try:
             await asyncio.wait([task, renewing], return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 task.result()
         finally:
+            self.leading = False
             for each in (task, renewing):
                 each.cancel()
             await asyncio.gather(task, renewing, return_exceptions=True)
-        log.warning("leading no longer", lease=self._name, identity=self.identity)
+            log.warning("leading no longer", lease=self._name, identity=self.identity)
 
-    async def _renew(self) -> None:
-        """Return when the Lease could not be renewed in time."""
-        deadline = self._clock() + self._times.renew_deadline
-        while True:
-            await asyncio.sleep(self._times.retry)
-            left = deadline - self._clock()
-            if left <= 0:
+    async def _renew(self, until: float) -> None:
+        """Return when the Lease is another's, or could not be renewed in time."""
+        while (left := until - self._clock()) > 0:
+            await asyncio.sleep(min(self._times.retry, left))
+            until = await self._try(until - self._clock()) or until
+            if self._seen is not None and self._seen.holder != self.identity:
                 return
-            started = self._clock()
-            if await self._try(limit=left):
-                deadline = started + self._times.renew_deadline
 
-    async def _try(self, limit: float | None = None) -> bool:
-        """Take or renew the Lease; False if it is another's, or the API server did not say yes in time."""
+    async def _try(self, limit: float) -> float | None:
+        """Take or renew the Lease, within `limit` seconds. The moment until which it is ours, by our own clock; None if
+        it is another's, or the API server did not say yes in time.
+        """
+        started = self._clock()
         try:
-            async with asyncio.timeout(min(limit or self._times.renew_deadline, self._times.renew_deadline)):
-                return await self._write()
+            async with asyncio.timeout(max(0.0, limit)):
+                return started + self._times.renew_deadline if await self._write() else None
         except (TimeoutError, httpx2.HTTPError, msgspec.MsgspecError) as error:
             log.warning("lease not reached", lease=self._name, error=repr(error))
-            return False
+            return None
 
     async def _write(self) -> bool:
         found = await self._client.get(f"{self._path}/{self._name}")
@@ -153,14 +155,16 @@ class Elector:
             lease = Lease(metadata=_Metadata(name=self._name, namespace=self._namespace))
             self._take(lease)
             answer = await self._client.post(self._path, content=msgspec.json.encode(lease), headers=_JSON)
-            return answer.status_code == 201
-        found.raise_for_status()
-        lease = msgspec.json.decode(found.content, type=Lease)
-        seen = self._observe(lease)
-        if not may_take(seen, me=self.identity, now=self._clock(), lease_seconds=self._times.lease):
-            return False
-        self._take(lease)
-        answer = await self._client.put(f"{self._path}/{self._name}", content=msgspec.json.encode(lease), headers=_JSON)
+        else:
+            found.raise_for_status()
+            lease = msgspec.json.decode(found.content, type=Lease)
+            seen = self._observe(lease)
+            if not may_take(seen, me=self.identity, now=self._clock(), lease_seconds=self._times.lease):
+                return False
+            self._take(lease)
+            answer = await self._client.put(
+                f"{self._path}/{self._name}", content=msgspec.json.encode(lease), headers=_JSON
+            )
         if answer.status_code == 409:  # somebody was faster; the version we read is theirs no longer
             return False
         answer.raise_for_status()

@@ -1,0 +1,196 @@
+"""One replica leads, never two, whatever becomes of its way to the API server."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import httpx2
+import pytest
+from lightkube.config.client_adapter import AsyncClient, ConnectionParams
+from lightkube.config.kubeconfig import KubeConfig
+
+from e2e_kit.apiserver import ApiServer, api_server
+from e2e_kit.relay import relay_to
+from smeagol.infra.kubernetes.connection import connect
+from smeagol.infra.kubernetes.lease import Elector, LeaseTimes
+
+pytestmark = [pytest.mark.slow]
+
+TIMES = LeaseTimes(lease=4.0, renew_deadline=2.5, retry=0.4)
+NOBODY = ""
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[ApiServer]:
+    with api_server() as server:
+        yield server
+
+
+@dataclass
+class Race:
+    """Replicas that stand for election; who leads is looked at all the time."""
+
+    tasks: asyncio.TaskGroup
+    electors: dict[str, Elector] = field(default_factory=dict)
+    terms: list[str] = field(default_factory=list)
+    """who has led, in turn; two at once are one entry `a+b`"""
+    running: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def stand(
+        self, name: str, client: httpx2.AsyncClient, namespace: str, times: LeaseTimes = TIMES
+    ) -> asyncio.Task[None]:
+        elector = Elector(client, namespace=namespace, name="smeagol", identity=name, times=times)
+        self.electors[name] = elector
+        self.running.append(self.tasks.create_task(elector.run(lead_for_ever)))
+        return self.running[-1]
+
+    def leader(self) -> str:
+        return "+".join(sorted(name for name, elector in self.electors.items() if elector.leading))
+
+    async def watch(self) -> None:
+        while True:
+            if (now := self.leader()) != (self.terms[-1] if self.terms else NOBODY):
+                self.terms.append(now)
+            await asyncio.sleep(0.002)
+
+    async def until(self, name: str, within_seconds: float = 30.0) -> float:
+        """Wait until this one leads; how long it took."""
+        started = time.monotonic()
+        async with asyncio.timeout(within_seconds):
+            while self.leader() != name:
+                await asyncio.sleep(0.01)
+        return time.monotonic() - started
+
+    @property
+    def never_two(self) -> bool:
+        return not any("+" in term for term in self.terms)
+
+
+async def lead_for_ever() -> None:
+    await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def race() -> AsyncIterator[Race]:
+    async with asyncio.TaskGroup() as tasks:
+        made = Race(tasks)
+        made.running.append(tasks.create_task(made.watch()))
+        try:
+            yield made
+        finally:
+            for task in made.running:
+                task.cancel()
+
+
+def client_of(api: ApiServer, server: str) -> httpx2.AsyncClient:
+    """The administrator, by another way to the API server."""
+    config = KubeConfig.from_file(api.cluster.kubeconfig).get()
+    assert config is not None
+    made = AsyncClient(config, ConnectionParams(timeout=httpx2.Timeout(10), trust_env=False))
+    made.base_url = httpx2.URL(server)
+    return made
+
+
+async def test_a_leader_whose_way_stalls_stops_before_another_begins(api: ApiServer) -> None:
+    """A request that gets no answer ends with the deadline, which is shorter than the lease time."""
+    namespace = api.namespace()
+    async with (
+        relay_to(api.cluster.server) as (relay, url),
+        client_of(api, url) as stalled,
+        connect(api.cluster.kubeconfig) as healthy,
+        race() as watched,
+    ):
+        watched.stand("a", stalled, namespace)
+        await watched.until("a")
+        watched.stand("b", healthy, namespace)
+        relay.stall()
+        await watched.until("b")
+        relay.resume()  # what was on its way arrives now, and changes nothing
+        await asyncio.to_thread(api.restart)
+        await watched.until("b")
+        holder = ["-n", namespace, "get", "lease", "smeagol", "-o", "jsonpath={.spec.holderIdentity}"]
+        assert await asyncio.to_thread(api.kubectl, *holder) == "b"
+    assert watched.never_two, watched.terms
+
+
+async def test_the_deadline_counts_from_before_the_request(api: ApiServer) -> None:
+    """The server may have carried a write out long before its answer comes: others count from then."""
+    close = LeaseTimes(lease=3.0, renew_deadline=2.8, retry=0.2)
+    namespace = api.namespace()
+    async with (
+        relay_to(api.cluster.server) as (relay, url),
+        client_of(api, url) as late,
+        connect(api.cluster.kubeconfig) as healthy,
+        race() as watched,
+    ):
+        written = asyncio.Event()
+
+        async def hold(response: httpx2.Response) -> None:
+            if response.request.method == "POST":
+                written.set()
+                await asyncio.sleep(close.renew_deadline * 0.9)
+                relay.stall()
+
+        late.event_hooks = {"response": [hold]}
+        watched.stand("a", late, namespace, close)
+        await written.wait()
+        watched.stand("b", healthy, namespace, close)
+        await watched.until("b")
+    assert watched.never_two, watched.terms
+
+
+async def test_who_stops_gives_the_lease_back(api: ApiServer) -> None:
+    """The next one leads after one look at the Lease, not after the lease time."""
+    namespace = api.namespace()
+    async with connect(api.cluster.kubeconfig) as client, race() as watched:
+        leading = watched.stand("a", client, namespace)
+        await watched.until("a")
+        watched.stand("b", client, namespace)
+        leading.cancel()
+        assert await watched.until("b") < TIMES.lease
+    assert watched.never_two, watched.terms
+
+
+async def test_a_lease_that_another_has_taken_is_let_go(api: ApiServer) -> None:
+    """Whoever took it, by whatever right: two must not lead."""
+    namespace = api.namespace()
+    async with connect(api.cluster.kubeconfig) as client, race() as watched:
+        watched.stand("a", client, namespace)
+        await watched.until("a")
+        patch = '{"spec": {"holderIdentity": "somebody"}}'
+        change = ("-n", namespace, "patch", "lease", "smeagol", "--type=merge", "-p", patch)
+        await asyncio.to_thread(api.kubectl, *change)
+        await watched.until(NOBODY, within_seconds=TIMES.lease)
+        await watched.until("a")  # since somebody does not renew it
+    assert watched.terms[:3] == ["a", NOBODY, "a"]
+
+
+async def test_a_leader_that_fails_leads_no_longer(api: ApiServer) -> None:
+    """What goes wrong in the leading task ends leadership, and is seen."""
+    namespace = api.namespace()
+
+    async def fail() -> None:
+        raise LookupError
+
+    async with connect(api.cluster.kubeconfig) as client:
+        elector = Elector(client, namespace=namespace, name="smeagol", identity="a", times=TIMES)
+        with pytest.raises(LookupError):
+            await elector.run(fail)
+        assert not elector.leading
+    lease = api.get("lease", "smeagol", namespace)
+    assert not lease["spec"].get("holderIdentity")
+
+
+async def test_without_its_namespace_nobody_leads_and_it_is_said(
+    api: ApiServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with connect(api.cluster.kubeconfig) as client, race() as watched:
+        watched.stand("a", client, "nowhere")
+        async with asyncio.timeout(30):
+            while "404" not in capsys.readouterr().out:
+                await asyncio.sleep(0.05)
+        assert watched.leader() == NOBODY
