@@ -19,7 +19,7 @@ from typing import Any
 from e2e.cluster import cgroups
 from e2e.cluster.binaries import Binaries, build
 from e2e.cluster.commands import run, wait_for
-from e2e.cluster.control_plane import ControlPlane, make_keys, write_control_plane
+from e2e.cluster.control_plane import ControlPlane, make_keys, write_api, write_controllers
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.network import Network, connect_host, free_networks
 from e2e.cluster.nodes import Node, start_nodes, wait_until_ready
@@ -115,15 +115,15 @@ def find(name: str = "default") -> Cluster | None:
 
 
 def up(name: str = "default", *, nodes: int) -> Cluster:
-    """Bring the cluster up unless it is; return when it is ready. It runs until `down`.
+    """Bring the cluster up unless it is, with at least so many nodes; return when it is ready. It runs until `down`.
 
     `nodes` = 0 is the control plane alone, which needs no root.
-    Raises ClusterError if it cannot, or if the cluster is up with another number of nodes.
+    Raises ClusterError if it cannot, or if the cluster is up with fewer nodes.
     """
     binaries = _prepare(nodes)
     with held(state_base()):
         if cluster := find(name):
-            if len(cluster.nodes) != nodes:
+            if len(cluster.nodes) < nodes:
                 raise ClusterError(
                     f"the cluster '{name}' is up with {len(cluster.nodes)} nodes, not {nodes}",
                     fix="Take it down first (`make cluster-down`), or give the new one another name (`--name`).",
@@ -203,7 +203,7 @@ def _start(name: str, folder: Path, binaries: Binaries, nodes: int) -> Cluster:
             folder=folder, address=loopback, port=_free_port(), network=Network(index=0), with_nodes=False
         )
     keys = make_keys(plane)
-    write_control_plane(plane, keys, binaries)
+    write_api(plane, keys, binaries)
     os.kill(supervisor, signal.SIGHUP)
     machines = start_nodes(plane, keys, binaries, supervisor, nodes) if nodes else ()
     cluster = Cluster(
@@ -215,6 +215,8 @@ def _start(name: str, folder: Path, binaries: Binaries, nodes: int) -> Cluster:
         nodes=tuple(node.name for node in machines),
     )
     cluster.wait_for_api()
+    write_controllers(plane, keys, binaries)
+    os.kill(supervisor, signal.SIGHUP)
     _wait_for_controllers(cluster)
     if nodes:
         wait_until_ready(plane, machines, cluster.kubectl)

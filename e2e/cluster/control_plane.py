@@ -11,7 +11,7 @@ from e2e.cluster.certificates import Authority, KeyPair, new_authority, write_ku
 from e2e.cluster.network import Network
 from e2e.cluster.processes import write_unit
 
-__all__ = ["ControlPlane", "Keys", "make_keys", "write_control_plane"]
+__all__ = ["CLUSTER_DOMAIN", "ControlPlane", "Keys", "make_keys", "write_api", "write_controllers", "write_user"]
 
 CLUSTER_DOMAIN = "cluster.local"
 
@@ -80,17 +80,20 @@ def write_user(plane: ControlPlane, keys: Keys, path: Path, user: str, *, organi
     write_kubeconfig(path, server=plane.server, authority=keys.authority, user=user, keys=issued)
 
 
-def write_control_plane(plane: ControlPlane, keys: Keys, binaries: Binaries) -> None:
-    """Ask for all programs of the control plane to be run."""
-    commands = {
-        "etcd": _etcd(plane, binaries),
-        "kube-apiserver": _api_server(plane, keys, binaries),
-        "kube-controller-manager": _controllers(plane, keys, binaries),
-    }
+def write_api(plane: ControlPlane, keys: Keys, binaries: Binaries) -> None:
+    """Ask for the API server and its storage to be run."""
+    write_unit(plane.folder, "etcd", _etcd(plane, binaries))
+    write_unit(plane.folder, "kube-apiserver", _api_server(plane, keys, binaries))
+
+
+def write_controllers(plane: ControlPlane, keys: Keys, binaries: Binaries) -> None:
+    """Ask for what makes the API's objects true to be run.
+
+    Not before the API server is ready: until it has made their roles they are refused, and wait out their back-off.
+    """
+    write_unit(plane.folder, "kube-controller-manager", _controllers(plane, keys, binaries))
     if plane.with_nodes:
-        commands["kube-scheduler"] = _scheduler(plane, binaries)
-    for name, command in commands.items():
-        write_unit(plane.folder, name, command)
+        write_unit(plane.folder, "kube-scheduler", _scheduler(plane, binaries))
 
 
 def _etcd_url(plane: ControlPlane, name: str) -> str:
