@@ -20,7 +20,20 @@ def of_cluster(name: str) -> str:
 def create(group: str) -> None:
     """Make the group in every hierarchy, as kubelet wants its root to be there."""
     for hierarchy in _hierarchies():
-        (hierarchy / group).mkdir(parents=True, exist_ok=True)
+        folder = hierarchy
+        for part in Path(group).parts:
+            _hand_down(folder)
+            folder /= part
+            folder.mkdir(exist_ok=True)
+
+
+def _hand_down(folder: Path) -> None:
+    """With version 2 a group has only those controllers that its parent hands down; kubelet wants these."""
+    switch = folder / "cgroup.subtree_control"
+    if switch.exists():
+        there = set((folder / "cgroup.controllers").read_text(encoding="utf-8").split())
+        wanted = {"cpu", "cpuset", "io", "memory", "pids"} & there
+        switch.write_text(" ".join(f"+{name}" for name in sorted(wanted)), encoding="utf-8")
 
 
 def remove(group: str, *, within_seconds: float = 20) -> None:
