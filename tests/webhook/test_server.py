@@ -190,6 +190,33 @@ class TestAnswers:
             assert [one["uid"] for one in found] == [str(n) for n in range(500)]
             assert all(one["allowed"] and operations(one) for one in found)
 
+    async def test_connections_end_with_the_server(self) -> None:
+        """The API server keeps connections; one that nobody reads from would cost it a timeout on the next Pod."""
+        async with running() as server:
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", server.port, ssl=server.trust, server_hostname=NAME
+            )
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            await reader.readuntil(b"ok\n")
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
+        writer.close()
+
+    async def test_a_review_that_has_come_is_answered_before_the_end(self) -> None:
+        async with running() as server:
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", server.port, ssl=server.trust, server_hostname=NAME
+            )
+            body = review(pod())
+            writer.write(b"POST /inject HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body))
+            writer.write(body[:100])
+            await writer.drain()
+            async with server.client() as client:  # by the time it is answered, the one before has been seen
+                await client.get("/healthz", extensions={"sni_hostname": NAME})
+            asyncio.get_running_loop().call_later(0.2, writer.write, body[100:])
+        assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+        writer.close()
+
 
 class TestCertificate:
     async def test_it_is_renewed_without_a_restart(self) -> None:

@@ -10,6 +10,7 @@ then does what the failure policy of the webhook says.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import ssl
@@ -51,7 +52,7 @@ def webhook_app(*, inject: Judge, validate: Judge) -> ASGIApp:
 
 
 async def serve(app: ASGIApp, sockets: list[socket.socket], context: ssl.SSLContext) -> None:
-    """Serve until cancelled; reviews that are being answered are answered."""
+    """Serve until cancelled. What is being answered then is answered, idle connections are closed."""
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -63,11 +64,19 @@ async def serve(app: ASGIApp, sockets: list[socket.socket], context: ssl.SSLCont
         timeout_graceful_shutdown=5,
         ssl_context_factory=lambda _config, _default: context,
     )
-    await _Quiet(config).serve(sockets=sockets)
+    server = _Quiet(config)
+    serving = asyncio.create_task(server.serve(sockets=sockets))
+    try:
+        await asyncio.shield(serving)
+    except asyncio.CancelledError:
+        # Cancelled itself, uvicorn would leave connections open on which nobody answers any more.
+        server.should_exit = True
+        await serving
+        raise
 
 
 class _Quiet(uvicorn.Server):
-    """uvicorn without its own signal handling: cancelling the task ends it."""
+    """uvicorn without its own signal handling."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
