@@ -201,12 +201,15 @@ async def scene(*, backoff_seconds: float = 0.05) -> AsyncIterator[Scene]:
     """A host in this sandbox, with a folder of its own for logs and its socket."""
     with tempfile.TemporaryDirectory() as folder:
         shared = Path(folder) / "shared"
-        shared.mkdir()
+        hidden = shared / "hidden"
+        hidden.mkdir(parents=True)
+        (hidden / "key").touch()
         settings = HostSettings(
             node=NODE,
             logs=Path(folder) / "logs",
             exec_socket=Path(folder) / "exec.sock",
             seen=(Path(sys.prefix), Path(sys.base_prefix), shared),
+            hidden=(hidden,),
             backoff_seconds=backoff_seconds,
             stop_seconds=2,
         )

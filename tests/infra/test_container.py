@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 from hypothesis import given
@@ -139,6 +140,20 @@ class TestLogs:
             assert b"".join(parts).endswith(kept)
             assert path.stat().st_size <= 100
             assert len(kept) >= min(100, sum(map(len, parts)) // 2)
+
+    def test_a_file_that_cannot_be_opened_anew_costs_output_and_nothing_else(self, tmp_path: Path) -> None:
+        """A descriptor that is closed twice may be another's by then."""
+        folder = tmp_path / "logs"
+        log = LogFile(folder / "app.log", 10)
+        log.write(b"one\n")
+        rmtree(folder)
+        for _ in range(2):
+            with pytest.raises(FileNotFoundError):
+                log.write(b"0123456789\n")
+        folder.mkdir()
+        log.write(b"9876543210\n")
+        log.close()
+        assert (folder / "app.log").read_bytes() == b"9876543210\n"
 
     def test_a_restart_appends(self, tmp_path: Path) -> None:
         for text in (b"one\n", b"two\n"):

@@ -157,6 +157,11 @@ class TestContainer:
         """The sidecar's files are its own; the Pod's are seen by all other containers."""
         in_sandbox("self", files)
 
+    @as_every_user
+    def test_what_is_not_for_containers_is_not_there(self, user: str) -> None:
+        """A mesh's state may lie in a folder that its Pods see: its keys and sockets must not be theirs."""
+        in_sandbox(user, hidden)
+
     def test_an_image_alone_is_answered_by_a_clear_message(self) -> None:
         in_sandbox("self", image_only)
 
@@ -198,6 +203,18 @@ async def confined() -> None:
         assert output.split() == ["web", s.shared.parent.name, *descriptors, *[none] * 5, "1"]
         _, processes = await s.run(web, "/bin/sh", "-c", "echo /proc/[0-9]*")
         assert len(processes.split()) == 3, "the Pod's first process, its container, and the shell"
+
+
+async def hidden() -> None:
+    web = replace(pod("web", 20), sidecar=replace(SLEEPER, name="proxy"))
+    async with scene() as s:
+        await s.apply(web)
+        await s.until(web)
+        folder = s.shared / "hidden"
+        assert list(folder.iterdir()) != []
+        assert await s.run(web, "/bin/ls", "-A", str(folder)) == (0, "")
+        code, _ = await s.run(web, "/bin/umount", str(folder))
+        assert code != 0
 
 
 MARK = python("import socket; socket.socket().setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 1337); print('marked')")
@@ -279,6 +296,13 @@ class TestLifecycle:
 
     def test_a_pod_that_is_made_anew_replaces_the_old(self) -> None:
         in_sandbox("self", replaced)
+
+    def test_a_pod_that_is_killed_from_outside_can_be_made_anew(self) -> None:
+        in_sandbox("self", killed_pod)
+
+    def test_a_pod_that_cannot_be_handled_stops_no_other(self) -> None:
+        """Whatever is wrong with it, it is said of this Pod."""
+        in_sandbox("self", impossible_pod)
 
     def test_other_pods_are_left_alone(self) -> None:
         """Applying the same again, or something for another Pod, restarts nothing."""
@@ -577,6 +601,32 @@ async def busy() -> None:
         print("ready", s.settings.exec_socket, flush=True)
         await stop.wait()
     print("stopped in order", flush=True)
+
+
+async def killed_pod() -> None:
+    web = pod("web", 20)
+    async with scene() as s:
+        await s.apply(web)
+        await s.until(web)
+        _agent, holder = sorted(pid for pid, line in processes().items() if "infra.host.agent" in line)
+        os.kill(holder, signal.SIGKILL)
+        await s.until(web, what=lambda status: not status.ready)
+        await s.apply()
+        await s.until_gone(web)
+        await s.apply(replace(web, uid="another"))
+        await s.until(web)
+
+
+async def impossible_pod() -> None:
+    nothing, web = replace(pod("nothing", 20), containers=()), pod("web", 21)
+    async with scene() as s:
+        await s.apply(nothing, web)
+        await s.until(web)
+        status = await s.until(nothing, what=lambda status: status.message)
+        assert "ValueError" in status.message
+        await s.apply(web)
+        await s.until_gone(nothing)
+        assert s.host.statuses[web.ref].ready
 
 
 async def agent_dies() -> None:

@@ -78,6 +78,7 @@ class Agent:
         self._numbers: dict[int, int] = {}  # process number to pid
         self._node = NodeNetwork(ips=())
         self._kept: tuple[str, ...] = ()
+        self._hidden: tuple[str, ...] = ()
         self._log_bytes = 0
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self._open = True
@@ -148,6 +149,7 @@ class Agent:
             service_cidrs=tuple(ip_network(each) for each in request.service_cidrs),
         )
         self._kept = request.kept
+        self._hidden = request.hidden
         self._log_bytes = request.log_bytes
         set_up_node(self._node)
         apply_rules(base_rules(self._node.ips))
@@ -174,11 +176,14 @@ class Agent:
             self._answer(Done(number=request.number))
             return
         pod.removal = request.number
+        self._disconnect(pod)
+        os.kill(pod.holder, signal.SIGKILL)
+
+    def _disconnect(self, pod: _Pod) -> None:
         with suppress(NetlinkError):  # gone already, with its namespace
-            disconnect_pod(request.pod)
+            disconnect_pod(pod.request.pod)
         apply_rules(pod_removed(pod.ips))
         os.close(pod.netns)
-        os.kill(pod.holder, signal.SIGKILL)
 
     def _apply_rules(self, request: ApplyRules) -> None:
         if request.pod:
@@ -236,6 +241,7 @@ class Agent:
             etc=pod.request.etc,
             files=request.files,
             kept=self._kept,
+            hidden=self._hidden,
             net_admin=request.net_admin,
         )
 
@@ -279,6 +285,8 @@ class Agent:
                 del self._pods[name]
                 if pod.removal is not None:
                     self._answer(Done(number=pod.removal))
+                else:  # somebody has killed it; its name and addresses must be free for another
+                    self._disconnect(pod)
 
     # smeagol exec.
 

@@ -58,6 +58,7 @@ class Host:
                     extra_ips=tuple(map(str, settings.node.extra_ips)),
                     service_cidrs=tuple(map(str, settings.node.service_cidrs)),
                     kept=settings.kept,
+                    hidden=tuple(str(folder.resolve()) for folder in settings.hidden),
                     log_bytes=settings.log_bytes,
                     exec_socket=str(settings.exec_socket or ""),
                 )

@@ -84,6 +84,7 @@ def launch(
     etc: Mapping[str, bytes],
     files: Sequence[File],
     kept: Sequence[str],
+    hidden: Sequence[str],
     net_admin: bool,
 ) -> int:
     """Run a command in the Pod that process `pod` holds; returns its pid, which is its group's too.
@@ -100,6 +101,7 @@ def launch(
         if files_of is None:
             unshare(Namespace.MOUNT)
             _own_view(etc, files, kept)
+            _hide(hidden)
         os.chdir(working_dir)
         os.umask(0o022)
         for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
@@ -185,6 +187,13 @@ def _own_view(etc: Mapping[str, bytes], files: Sequence[File], kept: Sequence[st
             mount(str(source), target, flags=Mount.BIND)
     for file in files:
         _write(Path(file.path), file.content, file.mode)
+
+
+def _hide(folders: Sequence[str]) -> None:
+    """Put nothing in the place of these folders: what is in them is the user's, but not for containers."""
+    for folder in folders:
+        if Path(folder).is_dir():
+            mount("tmpfs", folder, "tmpfs", Mount.NOSUID | Mount.NODEV, "mode=0555,size=4k")
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 __all__ = ["LogFile"]
@@ -20,9 +21,11 @@ class LogFile:
     def write(self, data: bytes) -> None:
         """Append. Raises OSError, for example when the disk is full."""
         if self._size and self._size + len(data) > self._most_bytes:
-            os.close(self._fd)
-            self._path.replace(self._path.with_name(f"{self._path.name}.1"))
+            full = self._fd
+            with suppress(FileNotFoundError):  # somebody has removed it
+                self._path.replace(self._path.with_name(f"{self._path.name}.1"))
             self._open()
+            os.close(full)  # not before there is another: a number that is closed twice may be somebody else's
         self._size += os.write(self._fd, data)
 
     def close(self) -> None:

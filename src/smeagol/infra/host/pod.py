@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from smeagol.errors import SmeagolError
 from smeagol.infra.host.container import Container
 from smeagol.infra.host.desired import ContainerOnHost, PodSpecOnHost, RestartPolicy
 from smeagol.infra.host.environment import etc_files
 from smeagol.infra.host.redirect import redirect_rules, without_redirect_rules
-from smeagol.infra.host.remote import Agent, AgentError
+from smeagol.infra.host.remote import Agent
 from smeagol.infra.host.settings import HostSettings
 from smeagol.infra.host.status import Phase, PodStatus, Terminated, Waiting
 from smeagol.infra.host.wire import AddPod, ApplyRules, RemovePod
@@ -95,10 +96,15 @@ class Pod:
                 await self._stop.wait()
                 life.cancel()
                 await self._end()
-        except* AgentError as problem:
-            self._message = str(problem.exceptions[0])
+        except* Exception as problems:  # all other Pods go on
+            self._message = _words(problems)
             self._changed()
+            await self._remove()
             await self._stop.wait()
+        await self._remove()
+
+    async def _remove(self) -> None:
+        """Take away whatever there is of it."""
         await self._agent.ask(RemovePod(pod=str(self.spec.ref)))
 
     async def _set_up(self) -> None:
@@ -170,3 +176,11 @@ class Pod:
             if self.spec.restart_policy is RestartPolicy.NEVER or not any(end.exit_code for end in ends):
                 return Phase.FAILED if any(end.exit_code for end in ends) else Phase.SUCCEEDED
         return Phase.RUNNING
+
+
+def _words(problems: BaseExceptionGroup[Exception]) -> str:
+    """What went wrong first; an error that is no word of ours says its type too."""
+    error: BaseException = problems
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error) if isinstance(error, SmeagolError) else f"{type(error).__name__}: {error}"

@@ -32,7 +32,7 @@ class HostSettings:
     """Addresses, folders and patience of one host. `logs` gets `<namespace>_<pod>/<container>.log`.
 
     DNS is served on the node's `extra_ips`. `seen` are folders that Pods see even beneath /tmp and /run, which are
-    otherwise their own. `exec_socket` is served for `smeagol exec`.
+    otherwise their own; `hidden` ones they find empty wherever they are. `exec_socket` is served for `smeagol exec`.
     """
 
     node: NodeNetwork
@@ -42,6 +42,7 @@ class HostSettings:
     working_dir: Path = field(default_factory=Path.cwd)
     base_env: Mapping[str, str] = field(default_factory=_inherited)
     seen: tuple[Path, ...] = field(default_factory=_seen)
+    hidden: tuple[Path, ...] = ()
     log_bytes: int = 10 << 20
     backoff_seconds: float = 10
     stop_seconds: float = 5

@@ -53,12 +53,13 @@ class _Numbered(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SetUp(_Numbered, frozen=True, tag=True, kw_only=True):
-    """Make the sandbox a node. Pods go on seeing the `kept` folders beneath /run and /tmp."""
+    """Make the sandbox a node. Pods go on seeing the `kept` folders beneath /run and /tmp; `hidden` ones are empty."""
 
     node_ips: tuple[str, ...]
     extra_ips: tuple[str, ...]
     service_cidrs: tuple[str, ...]
     kept: tuple[str, ...]
+    hidden: tuple[str, ...]
     log_bytes: int
     exec_socket: str
 
