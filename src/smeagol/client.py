@@ -19,7 +19,7 @@ import msgspec
 
 from smeagol.control import Certificate, Status, Traffic
 from smeagol.errors import SmeagolError
-from smeagol.runtime.places import control_socket, default_base, state_folder
+from smeagol.runtime.places import check_own, control_socket, default_base, state_folder
 
 __all__ = ["BadReplyError", "LogTail", "Mesh", "MeshNotFoundError", "MeshRefusedError", "running_meshes"]
 
@@ -114,6 +114,8 @@ class Mesh:
     def find(cls, name: str = "", state_dir: Path | None = None) -> Self:
         """The mesh of that name, or the only one that runs."""
         folder = state_dir or default_base()
+        if state_dir is None:  # a name that everybody knows, maybe in a folder where everybody writes
+            check_own(folder)
         running = running_meshes(folder)
         if name and name not in running:
             others = f"Running: {', '.join(running)}" if running else f"Start it with: smeagol up -f DIR --name {name}"

@@ -6,8 +6,10 @@ import msgspec
 import pytest
 
 from smeagol.infra.host.desired import Endpoint, Exec, HttpGet, Sleep, TcpSocket
+from smeagol.infra.host.status import ContainerStatus, Phase, PodStatus, Waiting
 from smeagol.objects import EndpointSlice, Pod, Service
-from smeagol.runtime.on_host import NoSuchValueError, pod_on_host, proxy_container, service_on_host
+from smeagol.refs import PodRef
+from smeagol.runtime.on_host import NoSuchValueError, pod_on_host, pod_status, proxy_container, service_on_host
 from smeagol.sources.workloads import with_proxy
 
 POD = msgspec.convert(
@@ -37,6 +39,27 @@ def test_a_pod_without_proxy_is_left_alone() -> None:
     spec = pod_on_host(POD, None)
     assert (spec.redirect, spec.sidecar) == (False, None)
     assert [str(ip) for ip in spec.ips] == ["10.244.0.10", "fd00::10"]
+
+
+def test_a_long_name_makes_a_hostname_that_the_kernel_takes() -> None:
+    """Kubelet: a hostname has at most 63 characters and ends with a letter or digit."""
+    named = msgspec.structs.replace(POD, metadata=msgspec.structs.replace(POD.metadata, name="a" * 62 + "-bcd"))
+    assert pod_on_host(named, None).hostname == "a" * 62
+
+
+def test_what_keeps_a_pod_from_being_made_is_said() -> None:
+    """Its containers only wait, and would say no more than that."""
+    waiting = ContainerStatus(name="app", state=Waiting("ContainerCreating"))
+    status = PodStatus(
+        ref=PodRef("shop", "web"),
+        phase=Phase.PENDING,
+        ready=False,
+        init_containers=(),
+        containers=(waiting,),
+        message="no namespace",
+    )
+    (said,) = pod_status(status).container_statuses
+    assert said.message == "no namespace"
 
 
 def test_the_proxy_takes_the_place_of_its_container() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from smeagol.client import Mesh, MeshNotFoundError
 from smeagol.runtime.places import AlreadyRunningError, StateError, control_socket, held, state_folder
 
 
@@ -48,6 +49,18 @@ def test_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "base").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StateError), held(state_folder("demo", tmp_path / "base")):
         pass
+
+
+def test_nobody_is_asked_in_a_folder_that_others_may_write_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stranger's mesh under the well-known name would be handed the terminal of `smeagol exec`."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    base = tmp_path / "smeagol"
+    base.mkdir(mode=0o700)
+    with pytest.raises(MeshNotFoundError):
+        Mesh.find()
+    base.chmod(0o777)
+    with pytest.raises(StateError, match="not this user's alone"):
+        Mesh.find()
 
 
 @pytest.mark.parametrize("name", ["", "../x", "A", "a" * 41, "-a", "a/b"])

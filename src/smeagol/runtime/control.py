@@ -37,6 +37,11 @@ def _refusal(message: str, status: int) -> Response:
     return _json({"message": message}, status)
 
 
+async def _fields(request: Request) -> dict[str, object]:
+    """The body of a request. Raises ValueError if it is no JSON object."""
+    return msgspec.json.decode(await request.body(), type=dict[str, object])
+
+
 def control_app(mesh: Standalone, stop: asyncio.Event) -> Starlette:
     async def status(_: Request) -> Response:
         return _json(mesh.status())
@@ -61,14 +66,14 @@ def control_app(mesh: Standalone, stop: asyncio.Event) -> Starlette:
         return _json(found)
 
     async def restart(request: Request) -> Response:
-        body = await request.json()
+        body = await _fields(request)
         namespace, name = str(body.get("namespace", "default")), str(body.get("name", ""))
         if not mesh.restart(namespace, name):
             return _refusal(f"there is no Deployment {namespace}/{name}", 404)
         return _json({})
 
     async def rotate(request: Request) -> Response:
-        match (await request.json()).get("what"):
+        match (await _fields(request)).get("what"):
             case "root":
                 mesh.rotate_root()
             case "certificates":
@@ -78,7 +83,7 @@ def control_app(mesh: Standalone, stop: asyncio.Event) -> Starlette:
         return _json({})
 
     async def restart_control_plane(request: Request) -> Response:
-        seconds = (await request.json()).get("down", 0)
+        seconds = (await _fields(request)).get("down", 0)
         if not isinstance(seconds, int | float) or not 0 <= seconds <= 3600:
             return _refusal("'down' is how long it stays away, 0 to 3600 seconds", 400)
         await mesh.restart_control_plane(seconds)
@@ -86,8 +91,10 @@ def control_app(mesh: Standalone, stop: asyncio.Event) -> Starlette:
 
     async def issue(request: Request) -> Response:
         """A client certificate for somebody outside the mesh; whoever opens this socket owns the keys anyway."""
-        body = await request.json()
-        names = [parse_name(str(name)) for name in body.get("names", [])]
+        given = (await _fields(request)).get("names", [])
+        names = [parse_name(str(name)) for name in given] if isinstance(given, list) else []
+        if not names:
+            return _refusal("'names' is a list of the names that the certificate is for", 400)
         issued = mesh.plane.authority.issue(names, Purpose.CLIENT, now=now())
         return _json(
             Certificate(

@@ -39,6 +39,9 @@ __all__ = ["PROXY_FILES", "pod_on_host", "pod_status", "proxy_container", "servi
 PROXY_FILES = "/run/smeagol"
 """Where a proxy finds its bootstrap, its token and the control plane's root; no other container sees them."""
 
+HOSTNAME_BYTES = 63
+"""Longer names of Pods are cut for their hostname, as the kubelet does."""
+
 READY_PORT = 15021
 """Where a proxy answers `/ready` once it has its configuration."""
 
@@ -50,7 +53,7 @@ def pod_on_host(pod: Pod, proxy: ContainerOnHost | None) -> PodSpecOnHost:
         ref=PodRef(metadata.namespace, metadata.name),
         uid=metadata.uid,
         ips=tuple(ip_address(address) for address in pod.addresses),
-        hostname=spec.hostname or metadata.name,
+        hostname=(spec.hostname or metadata.name)[:HOSTNAME_BYTES].rstrip("-."),
         containers=tuple(_container(c) for c in spec.containers),
         init_containers=tuple(_container(c) for c in spec.init_containers if c.name != PROXY_CONTAINER),
         sidecar=proxy,
@@ -103,7 +106,7 @@ def pod_status(status: PodStatus) -> objects.PodStatus:
         conditions=(PodCondition(type="Ready", status="True" if status.ready else "False"),),
         container_statuses=tuple(
             KubernetesContainerStatus(
-                name=c.name, ready=c.ready, restart_count=c.restarts, message=_message(c) or status.message
+                name=c.name, ready=c.ready, restart_count=c.restarts, message=status.message or _message(c)
             )
             for c in (*status.init_containers, *status.containers)
         ),

@@ -8,12 +8,12 @@ import re
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from smeagol.errors import SmeagolError
 
-__all__ = ["AlreadyRunningError", "StateError", "control_socket", "default_base", "held", "state_folder"]
+__all__ = ["AlreadyRunningError", "StateError", "check_own", "control_socket", "default_base", "held", "state_folder"]
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 _MAX_SOCKET_PATH = 107  # sun_path of unix(7), less its final zero
@@ -83,6 +83,12 @@ def default_base() -> Path:
     return Path(tempfile.gettempdir()) / f"smeagol-{os.getuid()}"
 
 
+def check_own(base: Path) -> None:
+    """Raise StateError if the folder is another's: who asks there hands a stranger his terminal (`smeagol exec`)."""
+    with suppress(FileNotFoundError):
+        _check_private(base, forbidden=0o022)
+
+
 def _check_private(path: Path, *, forbidden: int) -> None:
     """In a folder that others may write to, somebody may have been here first."""
     found = path.lstat()
@@ -90,5 +96,5 @@ def _check_private(path: Path, *, forbidden: int) -> None:
         raise StateError(
             "the folder is not this user's alone",
             where=str(path),
-            fix=f"remove it, or make it yours with mode {0o777 & ~forbidden:o}, or choose another by --state-dir",
+            fix=f"choose another by --state-dir, or make it yours alone (mode {0o777 & ~forbidden:o})",
         )

@@ -74,6 +74,9 @@ SOCKET_MARK = 1337
 DRAIN_SECONDS = 5.0
 """How long a Pod that goes away waits at most for every proxy to know, before its processes are told to end."""
 
+FOLDER_SECONDS = 1
+"""How often it is asked whether the folder is still the one that is watched."""
+
 SETTLE_ROUNDS = 16
 """How often objects may follow from objects in one step; a Deployment's Pods and their endpoints need two."""
 
@@ -130,7 +133,7 @@ class Standalone:
         self.collector = Collector(self._targets)
         self.reporter = Reporter(controller=provider.controller_name, metrics_server=settings.metrics_url, clock=now)
         self.folder = Folder()
-        self._reader = FolderReader(settings.folder)
+        self._reader = FolderReader(settings.folder, without=settings.state)
         self._tokens: dict[str, NodeId] = {}
         self._specs: dict[Key, PodSpecOnHost] = {}
         self._leaving: dict[Key, float] = {}
@@ -139,6 +142,7 @@ class Standalone:
         self._faults: dict[ObjectRef, Exception] = {}
         self._smi: dict[ObjectRef, SmiObject] = {}
         self._wake = asyncio.Event()
+        self._restarting = asyncio.Lock()
         self._tend_now = asyncio.Event()
         self._files_changed = True
         self.plane = self._new_plane()
@@ -151,6 +155,7 @@ class Standalone:
             exec_socket=self.settings.state / "exec.sock",
             cluster_domain=self.settings.cluster_domain,
             working_dir=self.settings.folder,
+            hidden=(self.settings.state,),  # the mesh's keys, and its sockets
         )
         async with Host(settings) as host:
             self.host = host
@@ -175,19 +180,22 @@ class Standalone:
 
         What the proxies see of a crash and a restart: no discovery server, then one that knows nothing of them.
         """
-        log.info("control plane goes down", seconds=down_seconds)
-        self._down = True
-        await self.plane.stop()
-        await asyncio.sleep(down_seconds)
-        self.plane = self._new_plane()
-        load_folder(self.plane.resolver, self.folder)
-        self.plane.resolver.pods.replace(self.cluster.pods)
-        self.plane.resolver.services.replace(self.cluster.services)
-        self.plane.resolver.endpoint_slices.replace(self.cluster.endpoint_slices)
-        self.plane.settle()
-        await self.plane.start(self._discovery_address)
-        self._down = False
-        self._wake.set()
+        async with self._restarting:
+            log.info("control plane goes down", seconds=down_seconds)
+            self._down = True
+            try:
+                await self.plane.stop()
+                await asyncio.sleep(down_seconds)
+                self.plane = self._new_plane()
+                load_folder(self.plane.resolver, self.folder)
+                self.plane.resolver.pods.replace(self.cluster.pods)
+                self.plane.resolver.services.replace(self.cluster.services)
+                self.plane.resolver.endpoint_slices.replace(self.cluster.endpoint_slices)
+                self.plane.settle()
+                await self.plane.start(self._discovery_address)
+            finally:
+                self._down = False
+                self._wake.set()
 
     # What others ask.
 
@@ -291,9 +299,36 @@ class Standalone:
     # What the loop sees: files, the host, time.
 
     async def _watch_files(self) -> None:
-        async for _ in watchfiles.awatch(self.settings.folder, debounce=200, step=50, recursive=True):
-            self._files_changed = True
-            self._wake.set()
+        """Notice every change. A folder that cannot be watched is looked at every second instead: one that has gone or
+        been replaced, one with more subfolders than the system watches, one with a name that is not text.
+        """
+        folder = self.settings.folder
+        logs_aside = watchfiles.DefaultFilter(ignore_paths=(f"{self.settings.state}/",))
+        while True:
+            watched, replaced = _identity(folder), asyncio.Event()
+            try:
+                async for changes in watchfiles.awatch(
+                    folder,
+                    watch_filter=logs_aside,
+                    debounce=200,
+                    step=50,
+                    stop_event=replaced,
+                    rust_timeout=FOLDER_SECONDS * 1000,
+                    yield_on_timeout=True,
+                    ignore_permission_denied=True,
+                ):
+                    if changes:
+                        self._look_at_files()
+                    elif _identity(folder) != watched:
+                        replaced.set()
+            except* (OSError, RuntimeError) as errors:  # the latter is what watchfiles raises of its own
+                log.debug("folder not watched", error=str(errors.exceptions[0]))
+            await asyncio.sleep(FOLDER_SECONDS)
+            self._look_at_files()
+
+    def _look_at_files(self) -> None:
+        self._files_changed = True
+        self._wake.set()
 
     async def _watch_host(self) -> None:
         async for _ in self.host.changes():
@@ -408,7 +443,8 @@ class Standalone:
         loop = asyncio.get_running_loop()
         for key, pod in self.cluster.pods.items():
             if pod_terminating(pod):
-                self._leaving.setdefault(key, loop.time() + DRAIN_SECONDS)
+                if key not in self._released:
+                    self._leaving.setdefault(key, loop.time() + DRAIN_SECONDS)
             elif key not in self._specs:
                 with self._fault_of(ObjectRef("Pod", *key)):
                     if (spec := self._spec(key, pod)) is not None:
@@ -425,6 +461,12 @@ class Standalone:
         for key, service in self.cluster.services.items():
             with self._fault_of(ObjectRef("Service", *key)):
                 services[ServiceRef(*key)] = service_on_host(service, self._slices_of(key))
+        there = {
+            *(ObjectRef("Pod", *key) for key in self.cluster.pods),
+            *(ObjectRef("Service", *key) for key in self.cluster.services),
+        }
+        for gone in [ref for ref in self._faults if ref.kind in ("Pod", "Service") and ref not in there]:
+            del self._faults[gone]
         with self._fault_of(ObjectRef("Node", "", "this machine")):
             await self.host.apply({spec.ref: spec for spec in self._specs.values()}, services)
 
@@ -455,7 +497,6 @@ class Standalone:
         if not isinstance(workload, WorkloadIntent):
             return None
         token = secrets.token_urlsafe(32)
-        self._tokens[token] = workload.node
         connection = ProxyConnection(
             address=self._discovery_address,
             token_file=f"{PROXY_FILES}/token",
@@ -469,7 +510,9 @@ class Standalone:
             "ca.pem": self._discovery.trust_bundle_pem,
         }
         command = (*self.settings.proxy, "--config-path", f"{PROXY_FILES}/bootstrap.json")
-        return pod_on_host(pod, proxy_container(command, files))
+        spec = pod_on_host(pod, proxy_container(command, files))
+        self._tokens[token] = workload.node
+        return spec
 
     # The discovery server.
 
@@ -494,6 +537,15 @@ class Standalone:
 
     async def _owner_of(self, token: str) -> NodeId | None:
         return self._tokens.get(token)
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Which folder is behind the name now, None if there is none."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _stamped(wanted: SmiObject, known: SmiObject | None) -> SmiObject:

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 from smeagol.errors import SmeagolError
 from smeagol.runtime.places import StateError, control_socket, held, state_folder
 
-__all__ = ["Options", "PortTakenError", "run"]
+__all__ = ["Options", "PortTakenError", "mendable", "run"]
 
 
 class PortTakenError(SmeagolError):
@@ -97,7 +98,22 @@ def _inside(options: Options, state: Path, sockets: Sequence[socket.socket], met
 
     configure(verbose=options.verbose)
     control, metrics = sockets
-    return uvloop.run(_serve(options, state, control, metrics, metrics_url))
+    try:
+        return uvloop.run(_serve(options, state, control, metrics, metrics_url))
+    except (SmeagolError, BaseExceptionGroup) as error:
+        for problem in mendable(error):
+            print(f"smeagol: {problem}", file=sys.stderr)
+        return 1
+
+
+def mendable(error: SmeagolError | BaseExceptionGroup[BaseException]) -> list[SmeagolError]:
+    """What a user can mend, out of the groups that tasks put it in; anything else in them is raised."""
+    if isinstance(error, SmeagolError):
+        return [error]
+    known, unknown = error.split(SmeagolError)
+    if unknown is not None:
+        raise unknown
+    return [problem for each in (known.exceptions if known is not None else ()) for problem in mendable(each)]
 
 
 async def _serve(

@@ -125,7 +125,7 @@ def _ready_endpoints(slices: Iterable[EndpointSlice]) -> Mapping[str, int]:
     for part in slices:
         for port in part.ports:
             for endpoint in part.endpoints:
-                if endpoint.conditions.ready is not False:
+                if endpoint.conditions.ready is not False and endpoint.addresses:
                     target = endpoint.target_ref
                     who = (target.namespace, target.name) if target is not None else endpoint.addresses[0]
                     ready.setdefault(port.name, set()).add(who)
