@@ -63,6 +63,25 @@ class TestPods:
         (pod,) = cluster.pods.values()
         assert bool(pod.spec.init_containers) is proxied
 
+    def test_a_pod_that_runs_is_left_alone(self) -> None:
+        """SMI-POD-05, SMI-POD-06: it takes edited labels, and neither gets nor loses a proxy."""
+        spec = PodSpec(containers=(Container(name="app", command=("run",)),))
+        pods = {("shop", name): Pod(metadata=Metadata(name=name, namespace="shop"), spec=spec) for name in ("a", "b")}
+        wanted = {"a"}
+        cluster = Cluster(wants_proxy=lambda pod: pod.metadata.name in wanted)
+        cluster.load(Manifests(pods=pods))
+        cluster.settle()
+        running(cluster)
+        cluster.settle()
+        before = dict(cluster.pods)
+        wanted ^= {"a", "b"}
+        relabelled = Pod(metadata=Metadata(name="a", namespace="shop", labels={"new": "yes"}), spec=spec)
+        cluster.load(Manifests(pods={**pods, ("shop", "a"): relabelled}))
+        assert set(cluster.settle().pods) == {("shop", "a")}
+        assert cluster.pods["shop", "a"].metadata.labels == {"new": "yes"}
+        assert {key: pod.spec for key, pod in cluster.pods.items()} == {key: pod.spec for key, pod in before.items()}
+        assert not any(pod.metadata.deletion_timestamp for pod in cluster.pods.values())
+
     def test_nothing_changes_when_nothing_changed(self) -> None:
         cluster = Cluster()
         cluster.load(Manifests(deployments=deployment(), services=service()))

@@ -28,6 +28,7 @@ from smeagol.sources.workloads import (
     service_families,
     template_hash,
     with_proxy,
+    without_proxy,
 )
 
 __all__ = ["AddressPool", "AddressRefusedError", "Changes", "Cluster", "Key", "Manifests", "PoolExhaustedError"]
@@ -262,8 +263,16 @@ class Cluster:
             held = self.pods.get(key)
             if held is None:
                 self._create(pod)
-            elif not pod_terminating(held) and held.spec != self._injected(pod).spec:
+            elif pod_terminating(held):
+                continue
+            elif without_proxy(held.spec) != _completed(pod).spec:
                 self._terminate(key)  # made anew under its name once it is gone
+            else:
+                # A Pod that runs takes new labels, but neither gets nor loses a proxy by them.
+                metadata = msgspec.structs.replace(
+                    held.metadata, labels=pod.metadata.labels, annotations=pod.metadata.annotations
+                )
+                self.pods[key] = msgspec.structs.replace(held, metadata=metadata)
         for key in self.pods.keys() - wanted:
             self._terminate(key)
 
@@ -302,13 +311,10 @@ class Cluster:
             self.problems[key] = error
             return
         status = PodStatus(pod_ip=addresses[0], pod_ips=tuple(PodIP(ip=a) for a in addresses))
-        self.pods[key] = _stamped(msgspec.structs.replace(self._injected(pod), status=status), None, self._now())
-
-    def _injected(self, pod: Pod) -> Pod:
-        spec = pod.spec
-        if not spec.service_account_name:
-            pod = msgspec.structs.replace(pod, spec=msgspec.structs.replace(spec, service_account_name="default"))
-        return with_proxy(pod) if self._wants_proxy(pod) and not pod.spec.host_network else pod
+        made = _completed(pod)
+        if self._wants_proxy(made) and not made.spec.host_network:
+            made = with_proxy(made)
+        self.pods[key] = _stamped(msgspec.structs.replace(made, status=status), None, self._now())
 
     def _not_disabled(self, pod: Pod) -> bool:
         """Every Pod has a proxy unless its label, or else its namespace's, says `disabled`."""
@@ -321,6 +327,13 @@ class Cluster:
         if not pod_terminating(pod):
             metadata = msgspec.structs.replace(pod.metadata, deletion_timestamp=self._now().isoformat())
             self.pods[key] = msgspec.structs.replace(pod, metadata=metadata)
+
+
+def _completed(pod: Pod) -> Pod:
+    """The Pod with the defaults that the API server would write into it."""
+    if pod.spec.service_account_name:
+        return pod
+    return msgspec.structs.replace(pod, spec=msgspec.structs.replace(pod.spec, service_account_name="default"))
 
 
 def _stamped(obj: Obj, known: Obj | None, now: datetime) -> Obj:

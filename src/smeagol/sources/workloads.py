@@ -40,6 +40,7 @@ __all__ = [
     "service_families",
     "template_hash",
     "with_proxy",
+    "without_proxy",
 ]
 
 TEMPLATE_HASH = "pod-template-hash"
@@ -87,6 +88,12 @@ def with_proxy(pod: Pod) -> Pod:
     return msgspec.structs.replace(
         pod, spec=msgspec.structs.replace(pod.spec, init_containers=(proxy, *pod.spec.init_containers))
     )
+
+
+def without_proxy(spec: PodSpec) -> PodSpec:
+    """What the Pod is by its manifest."""
+    own = tuple(c for c in spec.init_containers if c.name != PROXY_CONTAINER)
+    return msgspec.structs.replace(spec, init_containers=own)
 
 
 def pod_ready(pod: Pod) -> bool:
