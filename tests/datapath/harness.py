@@ -19,7 +19,7 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,14 +65,14 @@ def eventually(check: Callable[[], T], *, seconds: float = 20.0) -> T:
 
 
 @contextmanager
-def running(*objects: Manifest, user: str = "") -> Iterator[Mesh]:
+def running(*objects: Manifest, user: str = "", options: Sequence[str] = ()) -> Iterator[Mesh]:
     """`smeagol up` on a folder with these objects, once all of them are in force; it must end with exit code 0.
 
-    `user`: `nobody` runs it as that user, for tests that root runs.
+    `user`: `nobody` runs it as that user, for tests that root runs. `options`: further ones of `smeagol up`.
     """
     # Not pytest's tmp_path: the path of a Unix socket has 107 characters.
     base = Path(tempfile.mkdtemp(prefix="sme-"))
-    mesh = Mesh(base, user=user)
+    mesh = Mesh(base, user=user, options=options)
     try:
         try:
             mesh.start()
@@ -102,9 +102,10 @@ class Mesh:
 
     alive: list[Mesh] = []  # noqa: RUF012  # one list for the whole process, for the report of a failed test
 
-    def __init__(self, base: Path, *, user: str = "") -> None:
+    def __init__(self, base: Path, *, user: str = "", options: Sequence[str] = ()) -> None:
         self.folder = base / "m"
         self._user = user
+        self._options = options
         self.state = base / "default"
         self._base = base
         self._process: subprocess.Popen[bytes] | None = None
@@ -126,7 +127,7 @@ class Mesh:
         return self._process.pid
 
     def start(self) -> None:
-        arguments = ["up", "-f", str(self.folder), "--state-dir", str(self._base)]
+        arguments = ["up", "-f", str(self.folder), "--state-dir", str(self._base), *self._options]
         ordinary = self._user == "nobody"
         with (self._base / "up.log").open("ab") as log:
             self._process = subprocess.Popen(

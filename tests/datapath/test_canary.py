@@ -247,6 +247,16 @@ class TestRoot:
                 mesh.delete(canary("bare", web_v1_alt="1"))
             assert answering(client, "http://bare:8080/") == {"v3"}
 
+    def test_of_type_external_name_is_invalid(self, mesh: Mesh) -> None:
+        """SMI-CAN-05: a name has no traffic to divide."""
+        elsewhere = service("elsewhere")
+        elsewhere["spec"] |= {"type": "ExternalName", "externalName": "web.example.com"}
+        del elsewhere["spec"]["selector"]
+        with mesh.having(elsewhere):
+            mesh.apply(canary("elsewhere", web_v1="1"))
+            condition = mesh.condition("Accepted", "Canary", "elsewhere")
+            assert (condition.status, condition.reason) == ("False", "Invalid")
+
     def test_of_another_namespace_is_not_divided(self, mesh: Mesh, client: App) -> None:
         """SMI-CAN-02."""
         mesh.apply(canary("web.default", "stolen", namespace="thief", web_v1="1"), wait=False)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from datapath.harness import Mesh, eventually, running, smeagol
-from datapath.manifests import Manifest, deployment, mutual_tls, pod, service
+from datapath.manifests import Manifest, deployment, mutual_tls, pod, service, sidecar
 
 pytestmark = [pytest.mark.netns, pytest.mark.envoy, pytest.mark.xdist_group("datapath-lifecycle")]
 
@@ -147,6 +147,28 @@ def test_pod_restarts_its_application(mesh: Mesh) -> None:
     mesh.wait_for(lambda s: "" if any(p.name == "web" and p.restarts == 1 and p.ready for p in s.pods) else "a restart")
     mesh.forget_apps()
     is_served(mesh)
+
+
+def test_proxies_where_they_are_asked_for() -> None:
+    """SMI-POD-01, SMI-POD-02, SMI-POD-05, SMI-POD-09: decided when a Pod is made; one that runs is left alone."""
+    asked = pod("asked", "http:8080", labels={"smi-spec.io/inject": "enabled"})
+    selected = pod("selected", "http:8080", labels={"team": "blue"})
+    refused = pod("refused", labels={"team": "blue"}, meshed=False)
+    with running(asked, pod("plain"), options=["--inject", "labelled"]) as mesh:
+        assert {p.name for p in mesh.status().pods if p.proxy is not None} == {"asked"}
+        mesh.apply(mutual_tls("blue", {"team": "blue"}), selected, refused)
+        mesh.apply(sidecar("blue", {"team": "blue"}))
+        assert {p.name for p in mesh.status().pods if p.proxy is not None} == {"asked", "selected"}
+        before = mesh.pod("plain")
+        mesh.apply(mutual_tls("all"), wait=False)
+        mesh.wait_for(lambda status: "" if any(o.name == "all" for o in status.objects) else "it to be read")
+        mesh.wait_for(
+            lambda _: (
+                "" if mesh.condition("Programmed", "MutualTLS", "all").reason == "PodsNotInjected" else "the reason"
+            )
+        )
+        assert "plain" in mesh.condition("Programmed", "MutualTLS", "all").message
+        assert mesh.pod("plain") == before
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="all other tests are run by an ordinary user already")

@@ -251,7 +251,7 @@ class TestSelection:
             modes.delete(mutual_tls(namespace=union))
 
     def test_names_of_others_are_not_granted(self, modes: Mesh, union: str) -> None:
-        """SMI-MTLS-09, 10, 12: refused with the reason, not in the certificate, and still in force."""
+        """SMI-MTLS-09, SMI-MTLS-10, SMI-MTLS-12: refused with the reason, in no certificate, and still in force."""
         taken = mutual_tls("taken", names=["client.example", "own.example"], namespace=union)
         foreign = mutual_tls(
             "foreign",
