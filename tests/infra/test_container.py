@@ -166,6 +166,9 @@ class TestLogs:
 def test_only_folders_that_a_pod_would_miss_are_kept() -> None:
     """Folders beneath /tmp and /run are given to Pods; /tmp itself would not be private then."""
     settings = HostSettings(
-        node=NodeNetwork(ips=()), logs=Path("/x"), seen=(Path("/tmp/a/b"), Path("/tmp"), Path("/usr"), Path("/run/c"))
+        node=NodeNetwork(ips=()),
+        logs=Path("/x"),
+        working_dir=Path("/tmp/a/b"),
+        seen=(Path("/tmp"), Path("/usr"), Path("/run/c")),
     )
     assert settings.kept == ("/run/c", "/tmp/a/b")

@@ -26,7 +26,7 @@ from smeagol import __version__, control
 from smeagol.api import ProviderClass, ProviderClassStatus, SmiObject, Status
 from smeagol.derive import Source
 from smeagol.errors import SmeagolError
-from smeagol.infra.host import Host, HostSettings, NodeNetwork, has_ipv6
+from smeagol.infra.host import Host, HostSettings, NodeNetwork, has_ipv6, program_folders
 from smeagol.infra.host.desired import PodSpecOnHost, ServiceOnHost
 from smeagol.intent import PROXY_CONTAINER, ServiceIntent, SidecarIntent, Unit, UnitKey, UnitKind, WorkloadIntent
 from smeagol.intent import Settings as ResolverSettings
@@ -155,6 +155,7 @@ class Standalone:
             exec_socket=self.settings.state / "exec.sock",
             cluster_domain=self.settings.cluster_domain,
             working_dir=self.settings.folder,
+            seen=(*program_folders(), Path(self.settings.proxy[0]).parent),
             hidden=(self.settings.state,),  # the mesh's keys, and its sockets
         )
         async with Host(settings) as host:

@@ -7,12 +7,12 @@ rules, links and routes go to the kernel by netlink.
 from typing import TYPE_CHECKING
 
 from smeagol.infra.host.network import NodeNetwork, has_ipv6
-from smeagol.infra.host.settings import HostSettings
+from smeagol.infra.host.settings import HostSettings, program_folders
 
 if TYPE_CHECKING:
     from smeagol.infra.host.host import Host
 
-__all__ = ["Host", "HostSettings", "NodeNetwork", "has_ipv6"]
+__all__ = ["Host", "HostSettings", "NodeNetwork", "has_ipv6", "program_folders"]
 
 
 def __getattr__(name: str) -> object:

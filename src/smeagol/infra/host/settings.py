@@ -11,7 +11,7 @@ from pathlib import Path
 from smeagol.infra.host.network import NodeNetwork
 from smeagol.refs import DEFAULT_CLUSTER_DOMAIN
 
-__all__ = ["HostSettings"]
+__all__ = ["HostSettings", "program_folders"]
 
 _INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ")
 
@@ -23,7 +23,8 @@ def _inherited() -> Mapping[str, str]:
     return {**inherited, "PATH": path}
 
 
-def _seen() -> tuple[Path, ...]:
+def program_folders() -> tuple[Path, ...]:
+    """Where this program and its Python are, wherever they were installed, and where it was started."""
     return Path(sys.prefix), Path(sys.base_prefix), Path.cwd()
 
 
@@ -41,7 +42,7 @@ class HostSettings:
     cluster_domain: str = DEFAULT_CLUSTER_DOMAIN
     working_dir: Path = field(default_factory=Path.cwd)
     base_env: Mapping[str, str] = field(default_factory=_inherited)
-    seen: tuple[Path, ...] = field(default_factory=_seen)
+    seen: tuple[Path, ...] = field(default_factory=program_folders)
     hidden: tuple[Path, ...] = ()
     log_bytes: int = 10 << 20
     backoff_seconds: float = 10
