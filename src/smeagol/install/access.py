@@ -46,9 +46,10 @@ CLUSTER_RULES: tuple[AccessRule, ...] = (
     AccessRule(group="", resources=("namespaces", "pods", "services"), verbs=("list", "watch")),
     AccessRule(group="discovery.k8s.io", resources=("endpointslices",), verbs=("list", "watch")),
     AccessRule(group=GROUP, resources=_OURS, verbs=("list", "watch")),
-    # infra/kubernetes/writer.py: statuses by server-side apply, Events in the namespace of what they are about.
+    # infra/kubernetes/writer.py: statuses by server-side apply; Events in the namespace of what they are about, and
+    # counted there when they repeat.
     AccessRule(group=GROUP, resources=tuple(f"{plural}/status" for plural in _OURS), verbs=("patch",)),
-    AccessRule(group="events.k8s.io", resources=("events",), verbs=("create",)),
+    AccessRule(group="events.k8s.io", resources=("events",), verbs=("create", "patch")),
     # infra/kubernetes/tokens.py: who a proxy is.
     AccessRule(group="authentication.k8s.io", resources=("tokenreviews",), verbs=("create",)),
 )

@@ -47,7 +47,7 @@ OWN_LABELS: Mapping[str, str] = {
 }
 """On every object of an installation, and on no other."""
 
-CREATED_ANNOTATION = "smi-spec.io/created-by-install"
+CREATED_ANNOTATION = "smeagol.dev/created-by-install"
 """On objects that were not there before: those are deleted, the others are only given back."""
 
 

@@ -1,0 +1,456 @@
+"""`smeagol install`, `check` and `uninstall` on a real API server, and the control plane with the rights it is given.
+
+The API server has controllers but no nodes: Pods are made and stay pending, so that replicas become available is proved
+elsewhere. The control plane runs here beside it, as the service account that is installed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from e2e.cluster.cluster import Cluster, running
+from e2e.cluster.commands import wait_for
+from e2e.cluster.places import cache_folder
+from smeagol.api.documents import Json, write_text
+from smeagol.cli import build
+from smeagol.infra.kubernetes.connection import connect, connect_blocking
+from smeagol.infra.kubernetes.tokens import TokenReviewer
+from smeagol.install import ApiServer, InstallSettings, manifests
+from smeagol.install.api_server import Live, RefusedError
+from smeagol.install.manifests import CONTROLLER
+from smeagol.install.resources import DEPLOYMENT, LEASE, NAMESPACE, POD, PROVIDER_CLASS, SECRET
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.xdist_group("install")]
+
+SYSTEM = "smeagol-system"
+SETTINGS = InstallSettings(version="1.2.3", image="smeagol:1.2.3")
+SIDECAR = """
+apiVersion: smi-spec.io/v1beta1
+kind: Sidecar
+metadata: {name: watched, namespace: default}
+spec: {selector: {matchLabels: {app: nobody}}}
+"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A cluster, seen through our commands, through kubectl, and object by object."""
+
+    cluster: Cluster
+    server: ApiServer
+
+    def smeagol(self, *arguments: str) -> str:
+        """Run a command as its user, and return what it prints."""
+        done = CliRunner().invoke(build(), [*arguments, "--kubeconfig", str(self.cluster.kubeconfig)])
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return done.output
+
+    def everything(self) -> dict[str, Json]:
+        """All objects of the cluster, without what changes by itself."""
+        return {
+            f"{resource.group_version} {live.ref}": scrubbed(live.body)
+            for resource in self.server.served()
+            if resource.kind not in ("Event", "ComponentStatus")
+            for live in self.server.list(resource)
+        }
+
+    def events_of_smeagol(self) -> list[Json]:
+        found: Json = json.loads(self.cluster.kubectl("get", "events", "-A", "-o", "json"))["items"]
+        assert isinstance(found, list)
+        return [event for event in found if isinstance(event, dict) and "smi-spec.io" in str(event)]
+
+
+def scrubbed(value: Json) -> Json:
+    changing = {
+        "managedFields",
+        "resourceVersion",
+        "renewTime",
+        "generation",
+        "lastTransitionTime",
+        "observedGeneration",
+    }
+    if isinstance(value, dict):
+        return {key: scrubbed(item) for key, item in value.items() if key not in changing}
+    return [scrubbed(item) for item in value] if isinstance(value, list) else value
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[Place]:
+    """An API server of these tests' own: they compare all that is in it."""
+    if not os.environ.get("SMEAGOL_E2E"):
+        pytest.skip("tests on a real API server run in `make e2e` (SMEAGOL_E2E is not set)")
+    if not any(cache_folder().glob("kubernetes-*")) or not any(cache_folder().glob("etcd-*")):
+        pytest.skip("no cluster programs are cached: `make cluster` builds them")
+    with running(f"install-{secrets.token_hex(4)}") as cluster, connect_blocking(cluster.kubeconfig) as client:
+        yield Place(cluster, ApiServer(client))
+
+
+@pytest.fixture
+def place(api: Place) -> Iterator[Place]:
+    """Without Smeagol, before and after."""
+    yield api
+    api.smeagol("uninstall", "--yes")
+
+
+@pytest.fixture
+def installed(place: Place) -> Place:
+    place.smeagol("install")
+    return place
+
+
+class TestInstall:
+    """Server-side apply, in order."""
+
+    def test_the_api_server_takes_every_object_strictly(self, installed: Place) -> None:
+        """No field is unknown, duplicated or dropped; the defaults change nothing that we say."""
+        for manifest in manifests(SETTINGS):
+            installed.server.apply(manifest, force=True, dry_run=True)
+
+    def test_strict_means_that_an_unknown_field_is_refused(self, installed: Place) -> None:
+        """The test above can fail."""
+        (deployment,) = (m for m in manifests(SETTINGS) if m.resource == DEPLOYMENT)
+        spec = deployment.content["spec"]
+        assert isinstance(spec, dict)
+        wrong = replace(deployment, content={"spec": {**spec, "replica": 2}})
+        with pytest.raises(RefusedError, match="replica"):
+            installed.server.apply(wrong, force=True, dry_run=True)
+
+    def test_it_says_what_it_does_and_does_it_once(self, place: Place) -> None:
+        """A second time, nothing changes."""
+        first = place.smeagol("install").splitlines()
+        assert f"Namespace {SYSTEM} created" in first
+        assert "Deployment smeagol-system/smeagol-controller created" in first
+        versions = {live.ref: live.metadata.resource_version for live in ours(place)}
+        second = place.smeagol("install").splitlines()
+        assert all(line.endswith(" unchanged") for line in second[:-1]), second
+        assert {live.ref: live.metadata.resource_version for live in ours(place)} == versions
+
+    def test_another_setting_changes_what_it_is_about(self, installed: Place) -> None:
+        """Installing again is upgrading."""
+        lines = installed.smeagol("install", "--replicas", "3", "--pod-cidr", "10.244.0.0/16").splitlines()
+        assert [line for line in lines if line.endswith(" changed")] == [
+            "Deployment smeagol-system/smeagol-controller changed"
+        ]
+
+    def test_a_dry_run_changes_nothing(self, place: Place) -> None:
+        """Before the first installation too, where half of it has nothing to stand on yet."""
+        before = place.everything()
+        printed = place.smeagol("install", "--dry-run")
+        assert "Nothing was changed" in printed
+        assert place.everything() == before
+
+    def test_what_it_prints_can_be_applied_by_others(self, installed: Place) -> None:
+        """`-o yaml` is for GitOps: kubectl takes it, strictly."""
+        text = CliRunner().invoke(build(), ["install", "-o", "yaml"]).output
+        applied = installed.cluster.kubectl(
+            "apply",
+            "--server-side",
+            "--validate=strict",
+            "--dry-run=server",
+            "--force-conflicts",
+            "-f",
+            "-",
+            stdin=text,
+        )
+        assert len(applied.splitlines()) == len(manifests(SETTINGS))
+
+    def test_the_restricted_standard_lets_the_pods_in(self, installed: Place) -> None:
+        """The namespace enforces it, and its ReplicaSet could make both Pods."""
+        wait_for(
+            "two Pods",
+            lambda: len(installed.server.list(POD, namespace=SYSTEM)) == 2,
+            within_seconds=60,
+        )
+
+    def test_a_namespace_that_is_there_is_used_as_it_is(self, place: Place) -> None:
+        """It is somebody else's: neither labelled nor, later, removed."""
+        place.cluster.kubectl("create", "namespace", "home")
+        before = place.server.get(NAMESPACE, "home")
+        assert before is not None
+        assert "Namespace home kept" in place.smeagol("install", "--namespace", "home")
+        place.smeagol("uninstall")
+        after = place.server.get(NAMESPACE, "home")
+        assert after is not None
+        assert after.body == before.body
+        place.cluster.kubectl("delete", "namespace", "home")
+
+    def test_fields_of_others_are_not_taken_silently(self, installed: Place) -> None:
+        """The message names the field and its manager; --force takes it."""
+        installed.cluster.kubectl("-n", SYSTEM, "scale", "deployment", CONTROLLER, "--replicas=5")
+        with pytest.raises(Exception, match=r"\.spec\.replicas.*--force.*SMI-K113"):
+            installed.smeagol("install")
+        installed.smeagol("install", "--force")
+        assert "replicas: 2" in installed.cluster.kubectl("-n", SYSTEM, "get", "deployment", CONTROLLER, "-o", "yaml")
+
+    def test_a_second_installation_is_refused(self, installed: Place) -> None:
+        """Two control planes would write the same statuses."""
+        with pytest.raises(Exception, match=f"{SYSTEM}.*SMI-K117"):
+            installed.smeagol("install", "--namespace", "elsewhere")
+
+    def test_it_is_the_default_class_only_if_there_is_no_other(self, installed: Place) -> None:
+        """spec: of several defaults the oldest counts, which nobody should have to know."""
+        annotation = "smi-spec.io/is-default-class"
+        ours_ = installed.server.get(PROVIDER_CLASS, "envoy")
+        assert ours_ is not None
+        assert ours_.metadata.annotations[annotation] == "true"
+        other = f"""
+        apiVersion: smi-spec.io/v1beta1
+        kind: ProviderClass
+        metadata: {{name: other, annotations: {{{annotation}: "true"}}}}
+        spec: {{controllerName: example.com/other}}
+        """
+        installed.cluster.kubectl("apply", "-f", "-", stdin=other)
+        installed.smeagol("install")
+        ours_ = installed.server.get(PROVIDER_CLASS, "envoy")
+        assert ours_ is not None
+        assert annotation not in ours_.metadata.annotations
+
+
+def ours(place: Place) -> Iterator[Live]:
+    for manifest in manifests(SETTINGS):
+        live = place.server.get(manifest.resource, manifest.name, manifest.namespace)
+        assert live is not None, manifest.ref
+        # The Deployment's status is written by Kubernetes all the time.
+        if manifest.resource != DEPLOYMENT and manifest.resource.kind != "PodDisruptionBudget":
+            yield live
+
+
+class TestUninstall:
+    """The cluster as it was."""
+
+    def test_all_objects_are_as_before(self, place: Place, tmp_path: Path) -> None:
+        """After the control plane has worked there too: its keys, its Lease, its Events and its objects are gone."""
+        before = place.everything()
+        place.smeagol("install")
+        with control_plane(place, tmp_path):
+            place.cluster.kubectl("apply", "-f", "-", stdin=SIDECAR)
+            wait_for("an Event", place.events_of_smeagol, within_seconds=60)
+        place.smeagol("uninstall", "--yes")
+        assert_becomes(place.everything, before)
+        assert place.events_of_smeagol() == []
+
+    def test_definitions_that_were_there_stay_with_their_objects(self, place: Place) -> None:
+        """Whoever applied the definitions before keeps them."""
+        definitions = CliRunner().invoke(build(), ["crds"]).output
+        place.cluster.kubectl("apply", "--server-side", "-f", "-", stdin=definitions)
+        place.cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+        wait_for("the kinds", lambda: "sidecars" in place.cluster.kubectl("api-resources"), within_seconds=60)
+        place.cluster.kubectl("apply", "-f", "-", stdin=SIDECAR)
+        before = place.everything()
+        place.smeagol("install")
+        printed = place.smeagol("uninstall")
+        assert "CustomResourceDefinition sidecars.smi-spec.io given back" in printed
+        assert_becomes(place.everything, before)
+        place.cluster.kubectl("delete", "-f", "-", stdin=definitions)
+
+    def test_objects_of_users_are_not_deleted_unasked(self, installed: Place) -> None:
+        """There is nobody to ask here, so it wants --yes, and says what would go."""
+        installed.cluster.kubectl("apply", "-f", "-", stdin=SIDECAR)
+        with pytest.raises(Exception, match=r"--yes.*SMI-K114"):
+            installed.smeagol("uninstall")
+        assert installed.server.get(DEPLOYMENT, CONTROLLER, SYSTEM) is not None
+        assert "Sidecar default/watched" in installed.smeagol("uninstall", "--yes")
+
+    def test_pods_that_keep_their_proxy_are_named(self, installed: Place) -> None:
+        """They go on, and nobody configures them any more."""
+        pod = (
+            "{apiVersion: v1, kind: Pod, metadata: {name: web}, spec: {containers: [{name: smeagol-proxy, image: e}]}}"
+        )
+        wait_for(
+            "the service account",
+            lambda: "default" in installed.cluster.kubectl("get", "serviceaccounts", "-o", "name"),
+            within_seconds=60,
+        )
+        installed.cluster.kubectl("apply", "-f", "-", stdin=pod)
+        printed = installed.smeagol("uninstall", "--dry-run")
+        assert "1 Pods keep their proxy" in printed
+        assert "default/web" in printed
+        installed.cluster.kubectl("delete", "pod", "web", "--now")
+
+    def test_a_namespace_in_which_others_live_stays(self, installed: Place) -> None:
+        """It made the namespace, but not what somebody has put there since."""
+        installed.cluster.kubectl("-n", SYSTEM, "create", "configmap", "diary", "--from-literal=day=1")
+        assert f"Namespace {SYSTEM} kept" in installed.smeagol("uninstall")
+        assert "diary" in installed.cluster.kubectl("-n", SYSTEM, "get", "configmaps", "-o", "name")
+        installed.cluster.kubectl("delete", "namespace", SYSTEM)
+
+    def test_where_nothing_is_nothing_happens(self, place: Place) -> None:
+        """And it is not an error: it can be run twice."""
+        assert "Nothing here" in place.smeagol("uninstall")
+
+
+class TestLeastPrivilege:
+    """The rights that are installed are enough."""
+
+    def test_the_control_plane_works_with_its_own_token(self, installed: Place, tmp_path: Path) -> None:
+        """It watches, leads, keeps its keys, writes statuses and Events; nothing is forbidden to it."""
+        installed.cluster.kubectl("apply", "-f", "-", stdin=SIDECAR)
+        with control_plane(installed, tmp_path) as log:
+            installed.cluster.kubectl("wait", "providerclass/envoy", "--for=condition=Accepted", "--timeout=60s")
+            installed.cluster.kubectl("wait", "sidecar/watched", "--for=condition=Accepted", "--timeout=60s")
+            wait_for("an Event", installed.events_of_smeagol, within_seconds=60)
+            wait_for("the Lease", lambda: installed.server.get(LEASE, "smeagol", SYSTEM), within_seconds=60)
+            secret = installed.server.get(SECRET, "smeagol-authority", SYSTEM)
+            assert secret is not None
+            checked = installed.smeagol("check")
+        assert "forbidden" not in log.read_text(encoding="utf-8").lower()
+        assert "the ProviderClass 'envoy' is accepted" in checked
+        assert "the mesh's keys are in the Secret" in checked
+        assert "Sidecar default/watched is not ResolvedRefs" in checked
+
+    async def test_it_may_ask_who_a_proxy_is(self, installed: Place, tmp_path: Path) -> None:
+        """By TokenReview, with a token that is bound to a Pod."""
+        pod = "{apiVersion: v1, kind: Pod, metadata: {name: web}, spec: {containers: [{name: web, image: e}]}}"
+        installed.cluster.kubectl("apply", "-f", "-", stdin=pod)
+        token = installed.cluster.kubectl(
+            "create", "token", "default", "--audience=smeagol", "--bound-object-kind=Pod", "--bound-object-name=web"
+        )
+        async with connect(kubeconfig_of_account(installed, tmp_path)) as client:
+            assert await TokenReviewer(client).owner_of(token.strip()) == "default/web"
+        installed.cluster.kubectl("delete", "pod", "web", "--now")
+
+    def test_what_it_may_not(self, installed: Place) -> None:
+        """Read others' Secrets, touch workloads, change what users wrote, give itself more."""
+        account = f"system:serviceaccount:{SYSTEM}:{CONTROLLER}"
+        for verb, group, resource, namespace, name in (
+            ("get", "", "secrets", "default", "smeagol-authority"),
+            ("get", "", "secrets", SYSTEM, "other"),
+            ("list", "", "secrets", SYSTEM, ""),
+            ("update", "coordination.k8s.io", "leases", SYSTEM, "other"),
+            ("create", "", "pods", SYSTEM, ""),
+            ("patch", "", "pods", "default", ""),
+            ("delete", "smi-spec.io", "canaries", "default", ""),
+            ("patch", "smi-spec.io", "canaries", "default", ""),
+            ("patch", "apps", "deployments", SYSTEM, ""),
+            ("create", "rbac.authorization.k8s.io", "clusterroles", "", ""),
+        ):
+            asked = {"verb": verb, "group": group, "resource": resource, "namespace": namespace, "name": name}
+            assert not allowed(installed, account, asked), asked
+        # The question is put rightly: what it may do is answered so.
+        keys = {"verb": "get", "resource": "secrets", "namespace": SYSTEM, "name": "smeagol-authority"}
+        assert allowed(installed, account, keys)
+
+
+def allowed(place: Place, account: str, attributes: dict[str, str]) -> bool:
+    """What the API server's authorizer says (authorization.k8s.io/v1 SubjectAccessReview)."""
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "spec": {"user": account, "resourceAttributes": attributes},
+    }
+    answer = place.cluster.kubectl("create", "-f", "-", "-o", "json", stdin=json.dumps(review))
+    verdict: bool = json.loads(answer)["status"]["allowed"]
+    return verdict
+
+
+class TestCheck:
+    """Findings, with cause and cure."""
+
+    def test_before(self, place: Place) -> None:
+        """The cluster is fit, and nothing is there yet."""
+        printed = place.smeagol("check")
+        assert "ok       the API server answers; Kubernetes v1." in printed
+        assert "Smeagol is not installed" in printed
+        assert "problem" not in printed
+
+    def test_what_whoever_asks_may_not_do(self, place: Place, tmp_path: Path) -> None:
+        """An ordinary account lacks rights, and is told which and what to do."""
+        reader = """
+        apiVersion: rbac.authorization.k8s.io/v1
+        kind: ClusterRole
+        metadata: {name: only-reader}
+        rules: [{apiGroups: ["*"], resources: ["*"], verbs: [get, list]}]
+        """
+        place.cluster.kubectl("apply", "-f", "-", stdin=reader)
+        place.cluster.kubectl("create", "serviceaccount", "reader")
+        place.cluster.kubectl(
+            "create",
+            "clusterrolebinding",
+            "only-reader",
+            "--clusterrole=only-reader",
+            "--serviceaccount=default:reader",
+        )
+        kubeconfig = kubeconfig_of_account(place, tmp_path, account="reader", namespace="default")
+        done = CliRunner().invoke(build(), ["check", "--kubeconfig", str(kubeconfig)])
+        assert done.exit_code == 1
+        assert "you may not create customresourcedefinitions.apiextensions.k8s.io. Let a cluster adm" in done.output
+        place.cluster.kubectl("delete", "clusterrole,clusterrolebinding", "only-reader")
+        place.cluster.kubectl("delete", "serviceaccount", "reader")
+
+    def test_after_without_nodes(self, installed: Place) -> None:
+        """Each thing that does not work is a problem of its own, and the exit code says so."""
+        printed = installed.smeagol("check")
+        assert "problem  0 of 2 replicas are available" in printed
+        assert "no replica leads" in printed
+        assert "has no ready endpoint" in printed
+        done = CliRunner().invoke(build(), ["check", "--kubeconfig", str(installed.cluster.kubeconfig)])
+        assert done.exit_code == 1
+
+
+def assert_becomes(found: Callable[[], dict[str, Json]], wanted: dict[str, Json]) -> None:
+    """Kubernetes takes a moment: API services and what belongs to something that was deleted go by and by."""
+    deadline = time.monotonic() + 60
+    while (now := found()) != wanted and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert sorted(now) == sorted(wanted)
+    assert now == wanted
+
+
+def kubeconfig_of_account(place: Place, folder: Path, *, account: str = CONTROLLER, namespace: str = SYSTEM) -> Path:
+    """Whoever uses it is that service account."""
+    token = place.cluster.kubectl("-n", namespace, "create", "token", account).strip()
+    name: Json = "it"
+    file = folder / f"kubeconfig-{account}"
+    file.touch(mode=0o600)
+    file.write_text(
+        write_text(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "clusters": [
+                    {
+                        "name": name,
+                        "cluster": {"server": place.cluster.server, "certificate-authority": str(place.cluster.ca)},
+                    }
+                ],
+                "users": [{"name": name, "user": {"token": token}}],
+                "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+                "current-context": name,
+            }
+        ),
+        encoding="utf-8",
+    )
+    return file
+
+
+@contextmanager
+def control_plane(place: Place, folder: Path) -> Iterator[Path]:
+    """One replica, as the installed service account, while the block runs; its log."""
+    log = folder / "controller.log"
+    command: list[str] = [
+        *(str(Path(sys.executable).parent / "smeagol"), "controller", "--identity", "replica-a"),
+        *("--kubeconfig", str(kubeconfig_of_account(place, folder))),
+        *("--discovery-address", f"unix:{folder / 'discovery'}"),
+    ]
+    with log.open("w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+    try:
+        yield log
+        assert process.poll() is None, log.read_text(encoding="utf-8")
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(30)

@@ -1,0 +1,84 @@
+"""What the control plane may do is what its code asks for, and nothing more.
+
+That it is enough is proved on a real API server (`tests/e2e/test_install.py`): the control plane runs there with these
+rights alone.
+"""
+
+from __future__ import annotations
+
+from smeagol.api import KINDS
+from smeagol.install.access import AUTHORITY_SECRET, CLUSTER_RULES, LEASE, NAMESPACE_RULES, AccessRule
+from smeagol.sources.kubernetes import kinds
+
+READ = {"list", "watch"}
+
+# Who asks for what; a request of new code gets its line here and its rule there.
+EVERYWHERE = {
+    # sources/kubernetes/reflector.py: GET of all objects of a kind, with and without watch=true
+    ("", "pods"): READ,
+    ("", "services"): READ,
+    ("", "namespaces"): READ,
+    ("discovery.k8s.io", "endpointslices"): READ,
+    ("smi-spec.io", "canaries"): READ,
+    ("smi-spec.io", "mutualtls"): READ,
+    ("smi-spec.io", "sidecars"): READ,
+    ("smi-spec.io", "providerclasses"): READ,
+    # infra/kubernetes/writer.py: PATCH of …/status; POST of Events, PATCH of one that repeats
+    ("smi-spec.io", "canaries/status"): {"patch"},
+    ("smi-spec.io", "mutualtls/status"): {"patch"},
+    ("smi-spec.io", "sidecars/status"): {"patch"},
+    ("smi-spec.io", "providerclasses/status"): {"patch"},
+    ("events.k8s.io", "events"): {"create", "patch"},
+    # infra/kubernetes/tokens.py: POST
+    ("authentication.k8s.io", "tokenreviews"): {"create"},
+}
+AT_HOME = {
+    # infra/kubernetes/lease.py: GET, POST, PUT
+    ("coordination.k8s.io", "leases"): {"get", "create", "update"},
+    # runtime/secret_store.py: GET, POST, PUT
+    ("", "secrets"): {"get", "create", "update"},
+}
+
+
+def verbs(rules: tuple[AccessRule, ...]) -> dict[tuple[str, str], set[str]]:
+    """What the rules allow, for each kind."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for rule in rules:
+        for resource in rule.resources:
+            found.setdefault((rule.group, resource), set()).update(rule.verbs)
+    return found
+
+
+def test_everywhere_it_may_do_what_is_asked_for() -> None:
+    """Neither a verb more nor one less."""
+    assert verbs(CLUSTER_RULES) == EVERYWHERE
+
+
+def test_in_its_own_namespace_it_may_do_what_is_asked_for() -> None:
+    """Its Lease, and the Secret with the mesh's keys."""
+    assert verbs(NAMESPACE_RULES) == AT_HOME
+
+
+def test_every_kind_that_is_watched_may_be_watched() -> None:
+    """The table above follows the sources."""
+    watched = [getattr(kinds, name) for name in kinds.__all__]
+    assert {("/".join(kind.group_version.split("/")[:-1]), kind.plural) for kind in watched} == {
+        key for key, allowed in EVERYWHERE.items() if allowed == READ
+    }
+
+
+def test_every_kind_of_ours_has_a_status_to_write() -> None:
+    """Of no other kind is anything written."""
+    written = {resource for (_, resource), allowed in EVERYWHERE.items() if resource.endswith("/status")}
+    assert written == {f"{kind.plural}/status" for kind in KINDS}
+
+
+def test_no_rule_reaches_further_than_it_says() -> None:
+    """No wildcard; Secrets only at home, read and written only by name."""
+    for rule in (*CLUSTER_RULES, *NAMESPACE_RULES):
+        assert "*" not in {rule.group, *rule.resources, *rule.verbs}
+        assert not {"escalate", "bind", "impersonate", "delete", "deletecollection"} & set(rule.verbs)
+    assert not any("secrets" in rule.resources for rule in CLUSTER_RULES)
+    for rule in NAMESPACE_RULES:
+        # What is created has no name yet when access is judged (Kubernetes: RBAC, resourceNames).
+        assert rule.names in ((LEASE,), (AUTHORITY_SECRET,)) or rule.verbs == ("create",)
