@@ -19,6 +19,7 @@ from smeagol.pki import LocalAuthority, Phase, Step, last_expiry
 from smeagol.plan import ProxyProvider, ProxyResource
 from smeagol.refs import NodeId
 from smeagol.runtime.certificates import Certificates
+from smeagol.runtime.dialled import Dialled
 from smeagol.runtime.planner import Planner, ResourceKey
 from smeagol.xds import Cache, NodeUpdate, Resource
 
@@ -51,12 +52,13 @@ class Mesh(Generic[K]):
         self._rotate_root = False
         self._meshed: dict[str, K] = {}
         self._addresses: dict[K, tuple[str, ...]] = {}
+        self._dialled = Dialled(self._is_asked_for)
         self._publish([self._bundle], [])
 
     def carry_out(self, changed: Iterable[K], units: Mapping[K, Unit]) -> None:
         """Bring the proxies' configuration in line with the units that changed; one atomic step for each proxy."""
         changed = tuple(changed)
-        self._note_addresses(changed, units)
+        moved = self._note_addresses(changed, units)
         delta = self.planner.update(changed, units)
         secrets = self.certificates.want(delta.wanted)
         gone = [
@@ -64,6 +66,7 @@ class Mesh(Generic[K]):
             for request in self.certificates.forget(delta.unwanted)
         ]
         self._publish([*delta.upserts, *secrets], [*delta.removals, *gone])
+        self._answer_again(moved)
 
     async def tend(self) -> None:
         """Renew what is due and take the next step of a root rotation, if there is one. Cheap when nothing is due."""
@@ -116,17 +119,42 @@ class Mesh(Generic[K]):
         """Every connected proxy has answered for everything it was sent."""
         return all(self._settled(node) for node in self.cache.acks.connected)
 
-    def _note_addresses(self, changed: Iterable[K], units: Mapping[K, Unit]) -> None:
-        """Keep which addresses end mutual TLS, for clients that dial them without a Service."""
+    def _note_addresses(self, changed: Iterable[K], units: Mapping[K, Unit]) -> set[str]:
+        """Keep which addresses end mutual TLS, for clients that dial them without a Service; returns those that
+        began or ceased to.
+        """
+        before: set[str] = set()
+        after: set[str] = set()
         for key in changed:
             for address in self._addresses.pop(key, ()):
                 if self._meshed.get(address) == key:
                     del self._meshed[address]
+                    before.add(address)
         for key in changed:
             unit = units.get(key)
             if isinstance(unit, WorkloadIntent) and unit.mode is not None:
                 self._addresses[key] = unit.addresses
+                after.update(address for address in unit.addresses if address not in self._meshed)
                 self._meshed.update(dict.fromkeys(unit.addresses, key))
+        return before ^ after
+
+    def _answer_again(self, moved: Iterable[str]) -> None:
+        """Correct what proxies were told on demand of these addresses.
+
+        Putting an answer wakes those who asked; the fallback makes the same from then on, so it need not stay.
+        """
+        keys = {key for address in moved for key in self._dialled.take(address)}
+        answers = [
+            answer
+            for key in keys
+            if not self.planner.holds(ResourceKey(None, *key)) and (answer := self._on_demand(*key)) is not None
+        ]
+        self.cache.update(shared=answers)
+        self.cache.update(remove_shared=[(answer.type_url, answer.name) for answer in answers])
+
+    def _is_asked_for(self, key: tuple[str, str]) -> bool:
+        collection = self.cache.find(key[0])
+        return collection is not None and key[1] in collection.watchers
 
     def _last_old_leaf(self) -> datetime | None:
         """Until when a leaf of a root that no longer signs may be in use: renewed ones count until acknowledged."""
@@ -156,7 +184,11 @@ class Mesh(Generic[K]):
         )
 
     def _on_demand(self, type_url: str, name: str) -> Resource | None:
-        answer = self.provider.on_demand(type_url, name, self.intent, self._meshed.__contains__)
+        def meshed(address: str) -> bool:
+            self._dialled.note(address, (type_url, name))
+            return address in self._meshed
+
+        answer = self.provider.on_demand(type_url, name, self.intent, meshed)
         if answer is None:
             return None
         return Resource(answer.type_url, answer.name, answer.body, on_demand=True)

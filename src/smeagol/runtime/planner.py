@@ -75,6 +75,10 @@ class Planner(Generic[K]):
         """Everything the proxies should hold, secrets aside."""
         return self._held.values()
 
+    def holds(self, key: ResourceKey) -> bool:
+        """Whether the proxies should hold a resource of this name."""
+        return key in self._held
+
     def resources_of(self, key: K) -> tuple[ResourceKey, ...]:
         """What stands for one unit in the proxies: the names whose acknowledgement makes it Programmed."""
         return tuple(_key(resource) for resource in self.plans.get(key, Plan()).resources)

@@ -1,0 +1,92 @@
+"""What the proxies hold follows the units, also where a proxy asked by itself."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from providers.envoy.kit import workload
+from smeagol.intent import InboundPort, MeshIntent, Protocol, TLSMode, WorkloadIntent
+from smeagol.pki import LocalAuthority, MemoryKeyStore
+from smeagol.providers.envoy import provider
+from smeagol.refs import NodeId
+from smeagol.runtime.dialled import Dialled, Key
+from smeagol.runtime.mesh import Mesh
+from smeagol.xds.subscription import Subscription
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+
+
+class Client:
+    """A proxy that dials Pods by their addresses."""
+
+    def __init__(self, mesh: Mesh[str]) -> None:
+        self.node = NodeId("shop/client")
+        self.woken = 0
+        number = mesh.cache.attach(self)
+        self.asks = Subscription(mesh.cache.collection(CLUSTER), self.node, number)
+
+    def wake(self) -> None:
+        self.woken += 1
+
+    def told(self) -> dict[str, bool]:
+        """What came since one last looked: by name, whether to dial by mutual TLS."""
+        batch = self.asks.next_update()
+        if batch is None:
+            return {}
+        self.asks.accepted()
+        return {entry.name: b"UpstreamTlsContext" in entry.any_field for entry in batch.entries}
+
+
+def a_mesh() -> Mesh[str]:
+    authority = LocalAuthority.open(MemoryKeyStore(), trust_domain="cluster.local", now=NOW)
+    intent = MeshIntent(cluster_domain="cluster.local", trust_domain="cluster.local")
+    return Mesh(provider=provider, authority=authority, mesh=intent, clock=lambda: NOW)
+
+
+def pod(mode: TLSMode | None, *ports: InboundPort, name: str = "web-1") -> WorkloadIntent:
+    return workload(*ports, mode=mode, addresses=("10.0.0.1",), name=name)
+
+
+@pytest.mark.parametrize("ports", [(), (InboundPort(number=80, protocol=Protocol.HTTP),)])
+def test_what_a_proxy_was_told_of_an_address_is_corrected(ports: tuple[InboundPort, ...]) -> None:
+    """MutualTLS, Outbound: to an endpoint with it by mutual TLS, to one without it as it was; both may change, by a
+    MutualTLS that comes or goes, or by another Pod that gets the address.
+    """
+    mesh = a_mesh()
+    client = Client(mesh)
+    name = "pod/10.0.0.1:80"
+    client.asks.want([name], {})
+    assert client.told() == {name: False}
+    for number, unit in enumerate((pod(TLSMode.STRICT, *ports), pod(None, *ports), pod(TLSMode.STRICT, *ports)), 1):
+        mesh.carry_out(["web"], {"web": unit})
+        assert client.told() == {name: unit.mode is not None}
+        assert client.woken >= number
+    mesh.carry_out(["web", "other"], {"other": pod(None, *ports, name="other")})
+    assert client.told() == {name: False}
+
+
+def test_what_stays_true_is_not_told_again() -> None:
+    mesh = a_mesh()
+    client = Client(mesh)
+    client.asks.want(["pod/10.0.0.1:80", "pod/10.0.0.2:80"], {})
+    client.told()
+    mesh.carry_out(["web"], {"web": pod(TLSMode.STRICT)})
+    assert set(client.told()) == {"pod/10.0.0.1:80"}
+    mesh.carry_out(["web"], {"web": pod(TLSMode.PERMISSIVE)})
+    mesh.carry_out(["web", "other"], {"other": pod(TLSMode.STRICT, name="other")})
+    assert client.told() == {}
+
+
+def test_who_asks_for_ever_new_addresses_fills_no_memory() -> None:
+    wanted: set[Key] = set()
+    dialled = Dialled(wanted.__contains__)
+    for number in range(10_000):
+        key = ("t", str(number))
+        wanted |= {key} if number % 100 == 0 else set()
+        dialled.note(f"10.0.{number % 7}.1", key)
+    assert len(dialled) < 2_000
+    assert {key for n in range(7) for key in dialled.take(f"10.0.{n}.1")} == wanted
+    assert len(dialled) == 0
