@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -43,9 +44,13 @@ def main() -> None:
         if arguments.only not in (None, name):
             continue
         began = time.monotonic()
+        others = os.getloadavg()[0]
         figures = measure()
         minutes = (time.monotonic() - began) / 60
-        when = f"Measured on {datetime.now(UTC):%Y-%m-%d} in {minutes:.0f} minutes, on {machine()}."
+        when = (
+            f"Measured on {datetime.now(UTC):%Y-%m-%d} in {minutes:.0f} minutes, on {machine()}. "
+            f"Load average before it began: {others:.1f}."
+        )
         document = replace_section(document, name, f"## {title}\n\n{when}\n{figures}")
         if not quick:
             RESULTS.write_text(document, encoding="utf-8")

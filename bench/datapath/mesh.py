@@ -22,7 +22,7 @@ START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
     """What the load generator saw. Latencies in milliseconds, sorted."""
 
@@ -30,6 +30,8 @@ class Load:
     answered: int
     """those of the warm-up too"""
     failed: int
+    late: int
+    """not answered when the run ended: more came than could be carried"""
     seconds: float
     proxy_cpu_seconds: float
     """of all Envoys of the mesh, for all that were answered; those that are not measured do next to nothing"""
@@ -56,7 +58,14 @@ class RunningMesh:
         cpu = self._proxy_cpu_seconds() - before
         result = json.loads(done.stdout)
         latencies = sorted(latency / 1e6 for latency in result["latencies"] or ())
-        return Load(latencies, result["answered"], result["failed"], result["seconds"], cpu)
+        return Load(
+            latencies=latencies,
+            answered=result["answered"],
+            failed=result["failed"],
+            late=result["late"],
+            seconds=result["seconds"],
+            proxy_cpu_seconds=cpu,
+        )
 
     def _proxy_cpu_seconds(self) -> float:
         return sum(proxy.cpu_seconds for proxy in self._proxies)

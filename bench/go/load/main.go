@@ -25,7 +25,8 @@ import (
 type result struct {
 	Latencies []int64 `json:"latencies"` // nanoseconds, of answered requests that were due after the warm-up
 	Answered  int     `json:"answered"`  // in all, those of the warm-up too
-	Failed    int     `json:"failed"`
+	Failed    int     `json:"failed"`    // refused, broken off, or answered by something else than 200
+	Late      int     `json:"late"`      // not answered when the run ended
 	Seconds   float64 `json:"seconds"` // from the end of the warm-up to the last answer
 }
 
@@ -139,7 +140,7 @@ func (g *generator) connect() error {
 	return g.listen(fd)
 }
 
-// run sends until the end, waits for the answers that are out, at most five seconds, and counts the rest as failed.
+// run sends until the end, waits for the answers that are out, at most five seconds, and counts the rest as late.
 func (g *generator) run() error {
 	events := make([]unix.EpollEvent, 64)
 	last := g.end + (5 * time.Second).Nanoseconds()
@@ -156,7 +157,7 @@ func (g *generator) run() error {
 			return err
 		}
 		if now >= g.end && (g.underWay() == 0 || now >= last) {
-			g.result.Failed += g.underWay()
+			g.result.Late = g.underWay()
 			g.result.Seconds = float64(control.Now()-g.countFrom) / 1e9
 			return nil
 		}
