@@ -27,7 +27,7 @@ type result struct {
 	Answered  int     `json:"answered"`  // in all, those of the warm-up too
 	Failed    int     `json:"failed"`    // refused, broken off, or answered by something else than 200
 	Late      int     `json:"late"`      // not answered when the run ended
-	Seconds   float64 `json:"seconds"` // from the end of the warm-up to the last answer
+	Seconds   float64 `json:"seconds"`   // from the end of the warm-up to the last answer
 }
 
 func main() {
