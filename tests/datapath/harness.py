@@ -132,7 +132,7 @@ class Mesh:
         with (self._base / "up.log").open("ab") as log:
             self._process = subprocess.Popen(
                 smeagol(*arguments, python=python_for_nobody() if ordinary else sys.executable),
-                cwd="/",
+                cwd=Path(__file__).parents[2],  # Pods see it, wherever the checkout is
                 env={**os.environ, "HOME": "/", "PYTHONPATH": PYTHON_PATH} if ordinary else None,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

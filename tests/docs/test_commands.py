@@ -61,7 +61,8 @@ def test_page(reader: Session, page: str) -> None:
 def test_every_page_with_commands_is_followed() -> None:
     """Commands elsewhere would be run by nobody; those of the metrics page are those of standalone mode."""
     followed = {DOCS / "tutorial.md", ROOT / "README.md", DOCS / "standalone.md", DOCS / "metrics.md"}
-    assert {page for page in pages() if any(True for _ in blocks(page, "console"))} == followed
+    on_a_cluster = {DOCS / "development-cluster.md", DOCS / "install.md"}  # `make e2e` has their commands
+    assert {page for page in pages() if any(True for _ in blocks(page, "console"))} - on_a_cluster == followed
 
 
 @pytest.mark.parametrize("page", [*pages(), SHOP], ids=lambda page: str(page.relative_to(ROOT)))
