@@ -157,6 +157,9 @@ class App:
     def set_ready(self, ready: bool) -> None:
         self._ask(wire.SetReady(ready=ready))
 
+    def set_listening(self, listening: bool) -> None:
+        self._ask(wire.SetListening(listening=listening))
+
     def die(self) -> None:
         """As by `kill -9`."""
         try:

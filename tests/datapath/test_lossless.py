@@ -233,9 +233,28 @@ def test_deployment_is_scaled(mesh: Mesh, load: Load) -> None:
     mesh.apply(V1)
 
 
+def test_application_refuses_connections(mesh: Mesh, load: Load) -> None:
+    """What has reached no application is tried elsewhere: no probe of these Pods ever notices that one is deaf."""
+    unwatched = deployment(
+        "deaf", labels={"deaf": "yes"}, version="v1", replicas=2, probe={"exec": {"command": ["true"]}}
+    )
+    with mesh.having(unwatched, service("deaf")):
+        deaf, other = apps(mesh, "deaf")
+        mesh.apply(canary("web", deaf="1"))
+        load.wait_for(200)
+        assert deaf.seen().requests > 0
+        deaf.set_listening(False)
+        load.wait_for(400)  # among these are the last on open connections
+        before = deaf.seen().requests
+        load.wait_for(500)
+        assert deaf.seen().requests == before
+        assert other.seen().requests > before
+        deaf.set_listening(True)
+        mesh.apply(HALVES)
+
+
 def test_application_dies(mesh: Mesh) -> None:
-    """SMI-MTLS-01, as without a mesh: who is killed can answer nothing more, but all that has not reached it is
-    answered by others, long before a probe notices."""
+    """Who is killed can answer nothing more, as without a mesh; but only what it had begun with is lost."""
     mesh.apply(canary("web", web_v1="1"))
     victim, other = apps(mesh, "web-v1")
     with mesh.app("client").load("http://web/", rate=500) as load:

@@ -31,6 +31,7 @@ from datapath.apps.wire import (
     Request,
     Seen,
     SeenByPort,
+    SetListening,
     SetReady,
     StartLoad,
     StopLoad,
@@ -85,6 +86,9 @@ class App:
                 return SeenByPort(ports=self.servers.seen())
             case SetReady(ready=ready):
                 self.servers.ready = ready
+                return Fine()
+            case SetListening(listening=listening):
+                await self.servers.set_listening(listening)
                 return Fine()
             case Die():
                 os.kill(os.getpid(), signal.SIGKILL)

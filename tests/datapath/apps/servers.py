@@ -37,6 +37,7 @@ class Servers:
     def __init__(self) -> None:
         self.ready = True
         self.stopping = False
+        """connections are closed after their next answer"""
         self.active = 0
         """requests that are being answered"""
         self._connections: dict[int, int] = {}
@@ -44,16 +45,19 @@ class Servers:
         self._heads: dict[int, list[bytes]] = {}
         self._idle: set[HttpConnection] = set()
         self._servers: list[asyncio.Server] = []
+        self._http: list[int] = []
 
     async def start(self, kind: str, port: int) -> None:
         """Listen on all addresses, of both families."""
-        self._connections[port] = self._requests[port] = 0
-        self._heads[port] = []
+        self._connections.setdefault(port, 0)
+        self._requests.setdefault(port, 0)
+        self._heads.setdefault(port, [])
         loop = asyncio.get_running_loop()
         match kind:
             case "http" | "tls":
                 tls = _own_tls() if kind == "tls" else None
                 server = await loop.create_server(lambda: HttpConnection(self, port), None, port, ssl=tls, backlog=1024)
+                self._http += [port] if kind == "http" else []
             case "tcp" | "first":
                 server = await loop.create_server(
                     lambda: LineConnection(self, port, greets=kind == "first"), None, port
@@ -77,6 +81,17 @@ class Servers:
             connection.close_if_idle()
         while self.active:
             await asyncio.sleep(0.01)
+
+    async def set_listening(self, listening: bool) -> None:
+        """Refuse new HTTP connections for a while."""
+        self.stopping = not listening
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+        if listening:
+            ports, self._http = self._http, []
+            for port in ports:
+                await self.start("http", port)
 
     def seen(self) -> dict[int, PortSeen]:
         return {

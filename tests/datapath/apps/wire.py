@@ -30,6 +30,7 @@ __all__ = [
     "Request",
     "Seen",
     "SeenByPort",
+    "SetListening",
     "SetReady",
     "StartLoad",
     "StopLoad",
@@ -132,12 +133,18 @@ class SetReady(_Message, frozen=True, kw_only=True):
     ready: bool
 
 
+class SetListening(_Message, frozen=True, kw_only=True):
+    """Without listening, the HTTP servers refuse connections and close those they have after the next answer."""
+
+    listening: bool
+
+
 class Die(_Message, frozen=True, kw_only=True):
     """End as if killed: no goodbye to anybody."""
 
 
 Request = (
-    Open | Exchange | Close | Burst | StartLoad | LoadSoFar | StopLoad | GrpcCall | Seen | SetReady | Die
+    Open | Exchange | Close | Burst | StartLoad | LoadSoFar | StopLoad | GrpcCall | Seen | SetReady | SetListening | Die
 )  # fmt: skip
 
 
