@@ -327,9 +327,11 @@ def _check_addresses(obj: CoreObject) -> None:
     for path, text in found.items():
         if text not in ("", "None"):
             try:
-                ip_address(text)
+                address = ip_address(text)
+                if address.is_unspecified or address.is_multicast or address.is_loopback:
+                    raise ValueError
             except ValueError:
-                msg = f"Expected an IP address, got '{text}' - at `$.{path}`"
+                msg = f"Expected an IP address that a Service can have, got '{text}' - at `$.{path}`"
                 raise ValueError(msg) from None
 
 
