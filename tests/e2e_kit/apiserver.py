@@ -23,6 +23,9 @@ from smeagol.intent import PROXY_CONTAINER
 Json = dict[str, Any]
 """An object as kubectl prints it: these tests are about Kubernetes' own words, so they look into them untyped."""
 
+NODE = "nowhere"
+"""An object only: Pods without a node are in no EndpointSlice."""
+
 CLASS = """
 apiVersion: smi-spec.io/v1beta1
 kind: ProviderClass
@@ -79,6 +82,7 @@ class ApiServer:
             kind: Pod
             metadata: {{name: {name}, labels: {{app: {name}}}}}
             spec:
+              nodeName: {NODE}
               terminationGracePeriodSeconds: 0
               containers: [{{name: app, image: none, ports: [{{containerPort: 8080}}]}}]
               {sidecar}
@@ -147,6 +151,7 @@ def api_server() -> Iterator[ApiServer]:
         server.kubectl("apply", "--server-side", "--validate=strict", "-f", "-", stdin=smeagol("crds"))
         server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
         server.apply(CLASS)
+        server.apply(f"{{apiVersion: v1, kind: Node, metadata: {{name: {NODE}}}}}")
         yield server
 
 

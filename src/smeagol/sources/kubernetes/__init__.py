@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from smeagol.sources.kubernetes.collection import Decoded, Kind, ObjectKey, Store
-from smeagol.sources.kubernetes.reflector import Reflector
+from smeagol.sources.kubernetes.reflector import Backoff, Reflector
 
-__all__ = ["Decoded", "Kind", "ObjectKey", "Reflector", "Store"]
+__all__ = ["Backoff", "Decoded", "Kind", "ObjectKey", "Reflector", "Store"]

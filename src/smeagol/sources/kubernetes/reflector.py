@@ -91,9 +91,10 @@ class Reflector(Generic[T]):
         self._on_change = on_change
         self._backoff = backoff or Backoff()
         self._silence = silence_seconds
-        self._watch_list = watch_list
+        self.watch_list = watch_list
         self._page = page
         self._version = ""
+        self._fruitful = False
 
     @property
     def plural(self) -> str:
@@ -104,28 +105,37 @@ class Reflector(Generic[T]):
         return len(self.store.objects)
 
     async def run(self) -> None:
-        """Keep the store up to date until cancelled."""
+        """Keep the store up to date until cancelled.
+
+        There is a pause before each new try, which grows while tries bring nothing: a server that ends every watch at
+        once, or always asks for a new listing, is not asked in a busy loop.
+        """
         while True:
+            self._fruitful = False
             try:
                 if not self._version:
                     await self._sync()
                 await self._watch()
-                self._backoff.reset()
+                reason = "the server ended the watch"
             except _NoWatchList:
-                self._watch_list = False
-            except _Relist as reason:
-                log.info("listing anew", kind=self.plural, reason=str(reason))
+                self.watch_list = False
+                continue
+            except _Relist as error:
                 self._version = ""
+                reason = str(error)
             except (httpx2.HTTPError, ValueError) as error:
-                self.connected = False
-                wait = self._backoff.wait()
-                log.warning("api server not reached", kind=self.plural, error=repr(error), retry_seconds=round(wait, 1))
-                await asyncio.sleep(wait)
+                reason = repr(error)
+            self.connected = False
+            if self._fruitful:
+                self._backoff.reset()
+            wait = self._backoff.wait()
+            log.info("watching anew", kind=self.plural, reason=reason, wait_seconds=round(wait, 1))
+            await asyncio.sleep(wait)
 
     # Where the state comes from.
 
     async def _sync(self) -> None:
-        if self._watch_list:
+        if self.watch_list:
             await self._sync_by_watch_list()
         else:
             await self._sync_by_pages()
@@ -175,7 +185,6 @@ class Reflector(Generic[T]):
 
     async def _watch(self) -> None:
         async with self._stream({"resourceVersion": self._version}) as lines:
-            self._backoff.reset()
             await self._follow(lines)
 
     async def _follow(self, lines: AsyncIterator[bytes]) -> None:
@@ -186,6 +195,7 @@ class Reflector(Generic[T]):
             if isinstance(event, WatchError):
                 raise _Relist(f"{event.code}: {event.message}")
             self._take(self.store.apply(event), event.resource_version)
+            self._fruitful = True
 
     def _listed(self, bodies: Iterable[bytes], version: str) -> None:
         self._take(self.store.replace(bodies), version)
