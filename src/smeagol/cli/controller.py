@@ -39,6 +39,7 @@ def controller(
     """
     import asyncio
     import contextlib
+    import signal
     import socket
 
     import uvloop
@@ -60,10 +61,13 @@ def controller(
     )
 
     async def run() -> None:
+        if task := asyncio.current_task():
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         with connect_blocking(kubeconfig) as blocking:
             keys = SecretKeyStore(blocking, namespace=namespace, name="smeagol-authority")
             async with connect(kubeconfig) as client:
-                await Controller(settings, client=client, provider=provider, keys=keys).run()
+                controller = await Controller.open(settings, client=client, provider=provider, keys=keys)
+                await controller.run()
 
     with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
         uvloop.run(run())

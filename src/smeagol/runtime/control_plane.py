@@ -40,16 +40,20 @@ class ControlPlane:
         owner_of: Callable[[str], Awaitable[NodeId | None]],
         tls: Callable[[LocalAuthority], TlsConfig],
         changed: Callable[[], None],
+        alone: bool = True,
     ) -> None:
         """`owner_of` tells whose bearer token it is; `tls` makes the discovery server's identity, of the mesh's
         authority or of another; `changed` is called when proxies have answered.
+        `alone`: no other replica serves proxies of this mesh.
         """
         self.resolver = Resolver(settings)
         self.authority = LocalAuthority.open(keys, trust_domain=settings.trust_domain, now=now(), overlap=overlap)
         intent = MeshIntent(
             cluster_domain=settings.cluster_domain, trust_domain=settings.trust_domain, pod_cidrs=settings.pod_cidrs
         )
-        self.mesh: Mesh[UnitKey] = Mesh(provider=provider, authority=self.authority, mesh=intent, clock=now)
+        self.mesh: Mesh[UnitKey] = Mesh(
+            provider=provider, authority=self.authority, mesh=intent, clock=now, alone=alone
+        )
         self.mesh.cache.acks.observe(changed)
         self._server = AdsServer(self.mesh.cache, authenticator=BearerToken(owner_of), tls=tls(self.authority))
 

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 import httpx2
 import structlog
@@ -20,15 +20,15 @@ from smeagol.derive import Source
 from smeagol.errors import SmeagolError
 from smeagol.infra.kubernetes.lease import Elector
 from smeagol.infra.kubernetes.tokens import TokenReviewer
-from smeagol.infra.kubernetes.writer import StatusWriter
+from smeagol.infra.kubernetes.writer import StatusWriter, own_part
 from smeagol.intent import Settings as ResolverSettings
 from smeagol.intent import UnitKey, UnitKind
-from smeagol.pki import KeyStore, LocalAuthority, Overlap, Purpose
+from smeagol.pki import KeyStore, LocalAuthority, Overlap, Purpose, StoreError
 from smeagol.plan import ProxyProvider
 from smeagol.refs import DEFAULT_CLUSTER_DOMAIN, ObjectRef, ServiceRef
 from smeagol.runtime.control_plane import ControlPlane, now
 from smeagol.runtime.reporting import Reporter
-from smeagol.sources.kubernetes import Decoded, Kind, ObjectKey, Reflector, kinds
+from smeagol.sources.kubernetes import Backoff, Decoded, Kind, ObjectKey, Reflector, kinds
 from smeagol.xds import TlsConfig
 
 __all__ = ["Controller", "ControllerSettings"]
@@ -39,6 +39,15 @@ T = TypeVar("T", bound=Decoded)
 
 SETTLE_SECONDS = 0.02
 """A pause in which changes that belong together (a Service and its EndpointSlices) meet."""
+
+
+REPORT_SECONDS = 0.25
+"""Statuses are written so often at most; what changes within that time is one write."""
+
+Reported: TypeAlias = api.Canary | api.MutualTLS | api.Sidecar | api.ProviderClass
+"""An object whose status is the provider's to write."""
+
+AnyStatus: TypeAlias = api.Status | api.ProviderClassStatus
 
 
 class _Watching(Protocol):
@@ -81,6 +90,7 @@ class Controller:
         self.settings = settings
         self.provider = provider
         self._wake = asyncio.Event()
+        self._news = asyncio.Event()
         self._identity_due = now()
         self.plane = ControlPlane(
             settings=ResolverSettings(
@@ -96,13 +106,13 @@ class Controller:
             owner_of=TokenReviewer(client).owner_of,
             tls=self._identity,
             changed=self._wake.set,
+            alone=False,
         )
         self.reporter = Reporter(controller=provider.controller_name, metrics_server=settings.metrics_server, clock=now)
         self._client = client
-        self._writer = StatusWriter(client)
-        self._classes: dict[ObjectKey, api.ProviderClass] = {}
-        self._unwritten: set[ObjectRef] = set()
-        self._objects: dict[ObjectRef, api.Canary | api.MutualTLS | api.Sidecar | api.ProviderClass] = {}
+        self._writer = StatusWriter(client, instance=settings.identity)
+        self._objects: dict[ObjectRef, Reported] = {}
+        self._there: dict[ObjectRef, AnyStatus] = {}
         resolver = self.plane.resolver
         self.reflectors: tuple[_Watching, ...] = (
             self._reflect(kinds.NAMESPACES, resolver.namespaces),
@@ -114,6 +124,28 @@ class Controller:
             self._reflect(kinds.SIDECARS, resolver.sidecars),
             self._reflect(kinds.CANARIES, resolver.canaries),
         )
+
+    @classmethod
+    async def open(
+        cls,
+        settings: ControllerSettings,
+        *,
+        client: httpx2.AsyncClient,
+        provider: ProxyProvider,
+        keys: KeyStore,
+        backoff: Backoff | None = None,
+    ) -> Controller:
+        """Wait until there are keys. Where several replicas start without any, each makes some and one saves them; the
+        others are told to look again, and so find those.
+        """
+        backoff = backoff or Backoff()
+        while True:
+            try:
+                return cls(settings, client=client, provider=provider, keys=keys)
+            except StoreError as error:
+                wait = backoff.wait()
+                log.warning("no keys yet", error=str(error), wait_seconds=round(wait, 1))
+                await asyncio.sleep(wait)
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -127,12 +159,15 @@ class Controller:
             log.info("synced", objects={r.plural: len(r) for r in self.reflectors})
             self.plane.settle()
             await self.plane.start(self.settings.discovery_address)
+            log.info("serving", address=self.settings.discovery_address)
+            tasks.create_task(self._settle())
+            tasks.create_task(self._renew_identity())
+            tasks.create_task(self._tend())
+            standing = tasks.create_task(elector.run(self._report))
             try:
-                tasks.create_task(self._settle())
-                tasks.create_task(self._renew_identity())
-                tasks.create_task(elector.run(self._lead))
                 await asyncio.Event().wait()
             finally:
+                standing.cancel()  # at once, for the proxies take their time to go elsewhere
                 await self.plane.stop(grace=5)
 
     def _identity(self, authority: LocalAuthority) -> TlsConfig:
@@ -168,12 +203,12 @@ class Controller:
         if name is None:
             return
         ref = ObjectRef(name, *key)
-        if isinstance(value, api.Canary | api.MutualTLS | api.Sidecar | api.ProviderClass):
-            if ref not in self._objects and isinstance(value.status, api.Status):
-                self.reporter.statuses[ref] = value.status  # what an earlier leader wrote
+        if isinstance(value, Reported):
             self._objects[ref] = value
+            self._there[ref] = value.status
         else:
             self._objects.pop(ref, None)
+            self._there.pop(ref, None)
 
     async def _settle(self) -> None:
         while True:
@@ -182,49 +217,68 @@ class Controller:
             self._wake.clear()
             self.plane.mesh.cache.acks.take_changes()
             self.plane.settle()
-
-    # What the leader does.
-
-    async def _lead(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._tend())
-            tasks.create_task(self._report())
+            self._news.set()
 
     async def _tend(self) -> None:
-        """Renew certificates, step a root rotation."""
+        """Renew certificates, and take the next step of a root rotation or learn of it: every replica for itself."""
         while True:
             with self._logged("keys"):
                 await self.plane.mesh.tend()
             await asyncio.sleep(1 if self.plane.mesh.rotating else 30)
 
+    # What the leader does.
+
     async def _report(self) -> None:
         """Bring the statuses in line, as often as something has changed, and retry what could not be written."""
-        written: dict[ObjectRef, api.Status | api.ProviderClassStatus] = {
-            ref: obj.status for ref, obj in self._objects.items()
-        }
+        self.reporter.statuses |= {
+            ref: obj.status for ref, obj in self._objects.items() if isinstance(obj.status, api.Status)
+        }  # what the last leader wrote: what holds since then is no news
+        backoff = Backoff()
         while True:
+            self._news.clear()
             mesh = self.plane.mesh
             happenings = self.reporter.update(self.plane.resolver.units, mesh.planner, mesh.cache.acks)
-            for ref, status in self._wanted().items():
-                if written.get(ref) != status and await self._writer.write(ref, status):
-                    written[ref] = status
-            for gone in written.keys() - self._objects.keys():
-                del written[gone]
+            complete = await self._write_all()
             for happening in happenings:
                 obj = self._objects.get(happening.object)
                 uid = obj.metadata.uid if obj is not None else ""
                 await self._writer.tell(happening.object, uid, happening.event, happening.time)
-            await asyncio.sleep(0.25)
+            await asyncio.sleep(REPORT_SECONDS)
+            if complete:
+                backoff.reset()
+                await self._news.wait()
+            else:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(backoff.wait()):
+                        await self._news.wait()
 
-    def _wanted(self) -> Mapping[ObjectRef, api.Status | api.ProviderClassStatus]:
-        """The statuses as they should be, of the objects that are ours."""
-        wanted: dict[ObjectRef, api.Status | api.ProviderClassStatus] = {}
+    async def _write_all(self) -> bool:
+        """Write the statuses that differ from what is there; False if some could not be."""
+        complete = True
+        controller = self.provider.controller_name
+        for ref, wanted in self._wanted().items():
+            there = self._there.get(ref)
+            if there is None or own_part(there, controller=controller) == own_part(wanted, controller=controller):
+                continue
+            if await self._writer.write(ref, own_part(wanted, controller=controller)):
+                if ref in self._objects:
+                    self._there[ref] = wanted  # until we see it, and whatever else has been written meanwhile
+            else:
+                complete = False
+        return complete
+
+    def _wanted(self) -> Mapping[ObjectRef, AnyStatus]:
+        """The statuses as they should be, of the objects that are ours, and of those that no longer are."""
+        controller = self.provider.controller_name
+        wanted: dict[ObjectRef, AnyStatus] = {}
         for ref, obj in self._objects.items():
             if isinstance(obj, api.ProviderClass):
-                if obj.spec.controller_name == self.provider.controller_name:
+                if obj.spec.controller_name == controller:
                     wanted[ref] = self.reporter.class_status(obj, self.provider.features)
             elif UnitKey(UnitKind(ref.kind), ref.namespace, ref.name) in self.plane.resolver.units:
                 wanted[ref] = self.reporter.statuses[ref]
+            elif any(entry.controller_name == controller for entry in obj.status.providers):
+                wanted[ref] = api.Status()  # another provider's now: we take back what we wrote (spec: SMI-CLASS-04)
         return wanted
 
     @contextlib.contextmanager

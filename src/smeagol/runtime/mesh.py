@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 import structlog
 
 from smeagol.intent import MeshIntent, Unit, WorkloadIntent
-from smeagol.pki import LocalAuthority, Phase, Step, last_expiry
+from smeagol.pki import LEAF_LIFETIME, LocalAuthority, Phase, Step, last_expiry
 from smeagol.plan import ProxyProvider, ProxyResource
 from smeagol.refs import NodeId
 from smeagol.runtime.certificates import Certificates
@@ -40,7 +40,11 @@ class Mesh(Generic[K]):
         authority: LocalAuthority,
         mesh: MeshIntent,
         clock: Callable[[], datetime],
+        alone: bool = True,
     ) -> None:
+        """`alone`: no other control plane of this mesh has proxies. If one may, time decides when a root is replaced,
+        and not what our own proxies have acknowledged.
+        """
         self.provider = provider
         self.intent = mesh
         self.cache = Cache(fallback=self._on_demand, clock=clock)
@@ -48,6 +52,7 @@ class Mesh(Generic[K]):
         self.certificates = Certificates(authority=authority, provider=provider, clock=clock)
         self._authority = authority
         self._clock = clock
+        self._alone = alone
         self._bundle: ProxyResource = provider.trust_bundle(authority.trust_bundle_pem)
         self._rotate_root = False
         self._meshed: dict[str, K] = {}
@@ -74,7 +79,7 @@ class Mesh(Generic[K]):
         step = await asyncio.to_thread(
             self._authority.maintain,
             now=self._clock(),
-            bundle_acknowledged=self.acknowledged(self._bundle),
+            bundle_acknowledged=self._bundle_acknowledged,
             last_old_leaf_expiry=self._last_old_leaf(),
             rotate_root=self._rotate_root,
         )
@@ -92,7 +97,7 @@ class Mesh(Generic[K]):
     def next_tending(self) -> datetime | None:
         """When `tend` must be called at the latest, proxies' answers aside."""
         upkeep = self._authority.next_maintenance(
-            bundle_acknowledged=self.acknowledged(self._bundle), last_old_leaf_expiry=self._last_old_leaf()
+            bundle_acknowledged=self._bundle_acknowledged, last_old_leaf_expiry=self._last_old_leaf()
         )
         return min(filter(None, (upkeep, self.certificates.next_due())), default=None)
 
@@ -156,9 +161,15 @@ class Mesh(Generic[K]):
         collection = self.cache.find(key[0])
         return collection is not None and key[1] in collection.watchers
 
+    @property
+    def _bundle_acknowledged(self) -> bool:
+        return self._alone and self.acknowledged(self._bundle)
+
     def _last_old_leaf(self) -> datetime | None:
         """Until when a leaf of a root that no longer signs may be in use: renewed ones count until acknowledged."""
         state = self._authority.state
+        if not self._alone:
+            return state.since + LEAF_LIFETIME
         if self.settled:
             return last_expiry(self.certificates.in_use, state)
         return max((issued.not_after for issued in self.certificates.in_use), default=None)

@@ -14,27 +14,30 @@ from smeagol.pki import PrivateBytes, StoreError
 __all__ = ["SecretKeyStore"]
 
 _ENTRY = "authority"
+_TYPE = "smi-spec.io/authority"
 
 
 class _Metadata(msgspec.Struct, rename="camel", omit_defaults=True):
     name: str = ""
-    namespace: str = ""
     resource_version: str = ""
 
 
-class _Secret(msgspec.Struct, rename="camel", kw_only=True):
-    api_version: str = "v1"
-    kind: str = "Secret"
-    type: str = "smi-spec.io/authority"
+class _Secret(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
+    api_version: str = ""
+    kind: str = ""
+    type: str = ""
     metadata: _Metadata = msgspec.field(default_factory=_Metadata)
     data: dict[str, str] = {}
 
     def __repr__(self) -> str:
-        return f"_Secret({self.metadata.namespace}/{self.metadata.name})"  # what it holds is nobody's to read
+        return f"_Secret({self.metadata.name})"  # what it holds is nobody's to read
 
 
 class SecretKeyStore:
-    """Saves only over the version that was loaded, so of two writers one is told to look again (StoreError)."""
+    """Saves only over the version that was loaded, so of two writers one is told to look again (StoreError).
+
+    Whatever else the Secret has (labels, an owner, further entries, its type) stays as it is.
+    """
 
     def __init__(self, client: httpx2.Client, *, namespace: str, name: str) -> None:
         self._client = client
@@ -59,17 +62,20 @@ class SecretKeyStore:
         return PrivateBytes(base64.b64decode(entry)) if entry else None
 
     def save(self, document: PrivateBytes) -> None:
-        secret = _Secret(
-            metadata=_Metadata(name=self._name, namespace=self._namespace, resource_version=self._version),
-            data={_ENTRY: base64.b64encode(document.reveal()).decode()},
-        )
-        method, path = ("PUT", f"{self._path}/{self._name}") if self._version else ("POST", self._path)
-        answer = self._ask(method, path, msgspec.json.encode(secret))
+        data = {_ENTRY: base64.b64encode(document.reveal()).decode()}
+        if self._version:
+            found = _Metadata(resource_version=self._version)
+            answer = self._ask("PATCH", f"{self._path}/{self._name}", _Secret(metadata=found, data=data))
+        else:
+            made = _Secret(api_version="v1", kind="Secret", type=_TYPE, metadata=_Metadata(name=self._name), data=data)
+            answer = self._ask("POST", self._path, made)
         self._version = self._read(answer).metadata.resource_version
 
-    def _ask(self, method: str, path: str, body: bytes | None = None) -> httpx2.Response:
+    def _ask(self, method: str, path: str, body: _Secret | None = None) -> httpx2.Response:
+        content = msgspec.json.encode(body) if body is not None else None
+        headers = {"content-type": "application/merge-patch+json" if method == "PATCH" else "application/json"}
         try:
-            return self._client.request(method, path, content=body, headers={"content-type": "application/json"})
+            return self._client.request(method, path, content=content, headers=headers)
         except httpx2.HTTPError as error:
             raise StoreError(
                 f"the API server does not answer: {type(error).__name__}",
@@ -84,7 +90,7 @@ class SecretKeyStore:
             raise StoreError(
                 f"the API server refuses it with status {answer.status_code}",
                 where=self._where,
-                fix="grant get, create and update on this Secret (kubectl auth can-i)",
+                fix="grant get, create and patch on this Secret (kubectl auth can-i)",
             )
         return msgspec.json.decode(answer.content, type=_Secret)
 

@@ -1,0 +1,455 @@
+"""What users of a cluster see of the control plane: statuses, Events, refusals, proxies that have what they need."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+
+from e2e.cluster.commands import wait_for
+from e2e_kit.apiserver import ApiServer, Json, api_server, canary, condition, smeagol
+from e2e_kit.proxy import Proxy, proxy
+from e2e_kit.replica import Replica, leader, replica, roots, serving
+from smeagol.refs import NodeId, PodRef
+from smeagol.xds.type_urls import CLUSTER
+from xds_kit.client import channel, delta
+
+pytestmark = [pytest.mark.slow]
+
+OURS = "smeagol.dev/envoy"
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[ApiServer]:
+    with api_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def control(api: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Replica]]:
+    """One replica, and the namespace of the control plane, for tests that do not disturb it."""
+    namespace = api.namespace()
+    with serving(api, namespace, "steady", tmp_path_factory.mktemp("control")) as running:
+        yield namespace, running
+
+
+@pytest.fixture
+def alone(api: ApiServer) -> str:
+    """The namespace of a control plane of the test's own."""
+    return api.namespace()
+
+
+def told(api: ApiServer, what: str, name: str, namespace: str, **wanted: str) -> Json:
+    """The object, once its conditions are as wanted: `Accepted="True/Accepted"`."""
+
+    def found() -> Json | None:
+        obj = api.get(what, name, namespace)
+        has = {kind: condition(obj, kind) for kind in wanted}
+        is_there = all(f"{has[kind].get('status')}/{has[kind].get('reason')}" == wanted[kind] for kind in wanted)
+        return obj if is_there else None
+
+    return wait_for(f"{what} {name}: {wanted}", found, within_seconds=60)
+
+
+def up_to_date(api: ApiServer, name: str, namespace: str, generation: int) -> None:
+    """Wait until the status of a Canary is about this generation of it."""
+
+    def reached() -> bool:
+        return condition(api.get("canary", name, namespace), "Accepted").get("observedGeneration") == generation
+
+    wait_for(f"the status of {name} is about generation {generation}", reached, within_seconds=30)
+
+
+def events(api: ApiServer, name: str, namespace: str) -> list[tuple[str, str]]:
+    """Type and reason of the Events of one object."""
+    return [
+        (event["type"], event["reason"])
+        for event in api.items("events.events.k8s.io", namespace)
+        if event["regarding"]["name"] == name
+    ]
+
+
+async def eventually(holds: Callable[[], object], seconds: float = 60.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not await asyncio.to_thread(holds):
+            await asyncio.sleep(0.1)
+
+
+def rollout(api: ApiServer, namespace: str) -> None:
+    """A root and two versions; a client with a proxy, whose Pod is not behind any of them."""
+    for version, address in (("v1", "10.244.1.1"), ("v2", "10.244.1.2")):
+        api.pod(f"web-{version}", address, namespace, proxy=False)
+        api.service(f"web-{version}", namespace)
+    api.service("web", namespace, app="web-v1")
+    api.pod("cart", "10.244.1.9", namespace)
+    api.apply(canary("web", "web", v1="1", v2="500m"), namespace)
+
+
+@pytest.mark.usefixtures("control")
+class TestStatus:
+    """SMI-STATUS, as kubectl shows it."""
+
+    def test_what_is_missing_is_told_and_the_object_waits(self, api: ApiServer) -> None:
+        """SMI-COMMON-02, SMI-CAN-03: objects may come in any order."""
+        namespace = api.namespace()
+        api.apply(canary("web", "web", v1="1"), namespace)
+        obj = told(api, "canary", "web", namespace, Accepted="True/Accepted", ResolvedRefs="False/BackendNotFound")
+        assert obj["status"]["observedGeneration"] == obj["metadata"]["generation"]
+        assert ("Warning", "BackendNotFound") in events(api, "web", namespace)
+
+        rollout(api, namespace)
+        told(api, "canary", "web", namespace, ResolvedRefs="True/ResolvedRefs", Programmed="False/Pending")
+        wait_for(
+            "the news is told", lambda: ("Normal", "ResolvedRefs") in events(api, "web", namespace), within_seconds=30
+        )
+
+    def test_counts_are_whole(self, api: ApiServer) -> None:
+        """SMI-STATUS-04: a count of zero is a count."""
+        namespace = api.namespace()
+        api.apply(canary("web", "web", v1="1"), namespace)
+        obj = told(api, "canary", "web", namespace, Accepted="True/Accepted")
+        (entry,) = obj["status"]["providers"]
+        assert entry["controllerName"] == OURS
+        assert entry["className"] == "smeagol"
+        assert entry["counts"] == {"pods": 0, "injected": 0, "proxies": 0, "programmed": 0}
+
+    def test_the_class_says_what_the_provider_can_do(self, api: ApiServer) -> None:
+        """SMI-CLASS-08."""
+        obj = told(api, "providerclass", "smeagol", "default", Accepted="True/Accepted")
+        features = obj["status"]["supportedFeatures"]
+        assert features == sorted(features)
+        assert "Canary" in features
+
+    def test_nothing_is_written_while_nothing_changes(self, api: ApiServer) -> None:
+        """SMI-STATUS-08: seen over a time in which the control plane had other things to do."""
+        namespace = api.namespace()
+        rollout(api, namespace)
+        told(api, "canary", "web", namespace, ResolvedRefs="True/ResolvedRefs", Programmed="False/Pending")
+        before = api.get("canary", "web", namespace)
+        for generation, weight in enumerate(("1", "2", "3", "4"), 1):
+            api.apply(canary("other", "nothing", v1=weight), namespace)
+            up_to_date(api, "other", namespace, generation)
+        assert api.get("canary", "web", namespace) == before
+
+    def test_a_status_that_somebody_has_wiped_is_written_again(self, api: ApiServer) -> None:
+        """SMI-COMMON-03: what is said follows from what is, not from what was said before."""
+        namespace = api.namespace()
+        api.apply(canary("web", "web", v1="1"), namespace)
+        told(api, "canary", "web", namespace, Accepted="True/Accepted")
+        wipe = json.dumps([{"op": "remove", "path": "/status"}])
+        api.kubectl(
+            "-n", namespace, "patch", "canary.smi-spec.io", "web", "--subresource=status", "--type=json", "-p", wipe
+        )
+        told(api, "canary", "web", namespace, Accepted="True/Accepted")
+
+    def test_what_others_write_stays_theirs(self, api: ApiServer) -> None:
+        """SMI-STATUS-03, SMI-STATUS-04: other conditions and entries are neither changed nor claimed."""
+        namespace = api.namespace()
+        api.apply(canary("web", "web", v1="1"), namespace)
+        told(api, "canary", "web", namespace, Accepted="True/Accepted")
+        theirs = {
+            "type": "Audited",
+            "status": "True",
+            "reason": "Seen",
+            "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }
+        status = {"conditions": [theirs], "providers": [{"controllerName": "example.org/other"}]}
+        body = {
+            "apiVersion": "smi-spec.io/v1beta1",
+            "kind": "Canary",
+            "metadata": {"name": "web"},
+            "status": status,
+        }
+        apply = ("apply", "--server-side", "--field-manager=other", "--subresource=status", "-f", "-")
+        api.kubectl("-n", namespace, *apply, stdin=json.dumps(body))
+        api.apply(canary("web", "web", v1="1", v2="1"), namespace)
+        up_to_date(api, "web", namespace, 2)
+        obj = api.get("canary", "web", namespace)
+        assert condition(obj, "Audited")["reason"] == "Seen"
+        managed = json.loads(
+            api.kubectl("-n", namespace, "get", "canary.smi-spec.io", "web", "-o", "json", "--show-managed-fields")
+        )["metadata"]["managedFields"]
+        (ours,) = (entry for entry in managed if entry["manager"] == "smeagol")
+        assert "Audited" not in json.dumps(ours)
+        assert "example.org/other" not in json.dumps(ours)
+
+    def test_another_providers_objects_are_left_alone_and_given_up(self, api: ApiServer) -> None:
+        """SMI-CLASS-04: no status of ours, and what was ours is taken back."""
+        namespace = api.namespace()
+        api.apply(
+            """
+            apiVersion: smi-spec.io/v1beta1
+            kind: ProviderClass
+            metadata: {name: foreign}
+            spec: {controllerName: example.org/other}
+            """
+        )
+        foreign = canary("theirs", "web", v1="1").replace("spec: {", "spec: {providerClassName: foreign, ")
+        api.apply(foreign, namespace)
+        api.apply(canary("moves", "web2", v1="1"), namespace)
+        told(api, "canary", "moves", namespace, Accepted="True/Accepted")
+        assert "status" not in api.get("canary", "theirs", namespace)
+        assert "status" not in api.get("providerclass", "foreign")
+
+        api.apply(canary("moves", "web2", v1="1").replace("spec: {", "spec: {providerClassName: foreign, "), namespace)
+        wait_for(
+            "our part is taken back", lambda: not api.get("canary", "moves", namespace).get("status"), within_seconds=30
+        )
+
+    def test_an_unknown_class_is_answered(self, api: ApiServer) -> None:
+        """SMI-CLASS-02: never by a silent fall-back."""
+        namespace = api.namespace()
+        api.apply(canary("web", "web", v1="1").replace("spec: {", "spec: {providerClassName: nobody, "), namespace)
+        obj = told(api, "canary", "web", namespace, Accepted="False/NoMatchingProvider")
+        assert "'nobody'" in condition(obj, "Accepted")["message"]
+
+    def test_an_object_made_again_begins_anew(self, api: ApiServer) -> None:
+        """SMI-COMMON-03: a name is not an object."""
+        namespace = api.namespace()
+        for _ in range(2):
+            api.apply(canary("web", "web", v1="1"), namespace)
+            obj = told(api, "canary", "web", namespace, Accepted="True/Accepted")
+            assert condition(obj, "Accepted")["lastTransitionTime"] >= obj["metadata"]["creationTimestamp"]
+            api.kubectl("-n", namespace, "delete", "canary.smi-spec.io", "web")
+
+    def test_the_same_news_is_one_event(self, api: ApiServer) -> None:
+        """SMI-STATUS-10: what comes and goes is counted, not repeated for ever."""
+        namespace = api.namespace()
+        api.apply(canary("web", "web", v1="1"), namespace)
+        api.pod("web-v1", "10.244.2.1", namespace)
+        for _ in range(2):
+            api.service("web", namespace, app="web-v1")
+            api.service("web-v1", namespace)
+            told(api, "canary", "web", namespace, ResolvedRefs="True/ResolvedRefs")
+            api.kubectl("-n", namespace, "delete", "service", "web-v1")
+            told(api, "canary", "web", namespace, ResolvedRefs="False/BackendNotFound")
+
+        def counted() -> bool:
+            return any(
+                event.get("series", {}).get("count", 0) >= 2 for event in api.items("events.events.k8s.io", namespace)
+            )
+
+        wait_for("an Event is counted", counted, within_seconds=30)
+        said = [
+            (e["reason"], e["note"])
+            for e in api.items("events.events.k8s.io", namespace)
+            if e["regarding"]["name"] == "web"
+        ]
+        assert len(said) == len(set(said))
+
+
+class TestRefusal:
+    """SMI-COMMON-05, SMI-COMMON-06: the cluster refuses in the very words of `smeagol validate`."""
+
+    @pytest.mark.parametrize(
+        "manifest",
+        [
+            canary("web", "web", v1="0", v2="0m"),
+            canary("web", "web", v1="-1"),
+            canary("web", "web.shop.example", v1="1"),
+            canary("web", "web", v1="1").replace("web-v1", "web"),
+            """
+            apiVersion: smi-spec.io/v1beta1
+            kind: Canary
+            metadata: {name: web}
+            spec: {service: web, services: [{web-v1: 50%}]}
+            """,
+            """
+            apiVersion: smi-spec.io/v1beta1
+            kind: MutualTLS
+            metadata: {name: web}
+            spec: {selector: {}, clientSubjectNames: ["a,b"]}
+            """,
+        ],
+        ids=["all-zero", "negative", "no-service", "own-backend", "draft", "comma"],
+    )
+    def test_word_for_word(self, api: ApiServer, manifest: str) -> None:
+        said = smeagol("validate", "-", "-o", "json", stdin=manifest)
+        problems = json.loads(said)["problems"]
+        refusal = " ".join(api.refused(manifest, "default").split())
+        assert problems
+        for problem in problems:
+            assert problem["cause"].partition(": ")[2] in refusal
+            assert problem["cure"] in refusal
+
+
+@pytest.mark.envoy
+class TestProxies:
+    """Real Envoys with the tokens of their Pods."""
+
+    async def test_programmed_once_the_proxy_has_acknowledged(
+        self, api: ApiServer, control: tuple[str, Replica], tmp_path: Path
+    ) -> None:
+        """SMI-STATUS-05: `kubectl wait` returns then, and `kubectl get` shows it at a glance."""
+        namespace = api.namespace()
+        await asyncio.to_thread(rollout, api, namespace)
+        cart = PodRef(namespace, "cart")
+        async with proxy(api, cart, "10.244.1.9", [control[1]], control[0], tmp_path / "cart") as envoy:
+            wait = ("wait", "--for=condition=Programmed", "canary.smi-spec.io/web", "--timeout=60s")
+            await asyncio.to_thread(api.kubectl, "-n", namespace, *wait)
+            obj = await asyncio.to_thread(api.get, "canary", "web", namespace)
+            assert obj["status"]["providers"][0]["counts"] == {"pods": 0, "injected": 0, "proxies": 1, "programmed": 1}
+            assert await envoy.listeners()
+            shown = await asyncio.to_thread(api.kubectl, "-n", namespace, "get", "canaries.smi-spec.io")
+            heads, row = (line.split() for line in shown.splitlines())
+            assert heads[:2] == ["NAME", "SERVICE"]
+            assert row[:2] == ["web", "web"]
+            assert "Programmed" in " ".join(heads) or "PROGRAMMED" in heads
+        await eventually(lambda: condition(api.get("canary", "web", namespace), "Programmed")["reason"] == "Pending")
+
+    async def test_an_identity_is_only_its_own_pods(self, api: ApiServer, control: tuple[str, Replica]) -> None:
+        """A token speaks for the Pod that it is bound to, to us, and for as long as the Pod lives."""
+        namespace, replica_ = control
+        where = await asyncio.to_thread(api.namespace)
+        for name, address in (("a", "10.244.3.1"), ("b", "10.244.3.2")):
+            await asyncio.to_thread(api.pod, name, address, where)
+        token = await asyncio.to_thread(api.token, "a", where)
+        elsewhere = await asyncio.to_thread(api.token, "a", where, audience="vault")
+        unbound = await asyncio.to_thread(api.kubectl, "-n", where, "create", "token", "default", "--audience=smeagol")
+        ca = await asyncio.to_thread(roots, api, namespace)
+
+        async def answer(node: str, shown: str) -> grpc.StatusCode:
+            """How the stream is refused; OK if it is served."""
+            options = [("grpc.ssl_target_name_override", f"smeagol-discovery.{namespace}.svc")]
+            target = f"127.0.0.1:{replica_.port}"
+            async with channel(target, grpc.ssl_channel_credentials(ca), options) as on:
+                stream = delta(on, [("authorization", f"Bearer {shown}")])
+                await stream.ask(CLUSTER, node=NodeId(node))
+                async with asyncio.timeout(20):
+                    try:
+                        await stream.receive()
+                    except (EOFError, grpc.aio.AioRpcError):
+                        return (await stream.end())[0]
+                return grpc.StatusCode.OK
+
+        assert await answer(f"{where}/a", token) is grpc.StatusCode.OK
+        refusals = {
+            "another Pod": await answer(f"{where}/b", token),
+            "another audience": await answer(f"{where}/a", elsewhere),
+            "no Pod": await answer(f"{where}/a", unbound.strip()),
+            "garbage": await answer(f"{where}/a", "garbage"),
+            "a signature that is wrong": await answer(f"{where}/a", f"{token[:-8]}AAAAAAAA"),
+        }
+        assert refusals == dict.fromkeys(refusals, grpc.StatusCode.UNAUTHENTICATED)
+
+        await asyncio.to_thread(api.kubectl, "-n", where, "delete", "pod", "a", "--force", "--grace-period=0")
+        await eventually(lambda: not api.kubectl("-n", where, "get", "pod", "a", "--ignore-not-found"))
+        async with asyncio.timeout(60):
+            while await answer(f"{where}/a", token) is grpc.StatusCode.OK:
+                await asyncio.sleep(1)
+
+        log = replica_.log.read_text()
+        for secret in (token, elsewhere, unbound.strip()):
+            assert secret not in log
+            assert secret.rpartition(".")[2] not in log
+        assert "PRIVATE KEY" not in log
+
+
+class TestReplicas:
+    """Two of them: one writes, both serve, and either may end at any time."""
+
+    def test_first_start_together(self, api: ApiServer, alone: str, tmp_path: Path) -> None:
+        """Both want to make the keys; they end up with the same."""
+        with (
+            replica(api, alone, "a", tmp_path) as a,
+            replica(api, alone, "b", tmp_path) as b,
+        ):
+            wait_for("both serve", lambda: a.serves and b.serves, within_seconds=60)
+            assert trusted(api, alone, a)
+            assert trusted(api, alone, b)
+
+    def test_one_writes_and_another_follows(self, api: ApiServer, alone: str, tmp_path: Path) -> None:
+        """A leader that is killed is followed after the lease time, one that is ended at once; news is told once."""
+        namespace = api.namespace()
+        api.apply(canary("web", "web", v1="1"), namespace)
+        with serving(api, alone, "a", tmp_path) as a:
+            wait_for("a leads", lambda: leader(api, alone) == "a", within_seconds=30)
+            told(api, "canary", "web", namespace, Accepted="True/Accepted")
+            wait_for("it is told", lambda: len(events(api, "web", namespace)) >= 2, within_seconds=30)
+            before = events(api, "web", namespace)
+            with serving(api, alone, "b", tmp_path) as b:
+                a.kill()
+                wait_for("b leads", lambda: b.logged("leading"), within_seconds=40)
+                api.apply(canary("more", "web2", v1="1"), namespace)
+                told(api, "canary", "more", namespace, Accepted="True/Accepted")
+                with serving(api, alone, "c", tmp_path) as c:
+                    assert b.stop() == 0
+                    assert leader(api, alone) in {"", "c"}
+                    wait_for("c leads", lambda: c.logged("leading"), within_seconds=10)
+                    api.apply(canary("last", "web3", v1="1"), namespace)
+                    told(api, "canary", "last", namespace, Accepted="True/Accepted")
+                    assert events(api, "web", namespace) == before
+
+    @pytest.mark.envoy
+    async def test_no_proxy_loses_anything(self, api: ApiServer, alone: str, tmp_path: Path) -> None:
+        """Both replicas are killed and start again, and so does the API server: proxies keep what they have, and learn
+        what is new from whoever is there. Nothing is served before a whole state was seen.
+        """
+        namespace = await asyncio.to_thread(api.namespace)
+        await asyncio.to_thread(rollout, api, namespace)
+        pod = PodRef(namespace, "cart")
+        with ExitStack() as processes:
+            a = processes.enter_context(serving(api, alone, "a", tmp_path))
+            b = processes.enter_context(serving(api, alone, "b", tmp_path))
+            async with proxy(api, pod, "10.244.1.9", [a, b], alone, tmp_path / "cart") as envoy, kept(envoy):
+                await asyncio.to_thread(a.kill)
+                await learns(api, envoy, namespace, "after-a")
+                a = processes.enter_context(serving(api, alone, "a", tmp_path, port=a.port))
+                await asyncio.to_thread(b.kill)
+                await asyncio.to_thread(api.restart)
+                envoy.replicas[:] = [a]
+                await learns(api, envoy, namespace, "after-both")
+                await asyncio.to_thread(a.kill)
+                with replica(api, alone, "b", tmp_path, port=b.port) as b:
+                    envoy.replicas[:] = [b]
+                    await learns(api, envoy, namespace, "after-all")
+
+
+def trusted(api: ApiServer, namespace: str, each: Replica) -> bool:
+    """The replica shows a certificate of the roots that are kept, for the name of the discovery Service."""
+    context = ssl.create_default_context(cadata=roots(api, namespace).decode())
+    context.set_alpn_protocols(["h2"])
+    with (
+        socket.create_connection(("127.0.0.1", each.port), timeout=10) as sock,
+        context.wrap_socket(sock, server_hostname=f"smeagol-discovery.{namespace}.svc") as wrapped,
+    ):
+        return wrapped.version() is not None
+
+
+@asynccontextmanager
+async def kept(envoy: Proxy) -> AsyncIterator[None]:
+    """Whatever happens in the block, the proxy has all the listeners that it had at the start."""
+    async with asyncio.timeout(60):
+        while len(had := await envoy.listeners()) < 4:
+            await asyncio.sleep(0.1)
+    lost: set[str] = set()
+
+    async def watch() -> None:
+        while True:
+            lost.update(had - await envoy.listeners())
+            await asyncio.sleep(0.05)
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        watching.cancel()
+    assert not lost
+
+
+async def learns(api: ApiServer, envoy: Proxy, namespace: str, name: str) -> None:
+    """What is new arrives at the proxy: a Service that is a Canary's root has a listener of its own."""
+    before = await envoy.listeners()
+    await asyncio.to_thread(api.service, name, namespace)
+    await asyncio.to_thread(api.apply, canary(name, name, v1="1"), namespace)
+    async with asyncio.timeout(60):
+        while not await envoy.listeners() > before:
+            await asyncio.sleep(0.1)
