@@ -9,7 +9,6 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from smeagol.install.settings import PROXY_IMAGE
 from smeagol.refs import DEFAULT_CLUSTER_DOMAIN
 
 __all__ = ["ContextOption", "KubeconfigOption", "NamespaceOption", "register"]
@@ -41,8 +40,8 @@ def install(
     namespace: NamespaceOption = "smeagol-system",
     image: Annotated[str, typer.Option("--image", help="Image of the control plane.")] = IMAGE,
     proxy_image: Annotated[
-        str, typer.Option("--proxy-image", help="Image of the proxies; noted for when they are put into Pods.")
-    ] = PROXY_IMAGE,
+        str, typer.Option("--proxy-image", help="Image of the proxies; Envoy's own unless given.", show_default=False)
+    ] = "",
     replicas: Annotated[int, typer.Option("--replicas", help="Replicas of the control plane.")] = 2,
     pod_cidr: Annotated[
         list[str] | None, typer.Option("--pod-cidr", help="Where Pod addresses lie; may be given more than once.")
@@ -69,12 +68,13 @@ def install(
     from smeagol.cli.terminal import paint
     from smeagol.install import ApiServer, InstallSettings, Step, manifests, wait_until_ready
     from smeagol.install import install as apply
+    from smeagol.install.settings import PROXY_IMAGE
 
     settings = InstallSettings(
         version=version("smeagol"),
         namespace=namespace,
         image=image,
-        proxy_image=proxy_image,
+        proxy_image=proxy_image or PROXY_IMAGE,
         replicas=replicas,
         pod_cidrs=tuple(pod_cidr or ()),
         cluster_domain=cluster_domain,
