@@ -185,6 +185,13 @@ def proxy_of(name: str, namespace: str) -> Callable[[Status], str]:
 
 
 class TestOutbound:
+    def test_plain_http_becomes_https_and_plain_http_again(self, client: App) -> None:
+        """SMI-MTLS-01: said in plaintext to a server that takes nothing but mutual TLS, and heard in plaintext."""
+        answer = client.get("http://web/hello", headers=[("X-Own", "Kept")])
+        assert answer.head.startswith("GET /hello HTTP/1.1\r\n")
+        assert "X-Own: Kept\r\n" in answer.head
+        assert answer.identities == [CLIENT]
+
     def test_to_unmeshed_pods_traffic_stays_as_it_was(self, client: App) -> None:
         """SMI-MTLS-03: plaintext to a server without a proxy."""
         answer = client.get("http://stranger/", headers=[("X-Own", "Kept")])
