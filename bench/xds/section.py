@@ -133,7 +133,7 @@ def _growth_goals(extent: Extent, runs: Sequence[Run]) -> Iterator[Goal]:
     for kind in ChangeKind:
         ratio = median(_last(many, kind)) / median(_last(few, kind))
         yield Goal(f"{kind} change to the last ACK, {beside}", GROWTH_GOAL, ratio)
-        yield Goal(f"CPU time of a {kind} change, {beside}", GROWTH_GOAL, _cpu(many, kind) / _cpu(few, kind))
+        yield Goal(f"CPU time of one {kind} change, {beside}", GROWTH_GOAL, _cpu(many, kind) / _cpu(few, kind))
 
 
 def _cpu(runs: Sequence[Run], kind: ChangeKind) -> float:
