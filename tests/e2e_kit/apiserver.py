@@ -116,10 +116,20 @@ class ApiServer:
         bound = ("--bound-object-kind=Pod", f"--bound-object-name={pod}")
         return self.kubectl("-n", namespace, "create", "token", "default", f"--audience={audience}", *bound).strip()
 
-    def restart(self) -> None:
+    def stop(self) -> None:
+        """End the API server; everything else goes on."""
         self.cluster.stop("kube-apiserver")
+
+    def start(self) -> None:
+        """Undo `stop`; return when it is ready. The controllers start anew too: they would look again late."""
         self.cluster.start("kube-apiserver")
         self.cluster.wait_for_api()
+        self.cluster.stop("kube-controller-manager")
+        self.cluster.start("kube-controller-manager")
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
 
 
 def canary(name: str, root: str, **weights: str) -> str:

@@ -16,6 +16,7 @@ class Relay:
         self._flowing.set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._cut = False
+        self._serving: set[asyncio.Task[None]] = set()
 
     def stall(self) -> None:
         """Keep connections open and take new ones, but pass nothing on."""
@@ -31,7 +32,18 @@ class Relay:
         self._cut = False
         self._flowing.set()
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
+    async def end(self) -> None:
+        """End all connections, and return when they have ended."""
+        self.resume()
+        self.cut()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._cut:
             writer.close()
             return
@@ -69,5 +81,4 @@ async def relay_to(server: str) -> AsyncIterator[tuple[Relay, str]]:
         try:
             yield relay, f"https://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
         finally:
-            relay.resume()
-            relay.cut()
+            await relay.end()

@@ -169,6 +169,7 @@ class Controller:
             finally:
                 standing.cancel()  # at once, for the proxies take their time to go elsewhere
                 await self.plane.stop(grace=5)
+                await asyncio.wait([standing])  # to be cancelled again by the group would keep the Lease from the next
 
     def _identity(self, authority: LocalAuthority) -> TlsConfig:
         """The discovery server's certificate, for the names of its Service; of the mesh's own authority."""
