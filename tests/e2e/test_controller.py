@@ -6,11 +6,13 @@ import asyncio
 import json
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import grpc
+import httpx2
 import pytest
 
 from e2e.cluster.commands import wait_for
@@ -297,7 +299,7 @@ class TestProxies:
             await asyncio.to_thread(api.kubectl, "-n", namespace, *wait)
             obj = await asyncio.to_thread(api.get, "canary", "web", namespace)
             assert obj["status"]["providers"][0]["counts"] == {"pods": 0, "injected": 0, "proxies": 1, "programmed": 1}
-            assert await envoy.listeners()
+            assert await until_listeners(envoy, bool)
             shown = await asyncio.to_thread(api.kubectl, "-n", namespace, "get", "canaries.smi-spec.io")
             heads, row = (line.split() for line in shown.splitlines())
             assert heads[:2] == ["NAME", "SERVICE"]
@@ -427,16 +429,16 @@ def trusted(api: ApiServer, namespace: str, each: Replica) -> bool:
 @asynccontextmanager
 async def kept(envoy: Proxy) -> AsyncIterator[None]:
     """Whatever happens in the block, the proxy has all the listeners that it had at the start."""
-    async with asyncio.timeout(60):
-        while len(had := await envoy.listeners()) < 4:
-            await asyncio.sleep(0.1)
-    lost: set[str] = set()
+    had = await until_listeners(envoy, lambda names: len(names) >= 4)
+    lost: dict[str, float] = {}
 
     async def watch() -> None:
         while True:
-            lost.update(had - await envoy.listeners())
+            with suppress(httpx2.HTTPError):  # a busy machine; that it runs is seen by what it learns
+                lost.update(dict.fromkeys(had - await envoy.listeners(), time.monotonic() - started))
             await asyncio.sleep(0.05)
 
+    started = time.monotonic()
     watching = asyncio.create_task(watch())
     try:
         yield
@@ -445,11 +447,19 @@ async def kept(envoy: Proxy) -> AsyncIterator[None]:
     assert not lost
 
 
+async def until_listeners(envoy: Proxy, holds: Callable[[set[str]], bool]) -> set[str]:
+    """Wait for the proxy's listeners."""
+    async with asyncio.timeout(60):
+        while True:
+            with suppress(httpx2.HTTPError):
+                if holds(names := await envoy.listeners()):
+                    return names
+            await asyncio.sleep(0.1)
+
+
 async def learns(api: ApiServer, envoy: Proxy, namespace: str, name: str) -> None:
     """What is new arrives at the proxy: a Service that is a Canary's root has a listener of its own."""
-    before = await envoy.listeners()
+    before = await until_listeners(envoy, bool)
     await asyncio.to_thread(api.service, name, namespace)
     await asyncio.to_thread(api.apply, canary(name, name, v1="1"), namespace)
-    async with asyncio.timeout(60):
-        while not await envoy.listeners() > before:
-            await asyncio.sleep(0.1)
+    await until_listeners(envoy, lambda names: names > before)

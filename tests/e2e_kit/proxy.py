@@ -33,13 +33,10 @@ class Proxy:
     replicas: list[Replica]
 
     async def listeners(self) -> set[str]:
-        """Names of the listeners that it has taken over."""
+        """Names of the listeners that it has taken over. Raises httpx2.HTTPError if it does not answer (yet)."""
         transport = httpx2.AsyncHTTPTransport(uds=str(self.folder / "admin.sock"))
         async with httpx2.AsyncClient(transport=transport, base_url="http://envoy") as client:
-            try:
-                answer = await client.get("/config_dump?resource=dynamic_listeners")
-            except httpx2.HTTPError:
-                return set()
+            answer = await client.get("/config_dump?resource=dynamic_listeners")
         configs: list[Json] = answer.json().get("configs", [])
         return {config["name"] for config in configs if "active_state" in config}
 
