@@ -58,7 +58,7 @@ cluster-down: setup ## End that Kubernetes and remove all that it has made
 
 e2e: setup ## The tests on Kubernetes: in that cluster, or with SMEAGOL_E2E=existing in the one of KUBECONFIG
 	@test "$$SMEAGOL_E2E" = existing || $(BIN)/python -m e2e.cluster up
-	@$(BIN)/python -m pytest tests/e2e $(ARGS)
+	@SMEAGOL_E2E=$${SMEAGOL_E2E:-own} $(BIN)/python -m pytest tests/e2e $(ARGS)
 
 lock: ## Resolve the dependencies anew (needs uv)
 	uv pip compile --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 --extra standalone --extra kubernetes --group dev pyproject.toml -o requirements/dev.lock
