@@ -61,6 +61,15 @@ class TestSources:
         numbers(graph).delete("a")
         assert not graph.settle()
 
+    def test_update_sets_and_deletes_and_leaves_the_rest(self) -> None:
+        graph = Graph()
+        source = numbers(graph)
+        source.replace({"a": 1, "b": 2, "c": 3})
+        graph.settle()
+        source.update({"a": 10, "b": None, "c": 3, "d": 4, "e": None})
+        assert dict(source.items()) == {"a": 10, "c": 3, "d": 4}
+        assert graph.settle()[source] == {"a", "b", "d"}
+
     def test_replace_makes_its_argument_the_whole_content_and_reports_the_difference(self) -> None:
         """A relist leads to the same state as the events it stands for."""
         graph = Graph()

@@ -99,6 +99,12 @@ class Source(Collection[K, V]):
         self._check_edit()
         self.table.values.put(key, None)
 
+    def update(self, changes: Mapping[K, V | None]) -> None:
+        """Set and delete as a source of events says it: None means that the key is gone."""
+        self._check_edit()
+        for key, value in changes.items():
+            self.table.values.put(key, value)
+
     def replace(self, values: Mapping[K, V]) -> None:
         """Make `values` the whole content, as after a relist; only what differs counts as changed."""
         self._check_edit()

@@ -188,11 +188,8 @@ class Controller:
 
     def _reflect(self, kind: Kind[T], source: Source[ObjectKey, T]) -> _Watching:
         def feed(changed: Mapping[ObjectKey, T | None]) -> None:
+            source.update(changed)
             for key, value in changed.items():
-                if value is None:
-                    source.delete(key)
-                else:
-                    source.set(key, value)
                 self._note(kind, key, value)
             self._wake.set()
 

@@ -11,12 +11,11 @@ import asyncio
 import contextlib
 import secrets
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 import structlog
@@ -24,7 +23,6 @@ import watchfiles
 
 from smeagol import __version__, control
 from smeagol.api import ProviderClass, ProviderClassStatus, SmiObject, Status
-from smeagol.derive import Source
 from smeagol.errors import SmeagolError
 from smeagol.infra.host import Host, HostSettings, NodeNetwork, has_ipv6, program_folders
 from smeagol.infra.host.desired import PodSpecOnHost, ServiceOnHost
@@ -58,8 +56,6 @@ from smeagol.xds import TlsConfig
 __all__ = ["Settings", "Standalone"]
 
 log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
 
 XDS_PORT = 18000
 XDS_NAME = "xds.smeagol.internal"
@@ -435,9 +431,9 @@ class Standalone:
         return Changes(pods=pods, services=services, endpoint_slices=slices)
 
     def _feed(self, changes: Changes) -> None:
-        feed(self.plane.resolver.pods, changes.pods)
-        feed(self.plane.resolver.services, changes.services)
-        feed(self.plane.resolver.endpoint_slices, changes.endpoint_slices)
+        self.plane.resolver.pods.update(changes.pods)
+        self.plane.resolver.services.update(changes.services)
+        self.plane.resolver.endpoint_slices.update(changes.endpoint_slices)
 
     async def _run_on_host(self) -> None:
         """Tell the host what to run: every Pod that is not on its way out, with its proxy once that has an identity."""
@@ -558,11 +554,3 @@ def _stamped(wanted: SmiObject, known: SmiObject | None) -> SmiObject:
         changed = int(wanted.spec != known.spec)
         stamp = {"uid": old.uid, "generation": old.generation + changed, "creation_timestamp": old.creation_timestamp}
     return msgspec.structs.replace(wanted, metadata=msgspec.structs.replace(wanted.metadata, **stamp))
-
-
-def feed(source: Source[Key, T], changed: Mapping[Key, T | None]) -> None:
-    for key, value in changed.items():
-        if value is None:
-            source.delete(key)
-        else:
-            source.set(key, value)
