@@ -115,10 +115,6 @@ class Mesh(Generic[K]):
     def rotating(self) -> bool:
         return self._rotate_root or self._authority.state.phase is not Phase.STEADY
 
-    def acknowledged(self, resource: ProxyResource) -> bool:
-        """Every connected proxy that asked for it holds this version."""
-        return self.cache.acks.of(resource.type_url, resource.name).complete
-
     @property
     def settled(self) -> bool:
         """Every connected proxy has answered for everything it was sent."""
@@ -163,7 +159,8 @@ class Mesh(Generic[K]):
 
     @property
     def _bundle_acknowledged(self) -> bool:
-        return self._alone and self.acknowledged(self._bundle)
+        """Does every connected proxy hold the roots that are trusted now?"""
+        return self._alone and self.cache.acks.of(self._bundle.type_url, self._bundle.name).complete
 
     def _last_old_leaf(self) -> datetime | None:
         """Until when a leaf of a root that no longer signs may be in use: renewed ones count until acknowledged."""

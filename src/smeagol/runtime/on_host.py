@@ -32,6 +32,7 @@ from smeagol.objects import Container, EndpointSlice, Pod, Service
 from smeagol.objects import Probe as KubernetesProbe
 from smeagol.objects.core import ContainerStatus as KubernetesContainerStatus
 from smeagol.objects.core import PodCondition
+from smeagol.plan import READINESS_PORT
 from smeagol.refs import PodRef, ServiceRef
 
 __all__ = ["PROXY_FILES", "pod_on_host", "pod_status", "proxy_container", "service_on_host"]
@@ -41,9 +42,6 @@ PROXY_FILES = "/run/smeagol"
 
 HOSTNAME_BYTES = 63
 """Longer names of Pods are cut for their hostname, as the kubelet does."""
-
-READY_PORT = 15021
-"""Where a proxy answers `/ready` once it has its configuration."""
 
 
 def pod_on_host(pod: Pod, proxy: ContainerOnHost | None) -> PodSpecOnHost:
@@ -68,7 +66,7 @@ def pod_on_host(pod: Pod, proxy: ContainerOnHost | None) -> PodSpecOnHost:
 
 def proxy_container(command: Sequence[str], files: Mapping[str, bytes]) -> ContainerOnHost:
     """The proxy as the first native sidecar of a Pod: the application starts once it answers, and ends before it."""
-    ready = HttpGet(port=READY_PORT, path="/ready")
+    ready = HttpGet(port=READINESS_PORT, path="/ready")
     return ContainerOnHost(
         name=PROXY_CONTAINER,
         command=tuple(command),

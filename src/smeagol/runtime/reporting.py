@@ -10,7 +10,7 @@ from datetime import datetime
 from smeagol import api
 from smeagol.intent import CanaryIntent, MutualTLSIntent, SidecarIntent, Unit, UnitKey, UnitKind
 from smeagol.plan import Feature, Plan
-from smeagol.refs import NodeId, ObjectRef
+from smeagol.refs import NodeId, ObjectRef, PodRef
 from smeagol.runtime.planner import Planner, ResourceKey
 from smeagol.status import Event, Observation, Rejection, Report, concerns, events, status_of
 from smeagol.xds import Acks
@@ -43,7 +43,7 @@ def observe(
     rejections: set[Rejection] = set()
     for key in concerned:
         if key.kind is UnitKind.WORKLOAD:
-            node = NodeId(f"{key.namespace}/{key.name}")
+            node = PodRef(key.namespace, key.name).node
             progress = acks.of_node(node)
             proxies.add(node)
             if progress is None or not progress.settled:

@@ -13,7 +13,7 @@ import secrets
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -26,11 +26,12 @@ from smeagol.api import ProviderClass, ProviderClassStatus, SmiObject, Status
 from smeagol.errors import SmeagolError
 from smeagol.infra.host import Host, HostSettings, NodeNetwork, has_ipv6, program_folders
 from smeagol.infra.host.desired import PodSpecOnHost, ServiceOnHost
-from smeagol.intent import PROXY_CONTAINER, ServiceIntent, SidecarIntent, Unit, UnitKey, UnitKind, WorkloadIntent
+from smeagol.infra.host.redirect import PROXY_MARK
+from smeagol.intent import ServiceIntent, SidecarIntent, Unit, UnitKey, UnitKind, WorkloadIntent
 from smeagol.intent import Settings as ResolverSettings
 from smeagol.objects import EndpointSlice, Pod, Service
 from smeagol.pki import FileKeyStore, LocalAuthority, MemoryKeyStore, Overlap, Purpose
-from smeagol.plan import JSON, ProxyConnection, ProxyProvider
+from smeagol.plan import JSON, METRICS_PORT, ProxyConnection, ProxyProvider
 from smeagol.refs import DEFAULT_CLUSTER_DOMAIN, NodeId, ObjectRef, PodRef, ServiceRef
 from smeagol.runtime.control_plane import ControlPlane, now
 from smeagol.runtime.offline import load_folder
@@ -49,7 +50,7 @@ from smeagol.runtime.views import (
 )
 from smeagol.sources.cluster import Changes, Cluster, Key
 from smeagol.sources.files import Folder, FolderReader
-from smeagol.sources.workloads import pod_ready, pod_terminating
+from smeagol.sources.workloads import has_proxy, pod_ready, pod_terminating
 from smeagol.status import EventType
 from smeagol.xds import TlsConfig
 
@@ -60,12 +61,6 @@ log = structlog.get_logger(__name__)
 XDS_PORT = 18000
 XDS_NAME = "xds.smeagol.internal"
 """The name in the discovery server's certificate; nothing resolves it, proxies only check it."""
-
-METRICS_PORT = 15090
-"""Where a proxy gives its counters."""
-
-SOCKET_MARK = 1337
-"""SO_MARK on the proxies' own sockets, which the redirect rules let pass."""
 
 DRAIN_SECONDS = 5.0
 """How long a Pod that goes away waits at most for every proxy to know, before its processes are told to end."""
@@ -99,7 +94,7 @@ class Standalone:
 
     def __init__(self, settings: Settings, provider: ProxyProvider) -> None:
         self.settings = settings
-        self.started_at = datetime.now(UTC)
+        self.started_at = now()
         both = has_ipv6()
         pods = settings.pod_networks if both else settings.pod_networks[:1]
         services = settings.service_networks if both else settings.service_networks[:1]
@@ -488,7 +483,7 @@ class Standalone:
 
     def _spec(self, key: Key, pod: Pod) -> PodSpecOnHost | None:
         """The processes of a new Pod; None while its proxy has no identity yet."""
-        if not any(c.name == PROXY_CONTAINER for c in pod.spec.init_containers):
+        if not has_proxy(pod):
             return pod_on_host(pod, None)
         workload = self.plane.resolver.units.get(UnitKey(UnitKind.WORKLOAD, *key))
         if not isinstance(workload, WorkloadIntent):
@@ -499,7 +494,7 @@ class Standalone:
             token_file=f"{PROXY_FILES}/token",
             ca_file=f"{PROXY_FILES}/ca.pem",
             server_name=XDS_NAME,
-            socket_mark=SOCKET_MARK,
+            socket_mark=PROXY_MARK,
         )
         files = {
             "bootstrap.json": self.provider.bootstrap(workload, self.plane.mesh.intent, connection),

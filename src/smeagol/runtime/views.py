@@ -10,7 +10,6 @@ from smeagol import control
 from smeagol.api import Problem, ProviderClassStatus, SmiObject, Status
 from smeagol.errors import SmeagolError
 from smeagol.intent import (
-    PROXY_CONTAINER,
     CanaryIntent,
     MutualTLSIntent,
     ServiceIntent,
@@ -22,7 +21,7 @@ from smeagol.objects import EndpointSlice, Pod, Service
 from smeagol.refs import NodeId, ObjectRef, PodRef
 from smeagol.runtime.reporting import Happening
 from smeagol.sources.cluster import Key
-from smeagol.sources.workloads import TEMPLATE_HASH, pod_ready
+from smeagol.sources.workloads import TEMPLATE_HASH, has_proxy, pod_ready
 from smeagol.xds import Acks, Nack
 
 __all__ = [
@@ -64,7 +63,6 @@ def fault_view(ref: ObjectRef, error: Exception) -> control.Problem:
 
 def pod_view(pod: Pod, workload: WorkloadIntent | None, acks: Acks) -> control.Pod:
     metadata = pod.metadata
-    proxied = any(c.name == PROXY_CONTAINER for c in pod.spec.init_containers)
     owner = next((o.name for o in metadata.owner_references if o.controller), metadata.name)
     statuses = pod.status.container_statuses
     return control.Pod(
@@ -77,7 +75,7 @@ def pod_view(pod: Pod, workload: WorkloadIntent | None, acks: Acks) -> control.P
         ready=pod_ready(pod),
         restarts=sum(status.restart_count for status in statuses),
         message="; ".join(f"{s.name}: {s.message}" for s in statuses if s.message),
-        proxy=proxy_view(PodRef(metadata.namespace, metadata.name).node, acks) if proxied else None,
+        proxy=proxy_view(PodRef(metadata.namespace, metadata.name).node, acks) if has_proxy(pod) else None,
         mutual_tls=workload.mode.value if workload is not None and workload.mode is not None else None,
         client_names=workload.client_names if workload is not None else (),
         server_names=workload.server_names if workload is not None and workload.mode is not None else (),

@@ -34,6 +34,7 @@ __all__ = [
     "TEMPLATE_HASH",
     "Rollout",
     "endpoint_slices",
+    "has_proxy",
     "pod_ready",
     "pod_terminating",
     "roll_out",
@@ -80,9 +81,14 @@ def roll_out(deployment: Deployment, owned: Iterable[Pod]) -> Rollout:
     return Rollout(create=create, delete=tuple(sorted(surplus + old)))
 
 
+def has_proxy(pod: Pod) -> bool:
+    """Was it made with a proxy?"""
+    return any(c.name == PROXY_CONTAINER for c in pod.spec.init_containers)
+
+
 def with_proxy(pod: Pod) -> Pod:
     """The Pod with its proxy as first init container, a native sidecar; unchanged if it has one."""
-    if any(c.name == PROXY_CONTAINER for c in pod.spec.init_containers):
+    if has_proxy(pod):
         return pod
     proxy = Container(name=PROXY_CONTAINER, restart_policy="Always")
     return msgspec.structs.replace(

@@ -15,7 +15,7 @@ import httpx2
 import msgspec
 import structlog
 
-from smeagol.refs import NodeId
+from smeagol.refs import NodeId, PodRef
 
 __all__ = ["AUDIENCE", "TokenReviewer"]
 
@@ -100,4 +100,4 @@ def _owner(status: _Status, audience: str) -> NodeId | None:
     pods = extra.get(_POD_NAME, ())
     if account == status.user.username or not namespace or len(pods) != 1:
         return None
-    return NodeId(f"{namespace}/{pods[0]}")
+    return PodRef(namespace, pods[0]).node
