@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from typing import TypeVar
 
 import msgspec
 
@@ -14,13 +15,14 @@ from smeagol.intent import Resolver, Settings, Unit, UnitKey
 from smeagol.objects import Metadata, Namespace, Pod, PodStatus
 from smeagol.objects.core import PodCondition
 from smeagol.plan import Plan, Provider
-from smeagol.sources.cluster import Cluster
+from smeagol.sources.cluster import Cluster, Key
 from smeagol.sources.files import Folder
 
 __all__ = ["NoSuchProviderError", "Rendered", "load_folder", "provider_named", "providers", "render"]
 
 GROUP = "smeagol.providers"
 POD_NETWORK = "10.244.0.0/16"
+T = TypeVar("T")
 
 
 class NoSuchProviderError(SmeagolError):
@@ -71,11 +73,14 @@ def load_folder(resolver: Resolver, folder: Folder) -> None:
     resolver.namespaces.replace(
         {("", name): written.get(name) or Namespace(metadata=Metadata(name=name)) for name in names | written.keys()}
     )
-    of = {(ref.kind, ref.namespace, ref.name): obj for ref, obj in folder.smi.items()}
-    resolver.canaries.replace({(n, k): o for (_, n, k), o in of.items() if isinstance(o, Canary)})
-    resolver.mutual_tls.replace({(n, k): o for (_, n, k), o in of.items() if isinstance(o, MutualTLS)})
-    resolver.sidecars.replace({(n, k): o for (_, n, k), o in of.items() if isinstance(o, Sidecar)})
-    resolver.provider_classes.replace({(n, k): o for (_, n, k), o in of.items() if isinstance(o, ProviderClass)})
+
+    def of(kind: type[T]) -> dict[Key, T]:
+        return {(ref.namespace, ref.name): obj for ref, obj in folder.smi.items() if isinstance(obj, kind)}
+
+    resolver.canaries.replace(of(Canary))
+    resolver.mutual_tls.replace(of(MutualTLS))
+    resolver.sidecars.replace(of(Sidecar))
+    resolver.provider_classes.replace(of(ProviderClass))
 
 
 def render(folder: Folder, provider: Provider) -> tuple[Rendered, ...]:

@@ -11,7 +11,8 @@ import asyncio
 import contextlib
 import secrets
 import uuid
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from ipaddress import ip_network
@@ -194,8 +195,8 @@ class Standalone:
     def status(self) -> control.Status:
         """The whole mesh at this moment."""
         units, acks, settings = self.plane.resolver.units, self.plane.mesh.cache.acks, self.settings
-        workloads = {key: units.get(UnitKey(UnitKind.WORKLOAD, *key)) for key in self.cluster.pods}
         services = {key: units.get(UnitKey(UnitKind.SERVICE, *key)) for key in self.cluster.services}
+        slices = self._slices()
         return control.Status(
             mesh=control.MeshInfo(
                 name=settings.name,
@@ -222,14 +223,9 @@ class Standalone:
                 for ref, obj in sorted(self._smi.items())
             ),
             events=tuple(event_view(happening) for happening in self.reporter.happenings),
-            pods=tuple(
-                pod_view(pod, w if isinstance(w := workloads[key], WorkloadIntent) else None, acks)
-                for key, pod in sorted(self.cluster.pods.items())
-            ),
+            pods=tuple(pod_view(pod, self._workload(key), acks) for key, pod in sorted(self.cluster.pods.items())),
             services=tuple(
-                service_view(
-                    service, self._slices_of(key), i if isinstance(i := services[key], ServiceIntent) else None
-                )
+                service_view(service, slices[key], i if isinstance(i := services[key], ServiceIntent) else None)
                 for key, service in sorted(self.cluster.services.items())
             ),
         )
@@ -248,7 +244,7 @@ class Standalone:
     def proxy_config(self, namespace: str, pod: str, kind: str = "") -> JSON:
         """What the proxy of a Pod was given, by type and name, with keys redacted; None if it has no proxy."""
         node = PodRef(namespace, pod).node
-        if UnitKey(UnitKind.WORKLOAD, namespace, pod) not in self.plane.resolver.units:
+        if self._workload((namespace, pod)) is None:
             return None
         shown: dict[str, dict[str, JSON]] = {}
         if kind in ("", "secrets"):
@@ -450,9 +446,10 @@ class Standalone:
                 self._specs.pop(key, None)
                 self._tokens = {t: node for t, node in self._tokens.items() if node != PodRef(*key).node}
         services: dict[ServiceRef, ServiceOnHost] = {}
+        slices = self._slices()
         for key, service in self.cluster.services.items():
             with self._fault_of(ObjectRef("Service", *key)):
-                services[ServiceRef(*key)] = service_on_host(service, self._slices_of(key))
+                services[ServiceRef(*key)] = service_on_host(service, slices[key])
         there = {
             *(ObjectRef("Pod", *key) for key in self.cluster.pods),
             *(ObjectRef("Service", *key) for key in self.cluster.services),
@@ -474,19 +471,24 @@ class Standalone:
         else:
             self._faults.pop(ref, None)
 
-    def _slices_of(self, key: Key) -> list[EndpointSlice]:
-        return [
-            part
-            for part in self.cluster.endpoint_slices.values()
-            if (part.metadata.namespace, part.service_name) == key
-        ]
+    def _slices(self) -> Mapping[Key, list[EndpointSlice]]:
+        """The EndpointSlices of each Service; none for one that has none."""
+        found: defaultdict[Key, list[EndpointSlice]] = defaultdict(list)
+        for part in self.cluster.endpoint_slices.values():
+            found[part.metadata.namespace, part.service_name].append(part)
+        return found
+
+    def _workload(self, key: Key) -> WorkloadIntent | None:
+        """Who a Pod is to the mesh; None for one without a proxy, or not resolved yet."""
+        unit = self.plane.resolver.units.get(UnitKey(UnitKind.WORKLOAD, *key))
+        return unit if isinstance(unit, WorkloadIntent) else None
 
     def _spec(self, key: Key, pod: Pod) -> PodSpecOnHost | None:
         """The processes of a new Pod; None while its proxy has no identity yet."""
         if not has_proxy(pod):
             return pod_on_host(pod, None)
-        workload = self.plane.resolver.units.get(UnitKey(UnitKind.WORKLOAD, *key))
-        if not isinstance(workload, WorkloadIntent):
+        workload = self._workload(key)
+        if workload is None:
             return None
         token = secrets.token_urlsafe(32)
         connection = ProxyConnection(
