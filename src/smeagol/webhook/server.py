@@ -10,11 +10,9 @@ then does what the failure policy of the webhook says.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 
 import structlog
 import uvicorn
@@ -24,6 +22,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from smeagol import serving
 from smeagol.webhook.review import BadReviewError, Verdict, encode_verdict, parse_review
 from smeagol.webhook.review import Request as Review
 
@@ -64,23 +63,7 @@ async def serve(app: ASGIApp, sockets: list[socket.socket], context: ssl.SSLCont
         timeout_graceful_shutdown=5,
         ssl_context_factory=lambda _config, _default: context,
     )
-    server = _Quiet(config)
-    serving = asyncio.create_task(server.serve(sockets=sockets))
-    try:
-        await asyncio.shield(serving)
-    except asyncio.CancelledError:
-        # Cancelled itself, uvicorn would leave connections open on which nobody answers any more.
-        server.should_exit = True
-        await serving
-        raise
-
-
-class _Quiet(uvicorn.Server):
-    """uvicorn without its own signal handling."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
+    await serving.serve(config, sockets)
 
 
 def _answering(judge: Judge) -> Callable[[Request], Awaitable[Response]]:
