@@ -45,7 +45,7 @@ async def _listen() -> bytes:
     await server.start()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "bootstrap.json"
-        file.write_bytes(_bootstrap(port))
+        file.write_bytes(_bootstrap(port, folder))
         command = (*envoy_command(), "--config-path", str(file))
         process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
         try:
@@ -58,7 +58,7 @@ async def _listen() -> bytes:
     return bytes(request.node.SerializeToString())
 
 
-def _bootstrap(port: int) -> bytes:
+def _bootstrap(port: int, folder: str) -> bytes:
     workload = WorkloadIntent(
         pod=PodRef("shop", "client-00000"),
         uid="uid",
@@ -70,5 +70,6 @@ def _bootstrap(port: int) -> bytes:
         server_names=(),
         inbound_ports=(),
     )
+    connection = ProxyConnection(address=f"127.0.0.1:{port}", admin_socket=f"{folder}/admin.sock")
     mesh = MeshIntent(cluster_domain="cluster.local", trust_domain="cluster.local")
-    return provider.bootstrap(workload, mesh, ProxyConnection(address=f"127.0.0.1:{port}"))
+    return provider.bootstrap(workload, mesh, connection)

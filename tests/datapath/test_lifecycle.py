@@ -6,11 +6,13 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from datapath.admin import ADMIN_SEEKER
 from datapath.harness import Mesh, eventually, running, smeagol
 from datapath.manifests import Manifest, deployment, mutual_tls, pod, service, sidecar
 
@@ -63,6 +65,21 @@ def interfaces() -> set[str]:
     """Those of the host; a development cluster (`smeagol0` …) may come and go beside us."""
     names = (line.partition(":")[0].strip() for line in Path("/proc/net/dev").read_text().splitlines()[2:])
     return {name for name in names if not re.fullmatch(r"smeagol\d+", name)}
+
+
+def test_only_the_proxy_takes_orders_for_the_proxy() -> None:
+    """What runs beside a proxy cannot reach its admin interface; who runs the mesh can (`smeagol proxy stats`)."""
+    with running(*OBJECTS) as mesh:
+        found = mesh.exec("client", sys.executable, "-c", ADMIN_SEEKER)
+        assert found.code == 0, found.errors
+        assert found.text.split() == ["15021", "404", "15090", "404"]
+        stats = [
+            *smeagol("proxy", "stats", "client", "--filter", "^server.live$"),
+            "--state-dir",
+            str(mesh.state.parent),
+        ]
+        said = subprocess.run(stats, capture_output=True, text=True, timeout=30)
+        assert said.stdout == "server.live: 1\n", said.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

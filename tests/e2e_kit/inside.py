@@ -1,7 +1,7 @@
 """The inside of a proxy's own network: loopback, the proxy, and Unix sockets, which no network hides, as ways out.
 
 A program of its own, `inside.py FOLDER ADDRESS COMMAND…`, with the address of the Pod. `FOLDER/discovery.sock` leads
-out, `FOLDER/admin.sock` leads in.
+out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from typing import TypeAlias
 Streams: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 DISCOVERY_PORT = 18000
-ADMIN_PORT = 15000
 
 _SIOCSIFFLAGS = 0x8914
 _UP_AND_RUNNING = 0x41
@@ -54,10 +53,8 @@ async def _run(folder: Path, address: str, *command: str) -> None:
         own = struct.pack("16sH2x4s8x", b"lo:1", socket.AF_INET, socket.inet_aton(address))
         fcntl.ioctl(sock, _SIOCSIFADDR, own)
     out = onward(lambda: asyncio.open_unix_connection(folder / "discovery.sock"))
-    admin = onward(lambda: asyncio.open_connection("127.0.0.1", ADMIN_PORT))
     outward = await asyncio.start_server(out, "127.0.0.1", DISCOVERY_PORT)
-    inward = await asyncio.start_unix_server(admin, folder / "admin.sock")
-    async with outward, inward:
+    async with outward:
         proxy = await asyncio.create_subprocess_exec(*command)
         await proxy.wait()
 

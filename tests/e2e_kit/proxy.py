@@ -76,6 +76,7 @@ async def proxy(
         token_file=str(folder / "token"),
         ca_file=str(folder / "ca.pem"),
         server_name=f"smeagol-discovery.{control}.svc",
+        admin_socket=str(folder / "admin.sock"),
     )
     (folder / "bootstrap.json").write_bytes(provider.bootstrap(workload(pod, address), MESH, connection))
     made = Proxy(folder, list(replicas))

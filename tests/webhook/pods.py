@@ -66,7 +66,7 @@ def named(of: Json, name: str) -> Json:
 # Pods of all shapes ---------------------------------------------------------------------------------------------------
 
 _NAMES = st.sampled_from(["app", "web", "logs", "x-1"])
-_PORTS = st.integers(1, 65535).filter(lambda port: port not in {15000, 15001, 15006, 15021, 15090})
+_PORTS = st.integers(1, 65535).filter(lambda port: port not in {15001, 15006, 15021, 15090})
 _PORT_OR_NAME = _PORTS | st.sampled_from(["http", "none-such", "8080"])
 _HTTP = st.fixed_dictionaries(
     {"port": _PORT_OR_NAME},

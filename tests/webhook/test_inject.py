@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 
-from smeagol.plan import AppProbe
+from smeagol.plan import ADMIN_SOCKET, AppProbe
 from smeagol.webhook import InjectionRefusedError, Resources, inject, injected, is_injected, uninjected
 from webhook.pods import SETTINGS, bootstrap, container, containers_of, named, pod, pods, result
 
@@ -83,7 +84,7 @@ class TestPrivileges:
         """Our volume is mounted where that token would be, so Kubernetes adds none there."""
         after = result(pod())
         for name in (INIT, PROXY):
-            (mount,) = named(after, name)["volumeMounts"]
+            mount = named(after, name)["volumeMounts"][0]
             assert mount == {
                 "name": "smeagol",
                 "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount",
@@ -92,10 +93,22 @@ class TestPrivileges:
 
     def test_the_token_is_for_the_control_plane_alone(self) -> None:
         """Bound to the Pod, for our audience, and short-lived."""
-        (volume,) = result(pod())["spec"]["volumes"]
+        volume = result(pod())["spec"]["volumes"][0]
         token, trust = volume["projected"]["sources"]
         assert token == {"serviceAccountToken": {"audience": "smeagol", "expirationSeconds": 3600, "path": "token"}}
         assert trust == {"configMap": {"name": "smeagol-ca", "items": [{"key": "ca.crt", "path": "ca.crt"}]}}
+
+    def test_nobody_else_sees_the_admin_socket(self) -> None:
+        """Its folder is mounted in the proxy's container alone; what the Pod brings may not have its name."""
+        after = result(pod(container("app"), initContainers=[container("setup")]))
+        seen_by = {
+            (one["name"], mount["mountPath"])
+            for one in containers_of(after)
+            for mount in one.get("volumeMounts", [])
+            if mount["name"] == "smeagol-admin"
+        }
+        assert seen_by == {(PROXY, str(Path(ADMIN_SOCKET).parent))}
+        assert "SMI-I003" in refusal(pod(volumes=[{"name": "smeagol-admin", "emptyDir": {}}]))
 
 
 class TestSettings:
@@ -204,7 +217,7 @@ class TestRefusals:
         before = pod(container(securityContext={"runAsUser": 1}), securityContext={"runAsUser": 1337})
         assert is_injected(result(before))
 
-    @pytest.mark.parametrize("port", [15000, 15001, 15006, 15021, 15090])
+    @pytest.mark.parametrize("port", [15001, 15006, 15021, 15090])
     def test_a_port_of_the_proxys(self, port: int) -> None:
         assert f"port {port}" in refusal(pod(container(ports=[{"containerPort": port}])))
 
@@ -285,7 +298,7 @@ class TestShapes:
     def test_absent_empty_and_null_lists_are_the_same(self, empty: dict[str, Any]) -> None:
         after = result(pod(**empty))
         assert names(after, "initContainers") == [INIT, PROXY]
-        assert [volume["name"] for volume in after["spec"]["volumes"]] == ["smeagol"]
+        assert [volume["name"] for volume in after["spec"]["volumes"]] == ["smeagol", "smeagol-admin"]
 
     def test_a_pod_without_metadata_worth_mentioning(self) -> None:
         before = pod()

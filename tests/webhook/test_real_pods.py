@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from datapath.admin import ADMIN_SEEKER
 from e2e.cluster import images
 from e2e.cluster.cluster import Cluster, running
 from e2e.cluster.commands import wait_for
@@ -28,6 +29,7 @@ from e2e.cluster.errors import ClusterError
 from e2e.cluster.places import cache_folder
 from e2e_kit.apiserver import CLASS, ApiServer, smeagol
 from smeagol.infra.kubernetes.connection import connect_blocking
+from smeagol.plan import ADMIN_SOCKET
 from smeagol.providers.envoy.binary import envoy_binary
 from smeagol.runtime.secret_store import SecretKeyStore
 from smeagol.webhook import trust_config_map
@@ -252,6 +254,15 @@ def test_the_proxy_has_one_token_and_no_privilege(webhooks: Webhooks, shop: str)
     assert sorted(inside("ls", "/var/run/secrets/kubernetes.io/serviceaccount").split()) == ["ca.crt", "token"]
     with pytest.raises(ClusterError, match="Read-only file system"):
         inside("touch", "/here")
+
+
+def test_the_application_cannot_reach_the_admin_interface(webhooks: Webhooks, shop: str) -> None:
+    """It is there, and in no place that the application's container sees: neither its files nor the Pod's network."""
+    api = webhooks.api
+    there = api.kubectl("-n", shop, "exec", "client", "-c", PROXY, "--", "ls", "-l", ADMIN_SOCKET)
+    assert there.startswith("srw-------")
+    answers = api.kubectl("-n", shop, "exec", "client", "-c", "app", "--", "python3", "-c", ADMIN_SEEKER)
+    assert answers.split() == ["15021", "404", "15090", "404"]
 
 
 def test_a_job_ends(webhooks: Webhooks, shop: str) -> None:

@@ -26,13 +26,20 @@ class Format(Enum):
 
 
 ASK = """
-import sys, urllib.error, urllib.request
+import http.client, socket, sys
+path, target = sys.argv[1:]
+connection = http.client.HTTPConnection("localhost", timeout=10)
+connection.sock = socket.socket(socket.AF_UNIX)
 try:
-    sys.stdout.write(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())
-except urllib.error.HTTPError as error:
-    sys.exit(error.read().decode().strip())
+    connection.sock.connect(path)
+    connection.request("GET", target)
+    answer = connection.getresponse()
+    text = answer.read().decode()
 except OSError as error:
     sys.exit(f"the proxy does not answer: {error}")
+if answer.status != 200:
+    sys.exit(text.strip())
+sys.stdout.write(text)
 """
 
 PodArgument = Annotated[str, typer.Argument(metavar="POD", help="POD, NAMESPACE/POD, or a workload's name.")]
@@ -83,7 +90,8 @@ def stats(
     from smeagol.cli.meshes import pod_named
     from smeagol.client import Mesh
     from smeagol.infra.host.exec import exec_in_pod
-    from smeagol.providers.envoy.resources import ADMIN_PORT
+    from smeagol.intent import PROXY_CONTAINER
+    from smeagol.plan import ADMIN_SOCKET
     from smeagol.refs import PodRef
 
     with Mesh.find(name, state_dir) as mesh:
@@ -91,7 +99,7 @@ def stats(
         if found.proxy is None:
             raise NotFoundError(f"Pod {found.namespace}/{found.name} has no proxy")
     query = urlencode({"filter": only} if only else {})
-    url = f"http://127.0.0.1:{ADMIN_PORT}/stats?{query}"
-    # A proxy's admin interface answers inside its Pod only.
-    command = [sys.executable, "-c", ASK, url]
-    raise typer.Exit(exec_in_pod(mesh.exec_socket, PodRef(found.namespace, found.name), command))
+    # A proxy's admin interface answers inside its own container only.
+    command = [sys.executable, "-c", ASK, ADMIN_SOCKET, f"/stats?{query}"]
+    pod_ref = PodRef(found.namespace, found.name)
+    raise typer.Exit(exec_in_pod(mesh.exec_socket, pod_ref, command, container=PROXY_CONTAINER))

@@ -16,6 +16,7 @@ from smeagol.intent import MeshIntent, Unit, WorkloadIntent
 from smeagol.refs import NodeId, SubjectName
 
 __all__ = [
+    "ADMIN_SOCKET",
     "JSON",
     "METRICS_PORT",
     "READINESS_PATH",
@@ -40,6 +41,8 @@ READINESS_PORT = 15021
 READINESS_PATH = "/ready"
 METRICS_PORT = 15090
 """Where every proxy gives its metrics."""
+ADMIN_SOCKET = "/run/smeagol/admin.sock"
+"""Where a proxy takes orders: a Unix socket, in a folder that no container but the proxy's sees."""
 
 
 class Feature(enum.Enum):
@@ -135,7 +138,7 @@ class ProxyConnection:
 
     `address`: `host:port` of the xDS server. `token_file`, `ca_file`: paths the proxy reads, or None for plaintext
     (loopback, standalone). `socket_mark`: SO_MARK put on the proxy's own sockets, where the platform's redirect rules
-    match the mark; None where they match its user id.
+    match the mark; None where they match its user id. `admin_socket`: where the proxy takes orders.
     """
 
     address: str
@@ -143,6 +146,7 @@ class ProxyConnection:
     ca_file: str | None = None
     server_name: str | None = None
     socket_mark: int | None = None
+    admin_socket: str = ADMIN_SOCKET
 
 
 class ProbeKind(enum.Enum):

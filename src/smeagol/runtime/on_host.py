@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address
+from pathlib import PurePosixPath
 from typing import ClassVar
 
 from smeagol import objects
@@ -32,13 +33,13 @@ from smeagol.objects import Container, EndpointSlice, Pod, Service
 from smeagol.objects import Probe as KubernetesProbe
 from smeagol.objects.core import ContainerStatus as KubernetesContainerStatus
 from smeagol.objects.core import PodCondition
-from smeagol.plan import READINESS_PORT
+from smeagol.plan import ADMIN_SOCKET, READINESS_PORT
 from smeagol.refs import PodRef, ServiceRef
 
 __all__ = ["PROXY_FILES", "pod_on_host", "pod_status", "proxy_container", "service_on_host"]
 
-PROXY_FILES = "/run/smeagol"
-"""Where a proxy finds its bootstrap, its token and the control plane's root; no other container sees them."""
+PROXY_FILES = str(PurePosixPath(ADMIN_SOCKET).parent)
+"""A proxy's bootstrap, token and admin socket, and the control plane's root; no other container sees them."""
 
 HOSTNAME_BYTES = 63
 """Longer names of Pods are cut for their hostname, as the kubelet does."""

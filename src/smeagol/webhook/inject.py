@@ -5,6 +5,7 @@ What is added, in the order in which the kubelet starts it, before all that the 
     smeagol-init    init container: sets the redirect rules; the only one with a capability (NET_ADMIN)
     smeagol-proxy   native sidecar: runs before the application and ends after it, so that Jobs end
     volume smeagol  the Pod's token for the control plane, and the roots by which the proxy knows that one
+    volume smeagol-admin  the folder of the proxy's admin socket, in the proxy's container alone
 
 Everything a proxy starts with stands in its arguments: nothing has to exist in the Pod's namespace but the ConfigMap
 `smeagol-ca`, and a Pod keeps running on what it was made with. The trust roots are not among them, because they
@@ -16,13 +17,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable
+from pathlib import PurePosixPath
 from typing import Any
 
 import msgspec
 
 from smeagol.errors import SmeagolError
 from smeagol.intent import PROXY_CONTAINER
-from smeagol.plan import METRICS_PORT, READINESS_PATH, READINESS_PORT, AppProbe
+from smeagol.plan import ADMIN_SOCKET, METRICS_PORT, READINESS_PATH, READINESS_PORT, AppProbe
 from smeagol.webhook.json_patch import Operation, diff
 from smeagol.webhook.probes import JsonObject, Originals, Rewritten, restored, rewritten
 from smeagol.webhook.settings import ANNOTATION_DOMAIN, PROXY_UID, InjectionSettings, PodOptions, pod_options
@@ -52,6 +54,7 @@ Bootstrap = Callable[[tuple[AppProbe, ...]], str]
 so a `$` that is meant as such is doubled."""
 
 _VOLUME = "smeagol"
+_ADMIN_VOLUME = "smeagol-admin"
 _MOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 """Where containers would get a token for the API server: what is mounted there already keeps that one away, and neither
 the proxy nor its init container has any use for it (Kubernetes: admission controller ServiceAccount)."""
@@ -63,7 +66,7 @@ _INJECTED = f"{ANNOTATION_DOMAIN}/injected"
 """Annotation: what the containers were made of, as a digest. Tells ours from a user's of the same name."""
 _ORIGINALS = f"{ANNOTATION_DOMAIN}/original-probes"
 
-RESERVED_PORTS = frozenset({15000, 15001, 15006, READINESS_PORT, METRICS_PORT})
+RESERVED_PORTS = frozenset({15001, 15006, READINESS_PORT, METRICS_PORT})
 """Where the proxy listens in every Pod."""
 
 
@@ -133,8 +136,8 @@ def injected(pod: JsonObject, settings: InjectionSettings, bootstrap: Bootstrap)
     # Of the init containers only sidecars have probes, so all are read alike.
     probes = rewritten((*own_init, *containers), passed=options.inbound_passed, taken=taken)
     ours = _containers(options, probes, bootstrap)
-    volume = _volume(settings)
-    digest = _digest(_containers(options, Rewritten(containers=[], probes=(), originals={}), bootstrap), volume)
+    volumes = [_volume(settings), _ADMIN_FOLDER]
+    digest = _digest(_containers(options, Rewritten(containers=[], probes=(), originals={}), bootstrap), volumes)
     if _annotations(pod).get(_INJECTED) == digest:
         ours = [_keeping_changes(container, pod) for container in ours]
     init, proxy = ours
@@ -146,7 +149,7 @@ def injected(pod: JsonObject, settings: InjectionSettings, bootstrap: Bootstrap)
     annotations = {**_annotations(bare), _INJECTED: digest}
     if probes.originals:
         annotations[_ORIGINALS] = json.dumps(probes.originals, separators=(",", ":"), sort_keys=True)
-    new_spec = {**spec, "volumes": [*(spec.get("volumes") or []), volume], "initContainers": new_init}
+    new_spec = {**spec, "volumes": [*(spec.get("volumes") or []), *volumes], "initContainers": new_init}
     new_spec["containers"] = new_containers
     return {**bare, "metadata": {**(bare.get("metadata") or {}), "annotations": annotations}, "spec": new_spec}
 
@@ -162,7 +165,7 @@ def uninjected(pod: JsonObject) -> JsonObject:
     for field in ("initContainers", "containers"):
         theirs = [c for c in spec.get(field) or [] if c.get("name") not in {INIT_CONTAINER, PROXY_CONTAINER}]
         new_spec[field] = [restored(c, originals.get(c.get("name", ""), {})) for c in theirs]
-    new_spec["volumes"] = [volume for volume in spec.get("volumes") or [] if volume.get("name") != _VOLUME]
+    new_spec["volumes"] = [volume for volume in spec.get("volumes") or [] if volume.get("name") not in _VOLUMES]
     for field in ("initContainers", "volumes"):
         if not new_spec[field]:
             del new_spec[field]
@@ -187,9 +190,9 @@ def _problems(pod: JsonObject) -> Iterable[SmeagolError]:
         for index, container in enumerate(spec.get(field) or []):
             yield from _container_problems(container, f"spec.{field}[{index}]", spec.get("securityContext") or {})
     for index, volume in enumerate(spec.get("volumes") or []):
-        if volume.get("name") == _VOLUME:
+        if (name := volume.get("name")) in _VOLUMES:
             yield NameTakenError(
-                f"a volume may not be called '{_VOLUME}' in a Pod with a proxy",
+                f"a volume may not be called '{name}' in a Pod with a proxy",
                 where=f"spec.volumes[{index}].name",
                 fix=f"Rename it, or {_OPT_OUT}",
             )
@@ -280,7 +283,7 @@ def _proxy_container(options: PodOptions, bootstrap: str) -> JsonObject:
         "readinessProbe": _ready(period_seconds=5, failure_threshold=3),
         "resources": settings.resources.as_json(),
         "securityContext": _confined(user=PROXY_UID, capabilities={"drop": ["ALL"]}),
-        "volumeMounts": [_MOUNTED],
+        "volumeMounts": [_MOUNTED, _ADMIN_MOUNTED],
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
     if settings.native_sidecar:
@@ -290,6 +293,9 @@ def _proxy_container(options: PodOptions, bootstrap: str) -> JsonObject:
 
 
 _MOUNTED = {"name": _VOLUME, "mountPath": _MOUNT, "readOnly": True}
+_ADMIN_MOUNTED = {"name": _ADMIN_VOLUME, "mountPath": str(PurePosixPath(ADMIN_SOCKET).parent)}
+_ADMIN_FOLDER = {"name": _ADMIN_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}
+_VOLUMES = frozenset({_VOLUME, _ADMIN_VOLUME})
 
 
 def _pull_policy(settings: InjectionSettings) -> JsonObject:
@@ -343,9 +349,9 @@ def _declared_ports(containers: Iterable[JsonObject]) -> Iterable[int]:
                 yield port["containerPort"]
 
 
-def _digest(containers: list[JsonObject], volume: JsonObject) -> str:
+def _digest(containers: list[JsonObject], volumes: list[JsonObject]) -> str:
     """What is the same for all Pods with these settings and annotations, whatever their probes."""
-    return hashlib.sha256(msgspec.json.encode([containers, volume], order="deterministic")).hexdigest()[:16]
+    return hashlib.sha256(msgspec.json.encode([containers, volumes], order="deterministic")).hexdigest()[:16]
 
 
 def _keeping_changes(container: JsonObject, pod: JsonObject) -> JsonObject:

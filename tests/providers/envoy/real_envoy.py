@@ -44,6 +44,7 @@ __all__ = [
     "Proxy",
     "client_context",
     "external_client_context",
+    "in_folder",
     "message",
     "objections",
     "parts",
@@ -181,7 +182,6 @@ async def proxy(
     static = config["static_resources"]
     listening = []
     running = Proxy(metrics_port=free_port(), readiness_port=free_port())
-    admin_port = free_port()
     ports = {"metrics": running.metrics_port, "readiness": running.readiness_port, **ports}
     for listener in static["listeners"]:
         if "internal_listener" in listener:
@@ -195,17 +195,16 @@ async def proxy(
             listening.append(listener)
     static["listeners"] = listening
     for cluster in static["clusters"]:
-        where = {"app": app_port, "admin": admin_port}.get(cluster["name"])
-        if where is not None:
-            members = [{"lb_endpoints": [{"endpoint": {"address": _on_loopback(where)}}]}]
+        if cluster["name"] == "app" and app_port is not None:
+            members = [{"lb_endpoints": [{"endpoint": {"address": _on_loopback(app_port)}}]}]
             assignment = {"cluster_name": cluster["name"], "endpoints": members}
             cluster |= {"type": "STATIC", "lb_policy": "ROUND_ROBIN", "load_assignment": assignment}
     del config["dynamic_resources"]
-    config["admin"]["address"] = _on_loopback(admin_port)
-    file = folder / f"{owner.pod.name}-{admin_port}.json"
+    in_folder(config, f"{running.readiness_port}.sock")
+    file = folder / f"{owner.pod.name}-{running.readiness_port}.json"
     file.write_text(json.dumps(config))
     process = await asyncio.create_subprocess_exec(
-        envoy_binary(), "-c", str(file), "--concurrency", "1", "--disable-hot-restart", "-l", "error"
+        envoy_binary(), "-c", str(file), "--concurrency", "1", "--disable-hot-restart", "-l", "error", cwd=folder
     )
     try:
         async with asyncio.timeout(30):
@@ -216,6 +215,15 @@ async def proxy(
         if process.returncode is None:
             process.kill()
         await process.wait()
+
+
+def in_folder(config: Json, name: str) -> None:
+    """Let the proxy take orders from a socket in the folder it runs in: the path of one has 107 characters at most."""
+    pipe = {"path": name, "mode": 0o600}
+    config["admin"]["address"] = {"pipe": pipe}
+    for cluster in config["static_resources"]["clusters"]:
+        if cluster["name"] == "admin":
+            cluster["load_assignment"]["endpoints"] = [{"lb_endpoints": [{"endpoint": {"address": {"pipe": pipe}}}]}]
 
 
 def _on_loopback(port: int) -> Json:

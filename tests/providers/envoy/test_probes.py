@@ -16,6 +16,7 @@ import pytest
 
 from providers.envoy.applications import Answer, Application, ask, free_port, open_application
 from providers.envoy.kit import MESH
+from providers.envoy.real_envoy import in_folder
 from smeagol.pki import LocalAuthority, MemoryKeyStore, Purpose
 from smeagol.plan import AppProbe, ProbeKind, ProxyConnection
 from smeagol.providers.envoy import provider
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.envoy
 
 READY = "/probes/app/readiness"
 CONNECTION = ProxyConnection(address="smeagol.smeagol.svc:15010", token_file="/nowhere/token", ca_file="/nowhere/ca")
-_OWN_PORTS = (15000, 15021, 15090)
+_OWN_PORTS = (15021, 15090)
 
 
 def bootstrap(*probes: AppProbe) -> str:
@@ -42,6 +43,7 @@ async def proxy(folder: Path, *probes: AppProbe) -> AsyncIterator[int]:
         text = text.replace(f'"port_value": {own}', f'"port_value": {free}')
     config = json.loads(text)
     del config["dynamic_resources"]  # else it would wait for the control plane before it is ready
+    in_folder(config, "admin.sock")
     process = await asyncio.create_subprocess_exec(
         envoy_binary(),
         "--config-yaml",
@@ -51,6 +53,7 @@ async def proxy(folder: Path, *probes: AppProbe) -> AsyncIterator[int]:
         "--disable-hot-restart",
         "-l",
         "error",
+        cwd=folder,
     )
     try:
         async with asyncio.timeout(30):

@@ -21,6 +21,7 @@ from smeagol.providers.envoy.metrics import INBOUND_STAT, STATS_CONFIG
 from smeagol.providers.envoy.probes import ADMIN, probe_clusters, static_listeners
 from smeagol.providers.envoy.protos import (
     POOL,
+    Address,
     BindConfig,
     Bootstrap,
     Cluster,
@@ -33,7 +34,6 @@ from smeagol.providers.envoy.protos import (
     UpstreamTlsContext,
 )
 from smeagol.providers.envoy.resources import (
-    ADMIN_PORT,
     ADS_WITHOUT_TIMEOUT,
     APP,
     address,
@@ -61,7 +61,6 @@ _RUNTIME = Struct(
         "envoy.reloadable_features.enable_send_rst_on_user_space_socket": Value(bool_value=False),
     }
 )
-_LOOPBACK = "127.0.0.1"
 _SOURCE_4 = "127.0.0.6"
 _SOURCE_6 = "::6"
 """The proxy dials its application from these addresses, so that redirect rules let the connection through."""
@@ -95,13 +94,14 @@ def _bootstrap(
     """`families_of`: addresses or networks whose IP versions the Pod has; none, if they are not known."""
     mark = _mark(connection)
     to_app = _from_proxy(families_of, mark)
-    static_clusters = [_app(to_app), _admin()]
+    admin = _pipe(connection.admin_socket)
+    static_clusters = [_app(to_app), _admin(admin)]
     if probes:
         static_clusters += probe_clusters(probes, addresses[0], to_app)
     grpc = _grpc_service(connection, static_clusters)
     config = Bootstrap(
         node={"id": node, "cluster": "smeagol"},
-        admin={"address": address(_LOOPBACK, ADMIN_PORT)},
+        admin={"address": admin},
         cluster_manager={"upstream_bind_config": {"socket_options": mark}} if mark else None,
         dynamic_resources={
             "ads_config": {
@@ -160,17 +160,22 @@ def _app(bind: Message) -> Message:
     )
 
 
-def _admin() -> Message:
+def _pipe(path: str) -> Message:
+    """For the proxy's own user alone: the network of a Pod is its application's too."""
+    return Address(pipe={"path": path, "mode": 0o600})
+
+
+def _admin(where: Message) -> Message:
     return Cluster(
         name=ADMIN,
         type="STATIC",
         connect_timeout=_CONNECT_TIMEOUT,
-        load_assignment=_single(ADMIN, _LOOPBACK, ADMIN_PORT),
+        load_assignment=_single(ADMIN, where),
     )
 
 
-def _single(name: str, host: str, port: int) -> Message:
-    return assignment(name, [LbEndpoint(endpoint={"address": address(host, port)})])
+def _single(name: str, where: Message) -> Message:
+    return assignment(name, [LbEndpoint(endpoint={"address": where})])
 
 
 def _grpc_service(connection: ProxyConnection, static_clusters: list[Message]) -> Message:
@@ -242,7 +247,7 @@ def _control_plane(connection: ProxyConnection, host: str, port: int) -> Message
         name=_XDS,
         type=discovery,
         connect_timeout=_CONNECT_TIMEOUT,
-        load_assignment=_single(_XDS, host, port),
+        load_assignment=_single(_XDS, address(host, port)),
         transport_socket=TransportSocket(**extension("tls", tls)) if connection.ca_file else None,
         typed_extension_protocol_options=upstream_http(options),
     )

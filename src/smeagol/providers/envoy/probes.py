@@ -1,6 +1,6 @@
 """The listeners of a proxy that outsiders may call: is it ready, what has it counted, and is its application well.
 
-Each passes a few fixed paths on, to the admin interface, which itself listens on loopback only, or to the application,
+Each passes a few fixed paths on: to the admin interface, a Unix socket that nobody else sees, or to the application,
 from the address that redirect rules let through. So probes work whatever the application's port demands of clients.
 """
 

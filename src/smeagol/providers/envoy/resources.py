@@ -48,7 +48,6 @@ __all__ = [
 
 INBOUND_PORT = 15006
 OUTBOUND_PORT = 15001
-ADMIN_PORT = 15000
 
 PASSTHROUGH = "passthrough"
 """The cluster for traffic the mesh leaves alone: it goes where the application dialled."""
