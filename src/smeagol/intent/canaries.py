@@ -98,6 +98,7 @@ class Division:
 
     root_exists: bool
     root_external: bool
+    root_headless: bool = False
     ports: tuple[Port, ...]
     splits: tuple[Split | None, ...]
     left_out: tuple[LeftOut, ...]
@@ -130,7 +131,12 @@ def divide(canary: CanaryFacts, state: Callable[[ServiceRef], ServiceState | Non
         possible = any(b.weight_milli > 0 for b in taking_part)
         splits.append(Split(canary=canary.ref, backends=tuple(taking_part)) if possible else None)
     return Division(
-        root_exists=True, root_external=False, ports=ports, splits=tuple(splits), left_out=tuple(sorted(left_out))
+        root_exists=True,
+        root_external=False,
+        root_headless=found[0].headless,
+        ports=ports,
+        splits=tuple(splits),
+        left_out=tuple(sorted(left_out)),
     )
 
 

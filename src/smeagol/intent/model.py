@@ -14,7 +14,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
-from smeagol.refs import NodeId, ObjectRef, PodRef, ServiceRef, SubjectName
+from smeagol.refs import DEFAULT_CLUSTER_DOMAIN, NodeId, ObjectRef, PodRef, ServiceRef, SubjectName
 
 __all__ = [
     "Backend",
@@ -202,6 +202,9 @@ class CanaryIntent:
     """the root's ports, empty while the root is missing"""
     left_out: tuple[LeftOut, ...]
     conditions: tuple[Condition, ...]
+    root_headless: bool = False
+    """the root has no address of its own: clients dial its endpoints"""
+    cluster_domain: str = DEFAULT_CLUSTER_DOMAIN
     provider_class: str = ""
     """the ProviderClass through which it is served; empty where none is used"""
 

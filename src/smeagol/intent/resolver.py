@@ -134,7 +134,7 @@ class Resolver:
 
         Judged by the state of the last `settle`.
         """
-        facts = pod_facts(pod)
+        facts = pod_facts(pod, self.settings.proxy_containers)
         if facts is None:
             return False
         namespace = pod.metadata.namespace
@@ -183,6 +183,8 @@ def _canary_intents(graph: Graph, sources: Sources, ours: Ours, canaries: Canari
             wanted=canary.wanted,
             ports=tuple((port.number, port.protocol) for port in division.ports) if division else (),
             left_out=division.left_out if division else (),
+            root_headless=division.root_headless if division else False,
+            cluster_domain=sources.settings.cluster_domain,
             conditions=conditions,
             provider_class=_class_name(fate),
         )

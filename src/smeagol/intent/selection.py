@@ -62,8 +62,11 @@ class PodFacts:
     created: str
 
 
-def pod_facts(pod: Pod) -> PodFacts | None:
-    """None for a finished Pod: it runs nothing any more, and its address may be another's by now."""
+def pod_facts(pod: Pod, proxies: frozenset[str] = frozenset({PROXY_CONTAINER})) -> PodFacts | None:
+    """None for a finished Pod: it runs nothing any more, and its address may be another's by now.
+
+    `proxies`: the names of containers that are proxies.
+    """
     if pod.finished:
         return None
     return PodFacts(
@@ -72,7 +75,7 @@ def pod_facts(pod: Pod) -> PodFacts | None:
         # A Pod of the host's network has its node's address, which says nothing about the Pod.
         addresses=() if pod.spec.host_network else tuple(canonical_address(a) for a in pod.addresses),
         service_account=pod.spec.service_account_name or "default",
-        has_proxy=any(c.name == PROXY_CONTAINER for c in (*pod.spec.init_containers, *pod.spec.containers)),
+        has_proxy=any(c.name in proxies for c in (*pod.spec.init_containers, *pod.spec.containers)),
         host_network=pod.spec.host_network,
         terminating=bool(pod.metadata.deletion_timestamp),
         created=pod.metadata.creation_timestamp,

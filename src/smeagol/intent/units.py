@@ -15,6 +15,7 @@ from smeagol.intent.model import (
     Unit,
     WorkloadIntent,
 )
+from smeagol.intent.selection import PROXY_CONTAINER
 from smeagol.names import NamePolicy, NameRule
 from smeagol.refs import DEFAULT_CLUSTER_DOMAIN
 
@@ -29,7 +30,8 @@ class Settings:
     """What the resolution depends on besides the objects.
 
     `controllers`: the `spec.controllerName` of the ProviderClasses that are served here. `serve_unclassed`: whether
-    objects that pick no class are served while there is no ProviderClass at all (standalone mode).
+    objects that pick no class are served while there is no ProviderClass at all (standalone mode). `proxy_containers`:
+    the names of containers by which a Pod is known to have a proxy.
     """
 
     cluster_domain: str = DEFAULT_CLUSTER_DOMAIN
@@ -38,6 +40,7 @@ class Settings:
     serve_unclassed: bool = False
     pod_cidrs: tuple[str, ...] = ()
     name_rules: tuple[NameRule, ...] = ()
+    proxy_containers: frozenset[str] = frozenset({PROXY_CONTAINER})
 
     @property
     def names(self) -> NamePolicy:

@@ -138,7 +138,9 @@ class Policies:
             given = read.get(sources.sidecars, key)
             return {given.ref: given.spec.selector} if given is not None and isinstance(fate, Served) else {}
 
-        self.pods = graph.map("pod facts", sources.pods, lambda _key, pod, _read: pod_facts(pod))
+        self.pods = graph.map(
+            "pod facts", sources.pods, lambda _key, pod, _read: pod_facts(pod, sources.settings.proxy_containers)
+        )
         self.selectors = graph.join(
             "selectors",
             graph.flatten("selectors of mutual tls", ours.mutual_tls, of_mutual_tls),

@@ -3,6 +3,10 @@
 A provider opens no socket and reads no clock. The runtime carries plans out: it applies the objects, publishes the
 proxy resources, issues the certificates and reports what the provider could not do. Work is proportional to what
 changed, because a unit is planned anew only when the unit itself changed.
+
+There are three sorts of providers. The smallest only plans objects (`Provider`; see `providers/recorder`). One whose
+proxies take their configuration from us is a `ProxyProvider`. One that makes another mesh's objects, an adapter, is a
+`smeagol.plan.peer.PeerProvider`.
 """
 
 from __future__ import annotations
@@ -55,6 +59,7 @@ class Feature(enum.Enum):
     MUTUAL_TLS_PERMISSIVE = "MutualTLSPermissive"
     CANARY = "Canary"
     CANARY_TCP = "CanaryTCP"
+    CANARY_HEADLESS = "CanaryHeadless"
     SIDECAR_METRICS = "SidecarMetrics"
     SIDECAR_METRIC_LABELS = "SidecarMetricLabels"
     SIDECAR_CONTAINERS = "SidecarContainers"
@@ -99,12 +104,22 @@ class Unsupported:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What must exist for one unit. `objects` are Kubernetes objects to apply, as plain JSON."""
+    """What must exist for one unit. `objects` are Kubernetes objects to apply, as plain JSON.
+
+    `failed_closed`: the object asks for a protection that the provider cannot enforce, and so nothing is created for
+    it (spec: SMI-MTLS-23); `unsupported` says why. It is never Programmed.
+    """
 
     objects: tuple[Mapping[str, JSON], ...] = ()
     resources: tuple[ProxyResource, ...] = ()
     certificates: tuple[CertificateRequest, ...] = ()
     unsupported: tuple[Unsupported, ...] = ()
+    failed_closed: bool = False
+
+    def __post_init__(self) -> None:
+        if self.failed_closed and (self.objects or self.resources or not self.unsupported):
+            msg = "a plan that fails closed creates nothing, and says why in `unsupported`"
+            raise ValueError(msg)
 
     @property
     def planned(self) -> bool:
