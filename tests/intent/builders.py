@@ -70,9 +70,14 @@ def pod(
     phase: str = "Running",
     terminating: bool = False,
     more_ips: Sequence[str] = (),
+    ports: Sequence[int] = (),
 ) -> objects.Pod:
     """A running Pod with a proxy, unless said otherwise."""
-    containers = (objects.Container(name="app"), *((objects.Container(name=PROXY_CONTAINER),) if proxy else ()))
+    declared = tuple(objects.ContainerPort(container_port=number) for number in ports)
+    containers = (
+        objects.Container(name="app", ports=declared),
+        *((objects.Container(name=PROXY_CONTAINER),) if proxy else ()),
+    )
     metadata = objects.Metadata(
         name=name,
         namespace=namespace,

@@ -20,7 +20,7 @@ from intent.builders import (
 from smeagol import api
 from smeagol.intent import ConditionType, Endpoint, InboundPort, Protocol, Settings, TLSMode
 from smeagol.names import NameRule
-from smeagol.refs import ServiceRef
+from smeagol.refs import ObjectRef, ServiceRef
 
 SPIFFE = "spiffe://cluster.local/ns/shop/sa/default"
 WEB_NAMES = ("web", "web.shop", "web.shop.svc", "web.shop.svc.cluster.local")
@@ -44,6 +44,34 @@ class TestMode:
         )
         assert world.workload("a").mode is TLSMode.PERMISSIVE
         assert world.service_port("web").endpoints == (Endpoint("10.0.0.1", 8080, mutual_tls=True),)
+
+    def test_a_permissive_one_knows_who_is_stricter(self) -> None:
+        """SMI-MTLS-14, for peers that cannot add up: only those Strict ones count that reach one of its Pods."""
+        world = World(
+            pod("a", "10.0.0.1", labels={"app": "a"}),
+            pod("b", "10.0.0.2", labels={"app": "b"}),
+            mutual_tls("all", mode=api.Mode.PERMISSIVE),
+            mutual_tls("one", labels={"app": "a"}),
+            mutual_tls("none", labels={"app": "c"}),
+            mutual_tls("other", labels={"app": "b"}, mode=api.Mode.PERMISSIVE),
+        )
+        assert world.mutual_tls("all").stricter == (ObjectRef("MutualTLS", "shop", "one"),)
+        assert world.mutual_tls("one").stricter == ()
+        assert world.mutual_tls("other").stricter == ()
+
+    def test_ports_of_all_its_pods(self) -> None:
+        """For peers that protect port by port: what containers declare, and what Services target, each once."""
+        world = World(
+            pod("a", "10.0.0.1", ports=(9000,)),
+            pod("b", "10.0.0.2"),
+            mutual_tls("m"),
+            service("web", port(80, name="http")),
+            slice_of("web", "10.0.0.1", "10.0.0.2", ports={"http": 8080}),
+        )
+        assert world.mutual_tls("m").ports == (
+            InboundPort(8080, Protocol.HTTP),
+            InboundPort(9000, Protocol.AUTO),
+        )
 
     def test_deleted(self) -> None:
         """SMI-COMMON-03: with the MutualTLS goes what it made true."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from intent.builders import World, mutual_tls, pod, sidecar
 from smeagol import api
 from smeagol.intent import TLSMode
+from smeagol.refs import ObjectRef
 
 
 def test_explicit_labels() -> None:
@@ -37,6 +38,18 @@ def test_several() -> None:
         sidecar("c-oldest", {"team": "oldest"}, age=1),
     )
     assert world.workload("a").metric_labels == (("app", "web"), ("team", "oldest"), ("tier", "1"))
+
+
+def test_who_comes_first() -> None:
+    """SMI-SIDE-05, for peers that cannot add up: a Sidecar knows the older ones that select some of its Pods."""
+    world = World(
+        pod("a", "10.0.0.1", labels={"app": "web"}),
+        sidecar("newer", age=2),
+        sidecar("older", labels={"app": "web"}, age=1),
+        sidecar("elsewhere", labels={"app": "cart"}, age=0),
+    )
+    assert world.sidecar("newer").older == (ObjectRef("Sidecar", "shop", "older"),)
+    assert world.sidecar("older").older == ()
 
 
 def test_one_proxy() -> None:

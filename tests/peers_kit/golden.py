@@ -1,9 +1,9 @@
 """Golden pairs of adapters: `tests/golden/PROVIDER/CASE/`.
 
 In: `units.yaml`, a list of mappings with one key each, the kind of the unit (`canary`, `mutualtls`, `sidecar`), whose
-value has the fields of the intent. `foreign.yaml`, if there, has the objects that somebody else has made, as a list;
-`peer.yaml` the version of the peer and its kinds (`version: 1.5.0`, `served: [[group/version, Kind, plurals]]`) where
-those are not the newest.
+value has the fields of the intent. `foreign.yaml`, if there, has the objects that somebody else has made, as a list,
+and the Pods that count; `peer.yaml` the version of the peer and its kinds
+(`version: 1.5.0`, `served: [[group/version, Kind, plurals]]`) where those are not the newest.
 
 Out: `objects.yaml`, `unsupported.yaml`, `conflicts.yaml`, each only where there is something.
 """
@@ -11,7 +11,7 @@ Out: `objects.yaml`, `unsupported.yaml`, `conflicts.yaml`, each only where there
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ import yaml
 
 from smeagol.intent import CanaryIntent, MutualTLSIntent, SidecarIntent, Unit
 from smeagol.plan import JSON
-from smeagol.plan.peer import PeerKind, PeerProvider, Surroundings
+from smeagol.plan.peer import PeerKind, PeerProvider, Surroundings, ref_of
+from smeagol.refs import PodRef
 from smeagol.runtime.offline import provider_named, providers
 
 __all__ = ["GIVEN", "adapters", "cases", "described", "objects"]
@@ -61,7 +62,7 @@ def described(provider: PeerProvider, case: Path) -> dict[str, str]:
     """The right-hand side of the pair: file names with their YAML."""
     fitted = _fitted(provider, case)
     foreign = Path(case, "foreign.yaml")
-    around = Surroundings(yaml.safe_load(foreign.read_text()) if foreign.exists() else ())
+    around = _surroundings(yaml.safe_load(foreign.read_text()) if foreign.exists() else ())
     files: dict[str, list[Any]] = {"objects": [], "unsupported": [], "conflicts": []}
     for unit in _units(case):
         plan = fitted.plan(unit)
@@ -88,6 +89,17 @@ def _fitted(provider: PeerProvider, case: Path) -> PeerProvider:
     found = yaml.safe_load(given.read_text())
     served = frozenset(PeerKind(*kind) for kind in found["served"])
     return provider.fitted(dataclasses.replace(provider.peer, served=served, version=str(found.get("version", ""))))
+
+
+def _surroundings(given: Iterable[dict[str, Any]]) -> Surroundings:
+    """Pods among the foreign objects are there for their labels and annotations."""
+    objects = list(given)
+    pods = {PodRef(ref_of(obj).namespace, ref_of(obj).name): obj["metadata"] for obj in objects if obj["kind"] == "Pod"}
+    return Surroundings(
+        (obj for obj in objects if obj["kind"] != "Pod"),
+        pod_labels={pod: metadata.get("labels", {}) for pod, metadata in pods.items()},
+        pod_annotations={pod: metadata.get("annotations", {}) for pod, metadata in pods.items()},
+    )
 
 
 def _units(case: Path) -> list[Unit]:

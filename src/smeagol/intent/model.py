@@ -234,6 +234,10 @@ class MutualTLSIntent:
     mode: TLSMode
     client_names: tuple[SubjectName, ...]
     conditions: tuple[Condition, ...]
+    ports: tuple[InboundPort, ...] = ()
+    """the TCP ports of the selected Pods, as far as their containers or a Service declare them"""
+    stricter: tuple[ObjectRef, ...] = ()
+    """of a Permissive one: those Strict ones that select some of the same Pods, and have more to say there"""
     provider_class: str = ""
     """the ProviderClass through which it is served; empty where none is used"""
 
@@ -262,6 +266,8 @@ class SidecarIntent:
     """names of the further containers to put into the Pods"""
     restart: bool = False
     conditions: tuple[Condition, ...] = ()
+    older: tuple[ObjectRef, ...] = ()
+    """those Sidecars that select some of the same Pods, and whose labels come first (spec: SMI-SIDE-05)"""
     provider_class: str = ""
     """the ProviderClass through which it is served; empty where none is used"""
 

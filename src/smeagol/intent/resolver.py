@@ -27,6 +27,7 @@ from smeagol.intent.model import (
     CanaryIntent,
     Condition,
     Endpoint,
+    InboundPort,
     MeshIntent,
     MutualTLSIntent,
     ServiceIntent,
@@ -39,8 +40,8 @@ from smeagol.intent.model import (
 from smeagol.intent.selection import PodFacts, pod_facts, wants_proxy
 from smeagol.intent.units import Key, Settings, UnitKey, UnitKind, key_of
 from smeagol.intent.wiring import Addresses, Canaries, Names, Ours, Policies, Services, Sources, Terms
-from smeagol.intent.workloads import Contradiction, contradictions, workload_intent
-from smeagol.refs import PodRef, ServiceRef
+from smeagol.intent.workloads import Contradiction, contradictions, known_ports, united, workload_intent
+from smeagol.refs import ObjectRef, PodRef, ServiceRef
 
 __all__ = ["Changes", "Resolver"]
 
@@ -94,8 +95,16 @@ class Resolver:
             UnitKind.SERVICE: _service_intents(graph, settings, services, canaries),
             UnitKind.WORKLOAD: _workload_intents(graph, policies, addresses, services, terms=terms, settings=settings),
             UnitKind.CANARY: _canary_intents(graph, sources, ours, canaries),
-            UnitKind.MUTUAL_TLS: _mutual_tls_intents(graph, sources, ours, policies, names),
-            UnitKind.SIDECAR: _sidecar_intents(graph, sources, ours, policies),
+            UnitKind.MUTUAL_TLS: _mutual_tls_intents(
+                graph,
+                sources,
+                ours,
+                policies,
+                names=names,
+                terms=terms,
+                ports=_pod_ports(graph, policies, addresses, services),
+            ),
+            UnitKind.SIDECAR: _sidecar_intents(graph, sources, ours, policies, terms),
         }
         mesh = MeshIntent(
             cluster_domain=settings.cluster_domain, trust_domain=settings.trust_domain, pod_cidrs=settings.pod_cidrs
@@ -279,14 +288,39 @@ def _workload_intents(
     return graph.map("workload intents", policies.pods, intent)
 
 
+def _pod_ports(
+    graph: Graph, policies: Policies, addresses: Addresses, services: Services
+) -> Derived[Key, tuple[InboundPort, ...]]:
+    """The ports of each Pod that something selects."""
+
+    def ports(key: Key, pod: PodFacts, read: Reader) -> tuple[InboundPort, ...] | None:
+        if not policies.of_pod(key, read):
+            return None
+        return known_ports(PodRef(*key), pod, services.memberships(addresses.of_pod(key, pod, read), read))
+
+    return graph.map("ports of pods", policies.pods, ports)
+
+
 def _mutual_tls_intents(
-    graph: Graph, sources: Sources, ours: Ours, policies: Policies, names: Names
+    graph: Graph,
+    sources: Sources,
+    ours: Ours,
+    policies: Policies,
+    *,
+    names: Names,
+    terms: Terms,
+    ports: Derived[Key, tuple[InboundPort, ...]],
 ) -> Derived[Key, MutualTLSIntent]:
+    def stricter(pods: tuple[Key, ...], read: Reader) -> tuple[ObjectRef, ...]:
+        return tuple(sorted({ref for pod in pods for ref in terms.strict(policies.of_pod(pod, read), read)}))
+
     def intent(key: Key, fate: Fate, read: Reader) -> MutualTLSIntent | None:
         given = read.get(sources.mutual_tls, key)
         if given is None or isinstance(fate, Foreign):
             return None
         selection = policies.selection(given.ref, given.spec.selector, read)
+        pods = policies.pods_of(given.ref, read)
+        mode = TLSMode(given.spec.mode.value)
         grant = read.get(names.grants, key)
         if isinstance(fate, Unmatched) or grant is None:
             conditions: tuple[Condition, ...] = _unserved(fate)
@@ -296,8 +330,10 @@ def _mutual_tls_intents(
             ref=given.ref,
             generation=given.metadata.generation,
             selection=selection,
-            mode=TLSMode(given.spec.mode.value),
+            mode=mode,
             client_names=grant.names if grant is not None else (),
+            ports=united(read.get(ports, pod) or () for pod in pods),
+            stricter=stricter(pods, read) if mode is TLSMode.PERMISSIVE else (),
             conditions=conditions,
             provider_class=_class_name(fate),
         )
@@ -305,7 +341,13 @@ def _mutual_tls_intents(
     return graph.map("mutual tls intents", ours.mutual_tls, intent)
 
 
-def _sidecar_intents(graph: Graph, sources: Sources, ours: Ours, policies: Policies) -> Derived[Key, SidecarIntent]:
+def _sidecar_intents(
+    graph: Graph, sources: Sources, ours: Ours, policies: Policies, terms: Terms
+) -> Derived[Key, SidecarIntent]:
+    def older(sidecar: ObjectRef, read: Reader) -> tuple[ObjectRef, ...]:
+        pods = policies.pods_of(sidecar, read)
+        return tuple(sorted({ref for pod in pods for ref in terms.before(sidecar, policies.of_pod(pod, read), read)}))
+
     def intent(key: Key, fate: Fate, read: Reader) -> SidecarIntent | None:
         given = read.get(sources.sidecars, key)
         if given is None or isinstance(fate, Foreign):
@@ -323,6 +365,7 @@ def _sidecar_intents(graph: Graph, sources: Sources, ours: Ours, policies: Polic
             containers=tuple(container.name for container in given.spec.containers),
             restart=given.spec.restart,
             conditions=conditions,
+            older=older(given.ref, read),
             provider_class=_class_name(fate),
         )
 

@@ -60,6 +60,8 @@ class PodFacts:
     host_network: bool
     terminating: bool
     created: str
+    ports: tuple[int, ...] = ()
+    """TCP ports that its containers declare, in order"""
 
 
 def pod_facts(pod: Pod, proxies: frozenset[str] = frozenset({PROXY_CONTAINER})) -> PodFacts | None:
@@ -79,6 +81,16 @@ def pod_facts(pod: Pod, proxies: frozenset[str] = frozenset({PROXY_CONTAINER})) 
         host_network=pod.spec.host_network,
         terminating=bool(pod.metadata.deletion_timestamp),
         created=pod.metadata.creation_timestamp,
+        ports=tuple(
+            sorted(
+                {
+                    port.container_port
+                    for container in (*pod.spec.init_containers, *pod.spec.containers)
+                    for port in container.ports
+                    if port.protocol == "TCP" and container.name not in proxies
+                }
+            )
+        ),
     )
 
 

@@ -271,6 +271,17 @@ class Terms:
         found = (read.get(self._mutual_tls, _key(ref)) for ref in refs if ref.kind == UnitKind.MUTUAL_TLS)
         return [terms for terms in found if terms is not None]
 
+    def strict(self, refs: Iterable[ObjectRef], read: Reader) -> set[ObjectRef]:
+        """Those of the MutualTLS among them that are Strict."""
+        terms = {ref: read.get(self._mutual_tls, _key(ref)) for ref in refs if ref.kind == UnitKind.MUTUAL_TLS}
+        return {ref for ref, found in terms.items() if found is not None and found.mode is TLSMode.STRICT}
+
+    def before(self, sidecar: ObjectRef, refs: Iterable[ObjectRef], read: Reader) -> set[ObjectRef]:
+        """Those of the Sidecars among them whose labels come before those of `sidecar`."""
+        terms = {ref: read.get(self._sidecars, _key(ref)) for ref in refs if ref.kind == UnitKind.SIDECAR}
+        own = read.get(self._sidecars, _key(sidecar))
+        return {ref for ref, found in terms.items() if own is not None and found is not None and found.rank < own.rank}
+
     def of_sidecars(self, refs: Iterable[ObjectRef], read: Reader) -> list[SidecarTerms]:
         found = (read.get(self._sidecars, _key(ref)) for ref in refs if ref.kind == UnitKind.SIDECAR)
         return [terms for terms in found if terms is not None]

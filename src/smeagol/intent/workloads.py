@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from smeagol.errors import sentence
 from smeagol.intent.metric_labels import merged
@@ -13,7 +14,16 @@ from smeagol.intent.selection import PodFacts
 from smeagol.names import SpiffeId
 from smeagol.refs import PodRef, ServiceRef, SubjectName
 
-__all__ = ["Contradiction", "Membership", "SidecarTerms", "TLSTerms", "contradictions", "workload_intent"]
+__all__ = [
+    "Contradiction",
+    "Membership",
+    "SidecarTerms",
+    "TLSTerms",
+    "contradictions",
+    "known_ports",
+    "united",
+    "workload_intent",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +112,19 @@ def _declarations(pod: PodRef, memberships: Iterable[Membership]) -> dict[int, d
 def _inbound_ports(pod: PodRef, memberships: Iterable[Membership]) -> tuple[InboundPort, ...]:
     declared = _declarations(pod, memberships)
     return tuple(InboundPort(number, agree(declared[number].values())) for number in sorted(declared))
+
+
+def known_ports(pod: PodRef, facts: PodFacts, memberships: Iterable[Membership]) -> tuple[InboundPort, ...]:
+    """Every port of a Pod that a container or a Service declares."""
+    return united((_inbound_ports(pod, memberships), (InboundPort(n, Protocol.AUTO) for n in facts.ports)))
+
+
+def united(ports: Iterable[Iterable[InboundPort]]) -> tuple[InboundPort, ...]:
+    """All of the ports, each once, with what is declared of it wherever it is declared."""
+    found: dict[int, set[Protocol]] = {}
+    for port in chain.from_iterable(ports):
+        found.setdefault(port.number, set()).add(port.protocol)
+    return tuple(InboundPort(number, agree(found[number])) for number in sorted(found))
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -129,13 +129,18 @@ class Peer:
 class Surroundings:
     """The foreign objects among which a unit is planned: all of the adapter's kinds that it has not made itself.
 
-    `pod_labels` has the labels of each Pod, for selectors.
+    `pod_labels` has the labels of each Pod, for selectors; `pod_annotations` what else is said of it, such as which
+    ports go past its proxy.
     """
 
     def __init__(
-        self, objects: Iterable[JSONObject] = (), pod_labels: Mapping[PodRef, Mapping[str, str]] | None = None
+        self,
+        objects: Iterable[JSONObject] = (),
+        pod_labels: Mapping[PodRef, Mapping[str, str]] | None = None,
+        pod_annotations: Mapping[PodRef, Mapping[str, str]] | None = None,
     ) -> None:
         self.pod_labels: Mapping[PodRef, Mapping[str, str]] = pod_labels or {}
+        self.pod_annotations: Mapping[PodRef, Mapping[str, str]] = pod_annotations or {}
         self._by_kind: dict[tuple[str, str], list[JSONObject]] = {}
         self._by_namespace: dict[tuple[str, str, str], list[JSONObject]] = {}
         for obj in objects:
