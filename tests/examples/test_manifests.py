@@ -9,6 +9,9 @@ import pytest
 
 from smeagol.api import Json, read_path
 from smeagol.demo.awaited import objects_in
+from smeagol.intent import CanaryIntent, MutualTLSIntent, SidecarIntent, UnitKey, UnitKind
+from smeagol.plan.peer import PeerProvider
+from smeagol.runtime.offline import provider_named, providers, render
 from smeagol.sources.files import FolderReader
 
 EXAMPLES = sorted(path for path in (Path(__file__).parents[2] / "examples").iterdir() if path.is_dir())
@@ -70,3 +73,20 @@ def test_objects_without_a_namespace_are_in_the_default_one() -> None:
         for path in folder.glob("*.yaml"):
             namespaces = {ref.namespace for ref in objects_in(path.read_text(), "default")}
             assert namespaces == {"shop" if folder.name == "shop" else "default"}
+
+
+@each_example
+@pytest.mark.parametrize("name", providers())
+def test_every_provider_renders_it_unchanged(folder: Path, name: str) -> None:
+    """One standard, many providers: of every object either something comes, or the reason why not."""
+    provider = provider_named(name)
+    rendered = render(FolderReader(folder).scan(), provider)
+    assert [str(one.error) for one in rendered if one.error] == []
+    planned = {one.key: one.plan.planned for one in rendered}
+    for one in rendered:
+        match one.unit:
+            case CanaryIntent():
+                root = UnitKey(UnitKind.SERVICE, one.unit.root.namespace, one.unit.root.name)
+                assert planned[one.key] or planned[root]
+            case MutualTLSIntent() | SidecarIntent():
+                assert planned[one.key] or not isinstance(provider, PeerProvider)
