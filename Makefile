@@ -27,9 +27,9 @@ $(STAMP): requirements/dev.lock pyproject.toml
 demo: setup ## Watch the Service Mesh Interface come true: real Envoys, a real rollout, under load
 	@$(BIN)/smeagol demo $(ARGS)
 
-test: setup ## Everything: formatting, lint, layers, types, and all tests with real Envoys
+test: setup ## Everything: lint, layers, types, and all tests, with real Envoys and in a real Kubernetes
 	@$(MAKE) --no-print-directory lint types
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+	@$(BIN)/python -m e2e.cluster run -- $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
 check: setup ## The fast subset, about a minute
 	@$(MAKE) --no-print-directory lint types

@@ -1,13 +1,16 @@
-"""The test cluster from the command line: `make cluster`, `make cluster-down`."""
+"""The test cluster from the command line: `make cluster`, `make cluster-down`, and the one of `make test`."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import secrets
+import subprocess
 import sys
 import time
 from pathlib import Path
 
-from e2e.cluster.cluster import Cluster, down, find, up
+from e2e.cluster.cluster import Cluster, down, find, running, up
 from e2e.cluster.errors import ClusterError
 
 
@@ -32,6 +35,9 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(do=_up)
     command = commands.add_parser("down", parents=[name], help="end the cluster and remove all that it has made")
     command.set_defaults(do=_down)
+    command = commands.add_parser("run", help="run a command with a cluster that ends with it")
+    command.add_argument("command", nargs=argparse.REMAINDER, help="-- and the command")
+    command.set_defaults(do=_run)
     command = commands.add_parser("load", parents=[name], help="bring images into the cluster's nodes")
     command.add_argument("archive", type=Path, nargs="+", help="an archive in OCI layout, or of `docker save`")
     command.set_defaults(do=_load)
@@ -54,6 +60,18 @@ def _up(arguments: argparse.Namespace) -> None:
 def _down(arguments: argparse.Namespace) -> None:
     there = down(arguments.name)
     print(f"The cluster '{arguments.name}' is {'gone' if there else 'not up'}.", file=sys.stderr)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    """Exit with the command's code. SMEAGOL_E2E=existing means the cluster of KUBECONFIG, an empty one means none."""
+    command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
+    if os.environ.get("SMEAGOL_E2E") in ("", "existing"):
+        sys.exit(subprocess.call(command))
+    nodes = 1 if os.getuid() == 0 else 0
+    if not nodes:
+        print("Without root the cluster has no nodes: tests with Pods are skipped.", file=sys.stderr)
+    with running(f"test-{secrets.token_hex(4)}", nodes=nodes) as cluster:
+        sys.exit(subprocess.call(command, env={**os.environ, "SMEAGOL_E2E": "own", "SMEAGOL_CLUSTER": cluster.name}))
 
 
 def _load(arguments: argparse.Namespace) -> None:

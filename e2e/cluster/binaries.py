@@ -13,12 +13,12 @@ from pathlib import Path
 
 from e2e.cluster.commands import run
 from e2e.cluster.places import cache_folder, held
+from e2e.cluster.toolchain import go_program
 
 __all__ = ["Binaries", "build"]
 
 _SOURCES = Path(__file__).parent / "go"
 _COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
-_NO_GO = "Install Go 1.26 or newer (https://go.dev/doc/install)."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ class _Module:
             # Static, so that the same file runs in any container; without symbols, which halves it.
             options = ["-trimpath", "-buildvcs=false", "-ldflags", f"-s -w {self.stamps}", "-o", str(program)]
             environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": ""}
-            run("nice", "-n", "19", "go", "build", *options, ".", cwd=self.source, environment=environment, fix=_NO_GO)
+            run("nice", "-n", "19", go_program(), "build", *options, ".", cwd=self.source, environment=environment)
             for link in self.links:
                 (program.parent / link).symlink_to(self.name)
             program.parent.rename(folder)

@@ -1,7 +1,7 @@
 """The cluster that the end-to-end tests run in: the one of `make cluster`, or any other that the user names.
 
-With `SMEAGOL_E2E=existing` it is the cluster of `KUBECONFIG` (kind, k3s, anything), else the one that `make cluster`
-has brought up. Where there is neither, these tests are skipped.
+With `SMEAGOL_E2E=existing` it is the cluster of `KUBECONFIG` (kind, k3s, anything), else the one that `SMEAGOL_CLUSTER`
+names, as `make test` makes it, or that `make cluster` has brought up. Where there is none, these tests are skipped.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def own_cluster() -> Cluster:
     """The cluster of `make cluster`, for tests that disturb it or need its images. Skips where that is not up."""
     if _existing():
         pytest.skip("this test needs a cluster of its own")
-    cluster = find()
+    cluster = find(os.environ.get("SMEAGOL_CLUSTER", "default"))
     if cluster is None or not cluster.nodes:
-        pytest.skip("no cluster is up: make cluster")
+        pytest.skip("no cluster with nodes is up: make cluster, as root")
     return cluster
 
 
