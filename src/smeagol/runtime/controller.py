@@ -201,6 +201,9 @@ class Controller:
         if name is None:
             return
         ref = ObjectRef(name, *key)
+        known = self._objects.get(ref)
+        if known and not (isinstance(value, Reported) and value.metadata.uid == known.metadata.uid):
+            self.reporter.statuses.pop(ref, None)  # a name is not an object: one made again begins anew
         if isinstance(value, Reported):
             self._objects[ref] = value
             self._there[ref] = value.status
