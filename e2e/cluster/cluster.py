@@ -23,7 +23,7 @@ from e2e.cluster.control_plane import ControlPlane, make_keys, write_api, write_
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.network import Network, connect_host, free_networks
 from e2e.cluster.nodes import Node, start_nodes, wait_until_ready
-from e2e.cluster.packages import install_missing, require_root
+from e2e.cluster.packages import install_for_nodes, require_root
 from e2e.cluster.places import ROOT, held, state_base, state_folder
 from e2e.cluster.processes import pid_of, supervisor_of, unit_file, write_unit
 
@@ -161,7 +161,7 @@ def down(name: str = "default") -> bool:
 def _prepare(nodes: int) -> Binaries:
     if nodes:
         require_root()
-        install_missing()
+        install_for_nodes()
     return build(with_coredns=nodes > 0)
 
 

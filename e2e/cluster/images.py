@@ -17,25 +17,21 @@ from pathlib import Path
 from e2e.cluster.commands import run
 from e2e.cluster.places import cache_folder, held
 
-__all__ = ["BASE", "PAUSE", "base", "coredns", "pause", "write_image"]
+__all__ = ["BASE", "GLIBC", "PAUSE", "PYTHON", "base", "cached", "coredns", "glibc", "pause", "python", "write_image"]
 
 PAUSE = "smeagol.test/pause:1"
 COREDNS = "smeagol.test/coredns:1"
 BASE = "smeagol.test/debian:bookworm"
 """Debian with Python and iptables; for test workloads, and to build other images on."""
 
+PYTHON = "smeagol.test/python:bookworm"
+"""Debian with Python, pip and venv: what `deploy/Containerfile` asks of its base, as python:slim has it."""
+GLIBC = "smeagol.test/glibc:bookworm"
+"""A C library and nothing that could be run: what programs with no need of more are put on."""
+
+_KEPT_OF_EACH = 6
+"""How many states of an image stay in the cache: of several checkouts, and of those that one goes back to."""
 _PAUSE_SOURCE = Path(__file__).parent / "pause.c"
-_BASE_PACKAGES = (
-    "base-files",
-    "base-passwd",
-    "ca-certificates",
-    "coreutils",
-    "dash",
-    "grep",
-    "iptables",
-    "python3",
-    "sed",
-)
 _ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 
 
@@ -48,7 +44,7 @@ def pause() -> Path:
         run("cc", "-O2", "-static", "-s", "-o", program, _PAUSE_SOURCE, fix="Install a C compiler and static libc.")
         write_image(archive, PAUSE, _layer_of(program, folder), entrypoint=["/pause"])
 
-    return _cached("pause", key, make)
+    return cached("pause", key, make)
 
 
 def coredns(program: Path) -> Path:
@@ -57,36 +53,57 @@ def coredns(program: Path) -> Path:
     def make(folder: Path, archive: Path) -> None:
         write_image(archive, COREDNS, _layer_of(program, folder), entrypoint=["/coredns"])
 
-    return _cached("coredns-image", str(program), make)
+    return cached("coredns-image", str(program), make)
 
 
 def base() -> Path:
-    """A small Debian with Python, unpacked and not configured: no package's scripts have run."""
-    # What the scripts would have done, as far as anyone here needs it.
-    hooks = [
-        'ln -sf dash "$1/usr/bin/sh"',
+    """For the Pods of tests: Python, a shell, iptables."""
+    return _debian(
+        "base",
+        BASE,
+        ("base-files", "base-passwd", "ca-certificates", "coreutils", "dash", "grep", "iptables", "python3", "sed"),
         'ln -sf iptables-nft "$1/usr/sbin/iptables"',
         'ln -sf ip6tables-nft "$1/usr/sbin/ip6tables"',
         'cat "$1"/usr/share/ca-certificates/mozilla/*.crt > "$1/etc/ssl/certs/ca-certificates.crt"',
+    )
+
+
+def python() -> Path:
+    """To build images with Python on. libstdc++ is for packages with compiled parts, as in python:slim."""
+    return _debian("python", PYTHON, ("base-files", "base-passwd", "dash", "libstdc++6", "python3", "python3-venv"))
+
+
+def glibc() -> Path:
+    """To put a program on that needs no more than the C library."""
+    return _debian("glibc", GLIBC, ("base-files", "base-passwd", "libc6"))
+
+
+def _debian(name: str, reference: str, packages: Sequence[str], *hooks: str) -> Path:
+    """A small Debian, unpacked and not configured: no package's scripts have run, but `hooks` have."""
+    # What the scripts would have done, as far as anyone here needs it.
+    if "dash" in packages:
+        hooks = ('ln -sf dash "$1/usr/bin/sh"', *hooks)
+    hooks = (
+        *hooks,
         'cp "$1/usr/share/base-passwd/passwd.master" "$1/etc/passwd"',
         'cp "$1/usr/share/base-passwd/group.master" "$1/etc/group"',
         'rm -rf "$1"/usr/share/doc/* "$1"/usr/share/locale/* "$1"/usr/share/man/*',
-    ]
+    )
     options = [
         "--variant=extract",
         "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
         "--skip=output/dev",
         "--format=tar",
-        f"--include={','.join(_BASE_PACKAGES)}",
+        f"--include={','.join(packages)}",
     ]
     command = ["mmdebstrap", "--quiet", *options, *(f"--extract-hook={hook}" for hook in hooks), "bookworm"]
 
     def make(folder: Path, archive: Path) -> None:
         layer = folder / "layer.tar"
         run(*command, layer)
-        write_image(archive, BASE, layer, entrypoint=[])
+        write_image(archive, reference, layer, entrypoint=[])
 
-    return _cached("base", json.dumps(command), make)
+    return cached(name, json.dumps([command, reference]), make)
 
 
 def write_image(archive: Path, reference: str, layer: Path, *, entrypoint: Sequence[str]) -> None:
@@ -99,6 +116,7 @@ def write_image(archive: Path, reference: str, layer: Path, *, entrypoint: Seque
             "os": "linux",
             "config": {"Entrypoint": list(entrypoint), "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]},
             "rootfs": {"type": "layers", "diff_ids": [layer_digest]},
+            "history": [{"created_by": reference}],  # one for each layer, or buildah builds nothing on it
         }
         image = "application/vnd.oci.image"
         manifest = {
@@ -148,13 +166,21 @@ def _of_root(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     return entry
 
 
-def _cached(name: str, key: str, make: Callable[[Path, Path], None]) -> Path:
-    """The archive of that name and key, made if this is the first time."""
-    path = cache_folder() / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.tar"
-    with held(cache_folder()):
+def cached(name: str, key: str, make: Callable[[Path, Path], None]) -> Path:
+    """The archive of that name and key; `make(folder, archive)` makes it if this is the first time.
+
+    Those that were not used for long go, since each state of the sources makes others.
+    """
+    kept = cache_folder() / "images"
+    kept.mkdir(exist_ok=True)
+    path = kept / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.tar"
+    with held(kept):  # not with the programs, which take minutes
         if not path.exists():
-            with tempfile.TemporaryDirectory(dir=cache_folder(), prefix=f"{name}-") as folder:
+            with tempfile.TemporaryDirectory(dir=kept, prefix=f"{name}-") as folder:
                 archive = Path(folder) / "image.tar"
                 make(Path(folder), archive)
                 archive.replace(path)
+        path.touch()
+        for old in sorted(kept.glob(f"{name}-*.tar"), key=lambda file: file.stat().st_mtime)[:-_KEPT_OF_EACH]:
+            old.unlink()
     return path

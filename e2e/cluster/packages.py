@@ -1,4 +1,4 @@
-"""What a node needs of the operating system, and how it gets there."""
+"""What nodes and images need of the operating system, and how it gets there."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from e2e.cluster.errors import ClusterError
 
-__all__ = ["CNI_FOLDERS", "install_missing", "require_root"]
+__all__ = ["CNI_FOLDERS", "install_for_images", "install_for_nodes", "require_root"]
 
 CNI_FOLDERS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
 """Where distributions, and other installers, put the CNI plugins."""
 
-_COMMANDS = {  # the command, its Debian package, and what it is for
+_FOR_NODES = {  # the command, its Debian package, and what it is for
     "containerd": ("containerd", "runs the containers"),
     "ctr": ("containerd", "loads images"),
     "runc": ("runc", "runs the containers"),
@@ -25,6 +26,10 @@ _COMMANDS = {  # the command, its Debian package, and what it is for
     "mount": ("mount", "the nodes' file systems"),
     "cc": ("gcc", "builds the pause image"),
     "mmdebstrap": ("mmdebstrap", "makes the base image without a registry"),
+}
+_FOR_IMAGES = {
+    "buildah": ("buildah", "builds images"),
+    "mmdebstrap": ("mmdebstrap", "makes what they are built on without a registry"),
 }
 
 
@@ -37,13 +42,26 @@ def require_root() -> None:
         )
 
 
-def install_missing() -> None:
+def install_for_nodes() -> None:
     """Install the packages that are missing, where this is Debian or like it; else raise ClusterError naming them."""
-    missing = {package: use for command, (package, use) in _COMMANDS.items() if not shutil.which(command)}
+    missing = _missing(_FOR_NODES)
     if not any((folder / "ptp").exists() for folder in CNI_FOLDERS):
         missing["containernetworking-plugins"] = "connects Pods"
     if shutil.which("cc") is None:
         missing["libc6-dev"] = "builds the pause image"
+    _install(missing)
+
+
+def install_for_images() -> None:
+    """The same, for what images are built with."""
+    _install(_missing(_FOR_IMAGES))
+
+
+def _missing(commands: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+    return {package: use for command, (package, use) in commands.items() if not shutil.which(command)}
+
+
+def _install(missing: Mapping[str, str]) -> None:
     if not missing:
         return
     names = sorted(missing)
@@ -58,5 +76,5 @@ def install_missing() -> None:
         raise ClusterError(f"apt-get cannot install {' '.join(names)}: {done.stderr.strip()}")
 
 
-def _listed(missing: dict[str, str]) -> str:
+def _listed(missing: Mapping[str, str]) -> str:
     return ", ".join(f"{package} ({use})" for package, use in sorted(missing.items()))

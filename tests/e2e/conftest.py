@@ -17,6 +17,7 @@ from typing import Protocol
 import pytest
 
 from e2e.cluster.cluster import Cluster, find
+from e2e.images import Images, build_images
 
 
 class Kubectl(Protocol):
@@ -38,6 +39,14 @@ def own_cluster() -> Cluster:
     if cluster is None or not cluster.nodes:
         pytest.skip("no cluster with nodes is up: make cluster, as root")
     return cluster
+
+
+@pytest.fixture(scope="session")
+def images(own_cluster: Cluster) -> Images:
+    """Smeagol's real images, built from this checkout if it has changed, and loaded into the cluster."""
+    images = build_images()
+    images.load_into(own_cluster)
+    return images
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """The control plane's image: what it is built from is what the tests ran with.
 
-That it builds is not proved here: that takes a builder of images, and a base.
+That it builds and runs is proved in `tests/e2e/test_images.py`.
 """
 
 from __future__ import annotations
