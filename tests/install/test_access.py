@@ -9,6 +9,8 @@ from __future__ import annotations
 from smeagol.api import KINDS
 from smeagol.install.access import AUTHORITY_SECRET, CLUSTER_RULES, LEASE, NAMESPACE_RULES, AccessRule
 from smeagol.sources.kubernetes import kinds
+from smeagol.webhook import WebhookPlace
+from smeagol.webhook.inject import TRUST_CONFIG_MAP
 
 READ = {"list", "watch"}
 
@@ -31,6 +33,10 @@ EVERYWHERE = {
     ("events.k8s.io", "events"): {"create", "patch"},
     # infra/kubernetes/tokens.py: POST
     ("authentication.k8s.io", "tokenreviews"): {"create"},
+    # runtime/admission.py: GET of all of one name, PATCH that may create, DELETE
+    ("", "configmaps"): {"list", "create", "patch", "delete"},
+    ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"): {"create", "patch"},
+    ("admissionregistration.k8s.io", "validatingwebhookconfigurations"): {"create", "patch"},
 }
 AT_HOME = {
     # infra/kubernetes/lease.py: GET, POST, PUT
@@ -67,6 +73,15 @@ def test_every_kind_that_is_watched_may_be_watched() -> None:
     }
 
 
+def test_the_names_are_those_that_are_used() -> None:
+    """What the leader keeps everywhere is judged by name, and these are the names that it keeps."""
+    rules = {rule.resources: rule.names for rule in CLUSTER_RULES if rule.names}
+    assert rules == {
+        ("configmaps",): (TRUST_CONFIG_MAP,),
+        ("mutatingwebhookconfigurations", "validatingwebhookconfigurations"): (WebhookPlace().name,),
+    }
+
+
 def test_every_kind_of_ours_has_a_status_to_write() -> None:
     """Of no other kind is anything written."""
     written = {resource for (_, resource), allowed in EVERYWHERE.items() if resource.endswith("/status")}
@@ -74,10 +89,11 @@ def test_every_kind_of_ours_has_a_status_to_write() -> None:
 
 
 def test_no_rule_reaches_further_than_it_says() -> None:
-    """No wildcard; Secrets only at home, read and written only by name."""
+    """No wildcard; Secrets only at home, read and written only by name; nothing is deleted but by name."""
     for rule in (*CLUSTER_RULES, *NAMESPACE_RULES):
         assert "*" not in {rule.group, *rule.resources, *rule.verbs}
-        assert not {"escalate", "bind", "impersonate", "delete", "deletecollection"} & set(rule.verbs)
+        assert not {"escalate", "bind", "impersonate", "deletecollection"} & set(rule.verbs)
+        assert rule.names or "delete" not in rule.verbs
     assert not any("secrets" in rule.resources for rule in CLUSTER_RULES)
     for rule in NAMESPACE_RULES:
         # What is created has no name yet when access is judged (Kubernetes: RBAC, resourceNames).

@@ -18,11 +18,19 @@ from smeagol.api.documents import Json, write_text
 from smeagol.cli.controller import controller
 from smeagol.cli.install import IMAGE
 from smeagol.install import InstallSettings, Manifest, manifests
-from smeagol.install.manifests import CONTROLLER_NAME, DISCOVERY_PORT, DISCOVERY_SERVICE, SELECTOR
+from smeagol.install.manifests import (
+    CONTROLLER_NAME,
+    DISCOVERY_PORT,
+    DISCOVERY_SERVICE,
+    SELECTOR,
+    WEBHOOK_PORT,
+    WEBHOOK_SERVICE,
+)
 from smeagol.install.resources import INSTALLED, OWN_LABELS
 from smeagol.install.settings import SettingError
 from smeagol.providers.envoy import provider
 from smeagol.runtime.controller import ControllerSettings
+from smeagol.webhook import WebhookPlace
 
 SETTINGS = InstallSettings(version="1.2.3", image="registry.example/smeagol:1.2.3")
 
@@ -39,9 +47,13 @@ def at(value: Json, *path: str | int) -> Json:
     return value
 
 
-def the(kind: str, settings: InstallSettings = SETTINGS) -> Json:
-    """The one object of that kind."""
-    (found,) = [manifest.to_json() for manifest in manifests(settings) if manifest.resource.kind == kind]
+def the(kind: str, settings: InstallSettings = SETTINGS, *, name: str = "") -> Json:
+    """The one object of that kind, and of that name if one is given."""
+    (found,) = [
+        manifest.to_json()
+        for manifest in manifests(settings)
+        if manifest.resource.kind == kind and name in ("", manifest.name)
+    ]
     return found
 
 
@@ -145,7 +157,8 @@ class TestTheControlPlane:
         assert isinstance(labels, dict)
         assert labels.items() >= SELECTOR.items()
         assert at(the("Deployment"), "spec", "selector", "matchLabels") == SELECTOR
-        assert at(the("Service"), "spec", "selector") == SELECTOR
+        for name in (DISCOVERY_SERVICE, WEBHOOK_SERVICE):
+            assert at(the("Service", name=name), "spec", "selector") == SELECTOR
         assert at(the("NetworkPolicy"), "spec", "podSelector", "matchLabels") == SELECTOR
         assert at(the("PodDisruptionBudget"), "spec", "selector", "matchLabels") == SELECTOR
 
@@ -153,18 +166,31 @@ class TestTheControlPlane:
         """A Deployment's selector cannot be changed, so an upgrade must not want to."""
         assert not any("version" in key for key in SELECTOR)
 
-    def test_only_the_port_that_is_served_is_open(self) -> None:
-        """NetworkPolicy, container and Service name the same, and it is where the control plane listens."""
-        assert at(the("NetworkPolicy"), "spec", "ingress") == [{"ports": [{"port": DISCOVERY_PORT, "protocol": "TCP"}]}]
-        assert at(the("NetworkPolicy"), "spec", "policyTypes") == ["Ingress"]
-        assert at(controller_of(), "ports", 0, "containerPort") == DISCOVERY_PORT
-        assert at(the("Service"), "spec", "ports", 0, "port") == DISCOVERY_PORT
-        assert f"[::]:{DISCOVERY_PORT}" in arguments(SETTINGS)
+    def test_only_the_ports_that_are_served_are_open(self) -> None:
+        """NetworkPolicy, container and Services name the same, and it is where the control plane listens."""
+        served = {"discovery": DISCOVERY_PORT, "webhook": WEBHOOK_PORT}
+        policy = the("NetworkPolicy")
+        assert at(policy, "spec", "ingress") == [
+            {"ports": [{"port": port, "protocol": "TCP"} for port in served.values()]}
+        ]
+        assert at(policy, "spec", "policyTypes") == ["Ingress"]
+        for index, (name, port) in enumerate(served.items()):
+            assert at(controller_of(), "ports", index, "name") == name
+            assert at(controller_of(), "ports", index, "containerPort") == port
+            assert f"[::]:{port}" in arguments(SETTINGS)
+        for service, port_name in ((DISCOVERY_SERVICE, "discovery"), (WEBHOOK_SERVICE, "webhook")):
+            assert at(the("Service", name=service), "spec", "ports", 0, "targetPort") == port_name
+        assert at(the("Service", name=DISCOVERY_SERVICE), "spec", "ports", 0, "port") == DISCOVERY_PORT
 
-    def test_proxies_find_the_name_that_the_certificate_has(self) -> None:
-        """The discovery certificate is issued for the Service by its name."""
-        assert at(the("Service"), "metadata", "name") == DISCOVERY_SERVICE
+    def test_who_dials_finds_the_name_that_the_certificate_has(self) -> None:
+        """The certificates are issued for the Services by their names: proxies dial one, the API server the other."""
         assert ControllerSettings(identity="a").discovery_service == DISCOVERY_SERVICE
+        place = WebhookPlace()
+        service = the("Service", name=place.service)
+        assert (at(service, "metadata", "name"), at(service, "spec", "ports", 0, "port")) == (
+            WEBHOOK_SERVICE,
+            place.port,
+        )
 
     def test_it_never_gets_a_proxy_itself(self) -> None:
         """Nor, by the namespace's label, does anything beside it."""

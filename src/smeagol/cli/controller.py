@@ -30,12 +30,32 @@ def controller(
     ] = "cluster.local",
     trust_domain: Annotated[str, typer.Option("--trust-domain", help="Of the identities; the cluster domain.")] = "",
     discovery: Annotated[str, typer.Option("--discovery-address", help="Where proxies connect.")] = "[::]:18000",
+    webhook: Annotated[
+        str, typer.Option("--webhook-address", help="Where the API server asks about Pods.")
+    ] = "[::]:9443",
+    proxy_image: Annotated[
+        str,
+        typer.Option(
+            "--proxy-image",
+            envvar="SMEAGOL_PROXY_IMAGE",
+            help="Image of the proxies; without one, Pods get none from here.",
+            show_default=False,
+        ),
+    ] = "",
+    init_image: Annotated[
+        str,
+        typer.Option(
+            "--init-image",
+            envvar="SMEAGOL_INIT_IMAGE",
+            help="Image that sets Pods' redirect rules: that of the control plane.",
+            show_default=False,
+        ),
+    ] = "",
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log every step.")] = False,
 ) -> None:
-    """Run one replica of the control plane: watch the API server, configure proxies, write statuses.
+    """Run one replica of the control plane: watch the API server, give Pods their proxies, write statuses.
 
-    A preview: it watches and reports, and serves proxies that connect with the token of their Pod; installing it and
-    putting proxies into Pods is not part of this command.
+    `smeagol install` starts it in a cluster; by hand it is for looking closely.
     """
     import asyncio
     import contextlib
@@ -46,11 +66,19 @@ def controller(
 
     from smeagol.infra.kubernetes.connection import connect, connect_blocking
     from smeagol.providers.envoy import provider
+    from smeagol.runtime.admission import AdmissionSettings
     from smeagol.runtime.controller import Controller, ControllerSettings
     from smeagol.runtime.logs import configure
     from smeagol.runtime.secret_store import SecretKeyStore
+    from smeagol.webhook import InjectionSettings, WebhookPlace
 
     configure(verbose=verbose)
+    injection = InjectionSettings(
+        proxy_image=proxy_image,
+        init_image=init_image,
+        discovery_address=f"smeagol-discovery.{namespace}.svc:18000",
+        own_namespace=namespace,
+    )
     settings = ControllerSettings(
         identity=identity or socket.gethostname(),
         namespace=namespace,
@@ -58,6 +86,9 @@ def controller(
         trust_domain=trust_domain or cluster_domain,
         pod_cidrs=tuple(pod_cidr or ()),
         discovery_address=discovery,
+        admission=AdmissionSettings(injection=injection, place=WebhookPlace(namespace=namespace), address=webhook)
+        if proxy_image
+        else None,
     )
 
     async def run() -> None:

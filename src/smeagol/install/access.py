@@ -12,13 +12,27 @@ from smeagol.api.documents import Json
 from smeagol.api.kinds import KINDS
 from smeagol.api.meta import GROUP
 
-__all__ = ["AUTHORITY_SECRET", "CLUSTER_RULES", "LEASE", "NAMESPACE_RULES", "AccessRule"]
+__all__ = [
+    "AUTHORITY_SECRET",
+    "CLUSTER_RULES",
+    "LEASE",
+    "NAMESPACE_RULES",
+    "TRUST_CONFIG_MAP",
+    "WEBHOOKS",
+    "AccessRule",
+]
 
 LEASE = "smeagol"
 """By which the replicas elect the one that writes."""
 
 AUTHORITY_SECRET = "smeagol-authority"  # noqa: S105 - its name
 """Holds the keys of the mesh's certificate authority."""
+
+WEBHOOKS = "smeagol"
+"""Name of both webhook configurations, which the leader keeps."""
+
+TRUST_CONFIG_MAP = "smeagol-ca"
+"""In each namespace of the mesh: the roots by which proxies know the control plane. The leader keeps them."""
 
 _OURS = tuple(kind.plural for kind in KINDS)
 
@@ -52,6 +66,20 @@ CLUSTER_RULES: tuple[AccessRule, ...] = (
     AccessRule(group="events.k8s.io", resources=("events",), verbs=("create", "patch")),
     # infra/kubernetes/tokens.py: who a proxy is.
     AccessRule(group="authentication.k8s.io", resources=("tokenreviews",), verbs=("create",)),
+    # runtime/admission.py. Applying makes what is not there, and is then judged as creating, by name too; listing
+    # with a field selector for one name is judged by that name.
+    AccessRule(
+        group="",
+        resources=("configmaps",),
+        verbs=("list", "create", "patch", "delete"),
+        names=(TRUST_CONFIG_MAP,),
+    ),
+    AccessRule(
+        group="admissionregistration.k8s.io",
+        resources=("mutatingwebhookconfigurations", "validatingwebhookconfigurations"),
+        verbs=("create", "patch"),
+        names=(WEBHOOKS,),
+    ),
 )
 """What it may do everywhere."""
 

@@ -14,13 +14,25 @@ from smeagol.install.resources import OWN_LABELS, Manifest, Resource
 from smeagol.install.settings import InstallSettings
 from smeagol.intent.selection import INJECT_LABEL
 
-__all__ = ["CLASS", "CONTROLLER", "DISCOVERY_PORT", "DISCOVERY_SERVICE", "SELECTOR", "manifests"]
+__all__ = [
+    "CLASS",
+    "CONTROLLER",
+    "DISCOVERY_PORT",
+    "DISCOVERY_SERVICE",
+    "SELECTOR",
+    "WEBHOOK_PORT",
+    "WEBHOOK_SERVICE",
+    "manifests",
+]
 
 CONTROLLER = "smeagol-controller"
 """Name of the control plane's Deployment and of all that belongs to it."""
 
 DISCOVERY_SERVICE = "smeagol-discovery"
 DISCOVERY_PORT = 18000
+
+WEBHOOK_SERVICE = "smeagol-webhook"
+WEBHOOK_PORT = 9443
 
 CLASS = "envoy"
 CONTROLLER_NAME = "smeagol.dev/envoy"
@@ -48,6 +60,7 @@ def manifests(settings: InstallSettings, *, default_class: bool = True) -> tuple
         *_access(settings),
         _provider_class(default=default_class),
         _discovery_service(settings),
+        _webhook_service(settings),
         _network_policy(settings),
         _disruption_budget(settings),
         _deployment(settings),
@@ -138,10 +151,21 @@ def _discovery_service(settings: InstallSettings) -> Manifest:
     )
 
 
+def _webhook_service(settings: InstallSettings) -> Manifest:
+    """Where the API server asks. Never a replica that has not seen the whole state."""
+    port: dict[str, Json] = {"name": "webhook", "port": 443, "targetPort": "webhook", "protocol": "TCP"}
+    return _own(
+        resources.SERVICE,
+        WEBHOOK_SERVICE,
+        settings,
+        spec={"selector": dict(SELECTOR), "ports": [port]},
+    )
+
+
 def _network_policy(settings: InstallSettings) -> Manifest:
-    """In: only what is served, from everywhere, since proxies are everywhere. Out: not limited, as the API server's
-    address is not known here."""
-    served: Json = {"port": DISCOVERY_PORT, "protocol": "TCP"}
+    """In: only what is served, from everywhere, since proxies are everywhere and the API server's address is not known
+    here. Out: not limited, for the same reason."""
+    served: list[Json] = [{"port": port, "protocol": "TCP"} for port in (DISCOVERY_PORT, WEBHOOK_PORT)]
     return _own(
         resources.NETWORK_POLICY,
         CONTROLLER,
@@ -149,7 +173,7 @@ def _network_policy(settings: InstallSettings) -> Manifest:
         spec={
             "podSelector": {"matchLabels": dict(SELECTOR)},
             "policyTypes": ["Ingress"],
-            "ingress": [{"ports": [served]}],
+            "ingress": [{"ports": served}],
         },
     )
 
@@ -220,10 +244,17 @@ def _container(settings: InstallSettings) -> dict[str, Json]:
         "image": settings.image,
         "imagePullPolicy": "IfNotPresent",
         "args": list(_arguments(settings)),
-        "env": [name_of_pod, {"name": "SMEAGOL_PROXY_IMAGE", "value": settings.proxy_image}],
-        "ports": [{"name": "discovery", "containerPort": DISCOVERY_PORT, "protocol": "TCP"}],
-        # It listens once it has seen the whole state, so the port says both that it lives and that it is ready. While
-        # the API server is away a new replica cannot begin: it is given ten minutes before it is started anew.
+        "env": [
+            name_of_pod,
+            {"name": "SMEAGOL_PROXY_IMAGE", "value": settings.proxy_image},
+            {"name": "SMEAGOL_INIT_IMAGE", "value": settings.image},
+        ],
+        "ports": [
+            {"name": "discovery", "containerPort": DISCOVERY_PORT, "protocol": "TCP"},
+            {"name": "webhook", "containerPort": WEBHOOK_PORT, "protocol": "TCP"},
+        ],
+        # It listens once it has seen the whole state, for discovery last, so the port says both that it lives and
+        # that it is ready. While the API server is away a new replica cannot begin: it is given ten minutes.
         "startupProbe": {"tcpSocket": probe, "periodSeconds": 2, "failureThreshold": 300},
         "readinessProbe": {"tcpSocket": probe, "periodSeconds": 5, "failureThreshold": 3},
         "livenessProbe": {"tcpSocket": probe, "periodSeconds": 20, "timeoutSeconds": 5, "failureThreshold": 6},
@@ -244,6 +275,8 @@ def _arguments(settings: InstallSettings) -> tuple[str, ...]:
         settings.namespace,
         "--discovery-address",
         f"[::]:{DISCOVERY_PORT}",
+        "--webhook-address",
+        f"[::]:{WEBHOOK_PORT}",
         "--cluster-domain",
         settings.cluster_domain,
         *trust_domain,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from smeagol.api.meta import GROUP
 from smeagol.install import resources
-from smeagol.install.access import AUTHORITY_SECRET, LEASE
+from smeagol.install.access import AUTHORITY_SECRET, LEASE, TRUST_CONFIG_MAP, WEBHOOKS
 from smeagol.install.api_server import ApiServer, Live, RefusedError
 from smeagol.install.installing import Outcome, Step
 from smeagol.install.manifests import CLASS
@@ -61,7 +61,12 @@ def find_removal(server: ApiServer) -> Removal:
 
 
 def remove(server: ApiServer, removal: Removal, *, report: Callable[[Step], None], seconds: float) -> None:
-    """Carry it out; each kind is gone before the next is begun. Raises NotReadyError if one does not go in time."""
+    """Carry it out; each kind is gone before the next is begun. Raises NotReadyError if one does not go in time.
+
+    First of all the API server stops asking: Pods must not wait for a control plane that has gone. Its leader puts the
+    configurations back while it is there, so they are looked for once more when it is not.
+    """
+    _stop_asking(server, report)
     homes = {live.metadata.namespace for live in (*removal.delete, *removal.release) if live.metadata.namespace}
     for resource in reversed(INSTALLED):
         if resource == resources.NAMESPACE:
@@ -82,6 +87,20 @@ def remove(server: ApiServer, removal: Removal, *, report: Callable[[Step], None
         _wait_until_gone(server, going, seconds)
         for live in going:
             report(Step(object=live.ref, outcome=Outcome.DELETED))
+        if resource == resources.DEPLOYMENT:
+            _stop_asking(server, report)
+
+
+def _stop_asking(server: ApiServer, report: Callable[[Step], None]) -> None:
+    for resource in (resources.MUTATING_WEBHOOKS, resources.VALIDATING_WEBHOOKS):
+        live = server.get(resource, WEBHOOKS)
+        if live is not None and _is_the_leaders(live):
+            server.delete(live)
+            report(Step(object=live.ref, outcome=Outcome.DELETED))
+
+
+def _is_the_leaders(live: Live) -> bool:
+    return live.metadata.labels.get("app.kubernetes.io/managed-by") == "smeagol"
 
 
 def _objects_of(server: ApiServer, definitions: set[str]) -> Iterator[ObjectRef]:
@@ -99,12 +118,14 @@ def _proxied(server: ApiServer) -> Iterator[PodRef]:
 
 
 def _left_behind(server: ApiServer, namespaces: set[str]) -> Iterator[Live]:
-    """What the control plane itself has made: its Lease, its keys, its Events."""
+    """What the control plane itself has made: its Lease, its keys, the roots for proxies, its Events."""
     for namespace in sorted(namespaces):
         for resource, name in ((resources.LEASE, LEASE), (resources.SECRET, AUTHORITY_SECRET)):
             live = server.get(resource, name, namespace)
             if live is not None:
                 yield live
+    trusted = server.list(resources.CONFIG_MAP, fields=f"metadata.name={TRUST_CONFIG_MAP}")
+    yield from (live for live in trusted if _is_the_leaders(live))
     yield from server.list(resources.EVENT, fields=f"reportingComponent={REPORTER}")
 
 

@@ -13,6 +13,7 @@ from smeagol.refs import ObjectRef
 __all__ = [
     "CLUSTER_ROLE",
     "CLUSTER_ROLE_BINDING",
+    "CONFIG_MAP",
     "CRD",
     "CREATED_ANNOTATION",
     "DEPLOYMENT",
@@ -21,6 +22,7 @@ __all__ = [
     "FIELD_MANAGER",
     "INSTALLED",
     "LEASE",
+    "MUTATING_WEBHOOKS",
     "NAMESPACE",
     "NETWORK_POLICY",
     "NODE",
@@ -34,6 +36,7 @@ __all__ = [
     "SECRET",
     "SERVICE",
     "SERVICE_ACCOUNT",
+    "VALIDATING_WEBHOOKS",
     "Manifest",
     "Resource",
 ]
@@ -101,6 +104,20 @@ NODE = Resource(group_version="v1", kind="Node", plural="nodes", namespaced=Fals
 SECRET = Resource(group_version="v1", kind="Secret", plural="secrets")
 EVENT = Resource(group_version="v1", kind="Event", plural="events")
 LEASE = Resource(group_version="coordination.k8s.io/v1", kind="Lease", plural="leases")
+CONFIG_MAP = Resource(group_version="v1", kind="ConfigMap", plural="configmaps")
+_ADMISSION = "admissionregistration.k8s.io/v1"
+MUTATING_WEBHOOKS = Resource(
+    group_version=_ADMISSION,
+    kind="MutatingWebhookConfiguration",
+    plural="mutatingwebhookconfigurations",
+    namespaced=False,
+)
+VALIDATING_WEBHOOKS = Resource(
+    group_version=_ADMISSION,
+    kind="ValidatingWebhookConfiguration",
+    plural="validatingwebhookconfigurations",
+    namespaced=False,
+)
 ENDPOINT_SLICE = Resource(group_version="discovery.k8s.io/v1", kind="EndpointSlice", plural="endpointslices")
 OURS: tuple[Resource, ...] = tuple(
     Resource(group_version=f"{GROUP}/{VERSION}", kind=kind.name, plural=kind.plural, namespaced=kind.namespaced)
@@ -121,8 +138,7 @@ INSTALLED: tuple[Resource, ...] = (
     NETWORK_POLICY,
     POD_DISRUPTION_BUDGET,
     DEPLOYMENT,
-    # Webhook configurations belong here, at the end: the API server must not ask a Pod that is not there yet, and
-    # must stop asking before the Pods go. Removal takes the reverse order.
+    # Webhook configurations are the control plane's own to make: the API server must not ask a Pod that is not there.
 )
 """The kinds of an installation, in the order in which they are applied."""
 

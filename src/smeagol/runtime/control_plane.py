@@ -67,10 +67,11 @@ class ControlPlane:
     async def stop(self, grace: float = 0) -> None:
         await self._server.stop(grace)
 
-    def settle(self) -> None:
-        """Carry what changed in the objects over to the proxies."""
+    def settle(self) -> tuple[UnitKey, ...]:
+        """Carry what changed in the objects over to the proxies; the units that changed."""
         outcome = self.resolver.settle()
         for failure in outcome.failures:
             # A fault of ours: what it would have given is missing, the rest goes on.
             log.error("computation failed", collection=failure.collection.name, key=failure.key, error=failure.error)
         self.mesh.carry_out(outcome.changed, self.resolver.units)
+        return outcome.changed

@@ -18,14 +18,17 @@ import structlog
 from smeagol import api
 from smeagol.derive import Source
 from smeagol.errors import SmeagolError
+from smeagol.infra.kubernetes.keeper import Keeper
 from smeagol.infra.kubernetes.lease import Elector
 from smeagol.infra.kubernetes.tokens import TokenReviewer
 from smeagol.infra.kubernetes.writer import StatusWriter, own_part
 from smeagol.intent import Settings as ResolverSettings
 from smeagol.intent import UnitKey, UnitKind
+from smeagol.objects import Namespace
 from smeagol.pki import KeyStore, LocalAuthority, Overlap, Purpose, StoreError
 from smeagol.plan import ProxyProvider
 from smeagol.refs import DEFAULT_CLUSTER_DOMAIN, ObjectRef, ServiceRef
+from smeagol.runtime.admission import Admission, AdmissionSettings
 from smeagol.runtime.control_plane import ControlPlane, now
 from smeagol.runtime.reporting import Reporter
 from smeagol.sources.kubernetes import Backoff, Decoded, Kind, ObjectKey, Reflector, kinds
@@ -63,7 +66,10 @@ class _Watching(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControllerSettings:
-    """`identity` names this replica in the Lease; `namespace` is the one that Smeagol runs in."""
+    """`identity` names this replica in the Lease; `namespace` is the one that Smeagol runs in.
+
+    `admission`: None where Pods get no proxy from here, and users no warnings.
+    """
 
     identity: str
     namespace: str = "smeagol-system"
@@ -74,6 +80,7 @@ class ControllerSettings:
     discovery_service: str = "smeagol-discovery"
     metrics_server: str = ""
     serve_unclassed: bool = False
+    admission: AdmissionSettings | None = None
 
 
 class Controller:
@@ -109,6 +116,7 @@ class Controller:
             alone=False,
         )
         self.reporter = Reporter(controller=provider.controller_name, metrics_server=settings.metrics_server, clock=now)
+        self.admission = Admission(self.plane, settings.admission, provider=provider) if settings.admission else None
         self._client = client
         self._writer = StatusWriter(client, instance=settings.identity)
         self._objects: dict[ObjectRef, Reported] = {}
@@ -157,13 +165,17 @@ class Controller:
                 tasks.create_task(reflector.run())
             await asyncio.gather(*(reflector.synced.wait() for reflector in self.reflectors))
             log.info("synced", objects={r.plural: len(r) for r in self.reflectors})
-            self.plane.settle()
+            self._carry_out()
+            if self.admission is not None:
+                answering = asyncio.Event()
+                tasks.create_task(self.admission.serve(answering))
+                await answering.wait()
             await self.plane.start(self.settings.discovery_address)
             log.info("serving", address=self.settings.discovery_address)
             tasks.create_task(self._settle())
             tasks.create_task(self._renew_identity())
             tasks.create_task(self._tend())
-            standing = tasks.create_task(elector.run(self._report))
+            standing = tasks.create_task(elector.run(self._lead))
             try:
                 await asyncio.Event().wait()
             finally:
@@ -196,7 +208,9 @@ class Controller:
         return Reflector(self._client, kind, feed)
 
     def _note(self, kind: Kind[T], key: ObjectKey, value: T | None) -> None:
-        """Keep the users' objects, whose statuses are ours to write."""
+        """Keep the users' objects, whose statuses are ours to write, and which namespaces ask for proxies."""
+        if self.admission is not None and kind.plural == kinds.NAMESPACES.plural:
+            self.admission.note_namespace(key[1], value.metadata.labels if isinstance(value, Namespace) else {})
         name = next((known.name for known in api.KINDS if known.plural == kind.plural), None)
         if name is None:
             return
@@ -217,8 +231,13 @@ class Controller:
             await asyncio.sleep(SETTLE_SECONDS)
             self._wake.clear()
             self.plane.mesh.cache.acks.take_changes()
-            self.plane.settle()
+            self._carry_out()
             self._news.set()
+
+    def _carry_out(self) -> None:
+        changed = self.plane.settle()
+        if self.admission is not None:
+            self.admission.settled(changed)
 
     async def _tend(self) -> None:
         """Renew certificates, and take the next step of a root rotation or learn of it: every replica for itself."""
@@ -228,6 +247,12 @@ class Controller:
             await asyncio.sleep(1 if self.plane.mesh.rotating else 30)
 
     # What the leader does.
+
+    async def _lead(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._report())
+            if self.admission is not None:
+                tasks.create_task(self.admission.keep(Keeper(self._client)))
 
     async def _report(self) -> None:
         """Bring the statuses in line, as often as something has changed, and retry what could not be written."""

@@ -1,0 +1,88 @@
+"""Keeps single objects as they should be, by server-side apply. Only who leads calls this."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import httpx2
+import msgspec
+import structlog
+
+from smeagol.infra.kubernetes.writer import FIELD_MANAGER
+from smeagol.plan import JSON
+
+__all__ = ["Keeper", "Place"]
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the API server serves a kind."""
+
+    api: str
+    plural: str
+    kind: str
+    namespaced: bool = False
+
+    def path(self, name: str, namespace: str = "") -> str:
+        within = f"/namespaces/{namespace}" if self.namespaced else ""
+        return f"{self.api}{within}/{self.plural}/{name}"
+
+
+class _List(msgspec.Struct):
+    items: list[dict[str, JSON]]
+
+
+class Keeper:
+    """What fails is logged, and the caller's next round tries it again: one object never holds up another."""
+
+    def __init__(self, client: httpx2.AsyncClient) -> None:
+        self._client = client
+
+    async def apply(self, place: Place, wanted: Mapping[str, JSON]) -> bool:
+        """Make the object, or the fields that we set, as `wanted` has them. Whether the API server said yes."""
+        metadata = wanted["metadata"]
+        assert isinstance(metadata, Mapping)  # noqa: S101 - ours
+        path = place.path(str(metadata["name"]), str(metadata.get("namespace", "")))
+        return await self._send(
+            "PATCH",
+            path,
+            params={"fieldManager": FIELD_MANAGER, "force": "true"},
+            headers={"content-type": "application/apply-patch+yaml"},
+            content=msgspec.json.encode(wanted),
+        )
+
+    async def delete(self, place: Place, name: str, namespace: str = "") -> bool:
+        """One that is gone already is gone."""
+        return await self._send("DELETE", place.path(name, namespace))
+
+    async def named(self, place: Place, name: str) -> dict[str, dict[str, JSON]] | None:
+        """All objects of one name, by namespace; None if the API server does not say."""
+        try:
+            answer = await self._client.get(
+                f"{place.api}/{place.plural}", params={"fieldSelector": f"metadata.name={name}"}
+            )
+            answer.raise_for_status()
+            found = msgspec.json.decode(answer.content, type=_List).items
+        except (httpx2.HTTPError, msgspec.MsgspecError) as error:
+            log.warning("objects not listed", kind=place.kind, name=name, error=repr(error))
+            return None
+        return {str(_metadata(item).get("namespace", "")): item for item in found}
+
+    async def _send(self, method: str, path: str, **request: object) -> bool:
+        try:
+            answer = await self._client.request(method, path, **request)  # type: ignore[arg-type]  # as request() takes
+        except httpx2.HTTPError as error:
+            log.warning("object not kept", method=method, path=path, error=repr(error))
+            return False
+        if answer.is_error and not (method == "DELETE" and answer.status_code == 404):
+            log.warning("object refused", method=method, path=path, code=answer.status_code, answer=answer.text[:300])
+            return False
+        return True
+
+
+def _metadata(item: Mapping[str, JSON]) -> Mapping[str, JSON]:
+    metadata = item.get("metadata")
+    return metadata if isinstance(metadata, Mapping) else {}
