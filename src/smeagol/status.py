@@ -28,12 +28,15 @@ from smeagol.intent import (
     UnitKind,
 )
 from smeagol.plan import Unsupported
-from smeagol.refs import NodeId
+from smeagol.plan.peer import Answer, Peer, Verdict
+from smeagol.refs import NodeId, ObjectRef
 
 __all__ = [
     "Event",
     "EventType",
+    "Made",
     "Observation",
+    "PeerReport",
     "Rejection",
     "Report",
     "concerns",
@@ -49,7 +52,10 @@ ObjectUnit: TypeAlias = CanaryIntent | MutualTLSIntent | SidecarIntent
 S = TypeVar("S", bound=api.Status)
 
 _OURS = tuple(t.value for t in ConditionType)
+_STATUSES = {True: api.ConditionStatus.TRUE, False: api.ConditionStatus.FALSE, None: api.ConditionStatus.UNKNOWN}
 _NAMED_AT_MOST = 5
+SILENCE_SECONDS = 30
+"""So long a mesh may take to say anything about what was made for it, before nobody seems to be there."""
 _LONGEST = 32768
 """Characters of a condition's message that the API server takes (meta/v1 Condition)."""
 
@@ -81,17 +87,47 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """An object that an adapter has planned, and what became of it.
+
+    `refused`: the API server's words, if it did not take it. `answer`: what the peer says of it, None until it is
+    there in the wanted state. `created`: when it was made.
+    """
+
+    ref: ObjectRef
+    refused: str = ""
+    answer: Answer | None = None
+    created: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerReport:
+    """What there is of an object in another mesh.
+
+    `conflict`: a foreign object that holds what this one is about, in a sentence; then nothing is made. `contested`:
+    one that does not, since it is younger.
+    """
+
+    peer: Peer
+    made: tuple[Made, ...] = ()
+    failed_closed: bool = False
+    conflict: str = ""
+    contested: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """All that is known of an object beyond its resolution.
 
     `unplanned`: why the provider could not plan it, empty if it could. `metrics_server`: where Prometheus scrapes the
-    Pods of a Sidecar.
+    Pods of a Sidecar. `peer`: of an adapter, in whose place there is no observation.
     """
 
     observation: Observation = Observation()
     unsupported: tuple[Unsupported, ...] = ()
     unplanned: str = ""
     metrics_server: str = ""
+    peer: PeerReport | None = None
 
 
 def concerns(unit: ObjectUnit) -> tuple[UnitKey, ...]:
@@ -115,8 +151,11 @@ def status_of(unit: ObjectUnit, previous: S, report: Report, *, controller: str,
     `now` is. An object that is not in force says nothing about proxies.
     """
     conditions = list(unit.conditions)
-    if _in_force(unit):
-        conditions += [_programmed(unit, report), _fully_supported(report.unsupported)]
+    conflict = report.peer.conflict if report.peer is not None else ""
+    if conflict and _in_force(unit):
+        conditions = [c if c.type is not ConditionType.ACCEPTED else _conflicted(conflict) for c in conditions]
+    elif _in_force(unit):
+        conditions += [_programmed(unit, report, now), _fully_supported(report.unsupported)]
     made = _dated(conditions, previous.conditions, unit.generation, now)
     own = api.ProviderStatus(
         controller_name=controller,
@@ -192,7 +231,7 @@ def _event(before: api.Condition | None, after: api.Condition) -> Event | None:
     if holds and after.reason in (after.type, "FullySupported"):
         told = before is not None or is_programmed or after.type == ConditionType.ACCEPTED.value
         return Event(EventType.NORMAL, after.reason, after.message) if told and not same else None
-    if after.reason == "Pending":
+    if after.reason in ("Pending", "Unacknowledged"):
         return None
     # How many proxies refuse changes all the time; which backend is missing does not.
     told = not same or (not is_programmed and before is not None and before.message != after.message)
@@ -206,52 +245,132 @@ def _in_force(unit: ObjectUnit) -> bool:
     return unit.enforced if isinstance(unit, MutualTLSIntent) else unit.accepted
 
 
-def _programmed(unit: ObjectUnit, report: Report) -> Condition:
+def _programmed(unit: ObjectUnit, report: Report, now: datetime) -> Condition:
     seen = report.observation
 
-    def is_not(reason: str, what: str, fix: str = "") -> Condition:
-        return Condition(type=ConditionType.PROGRAMMED, status=False, reason=reason, message=sentence(what, fix))
-
     if report.unplanned:
-        return is_not(
+        return _not_programmed(
             "Rejected", f"the provider could not translate it: {report.unplanned}", "What was in force stays so"
         )
     if seen.rejections:
         first = min(seen.rejections)
         nodes = sorted({r.node for r in seen.rejections})
-        return is_not(
+        return _not_programmed(
             "Rejected",
             f"{_of(len(nodes), seen.proxies, 'proxy', 'proxies')} refused it ({_some(nodes)}); {first.node} says: "
             f"{first.message}",
             "They keep what they had before",
         )
-    match unit:
-        case CanaryIntent():
-            if not unit.ports:
-                return is_not("Pending", "there is no port of the root to split")
-        case MutualTLSIntent() | SidecarIntent():
-            missing = unit.selection.uninjected
-            if missing:
-                return is_not(
-                    "PodsNotInjected",
-                    f"{_of(len(missing), len(unit.selection.pods), 'Pod', 'Pods')} {_runs(missing)} without a proxy: "
-                    f"{_some(str(pod) for pod in missing)}",
-                    "Restart what owns them, for example with `kubectl rollout restart`",
-                )
+    if report.peer is not None:
+        return _programmed_by_peer(unit, report.peer, report.unsupported, now)
+    if (waits := _waits(unit)) is not None:
+        return waits
     if seen.lagging:
-        return is_not(
+        return _not_programmed(
             "Pending",
             f"{_of(len(seen.lagging), seen.proxies, 'proxy', 'proxies')} {'has' if len(seen.lagging) == 1 else 'have'} "
             f"not acknowledged it yet: {_some(seen.lagging)}",
         )
     if not seen.proxies:
-        return is_not("Pending", "no proxy that it concerns is connected")
-    return Condition(
-        type=ConditionType.PROGRAMMED,
-        status=True,
-        reason="Programmed",
-        message=f"Acknowledged by {seen.proxies} {'proxy' if seen.proxies == 1 else 'proxies'}.",
-    )
+        return _not_programmed("Pending", "no proxy that it concerns is connected")
+    return _is_programmed(f"Acknowledged by {seen.proxies} {'proxy' if seen.proxies == 1 else 'proxies'}.")
+
+
+def _waits(unit: ObjectUnit) -> Condition | None:
+    """Programmed, where it is not the proxies that are waited for."""
+    match unit:
+        case CanaryIntent():
+            if not unit.ports:
+                return _not_programmed("Pending", "there is no port of the root to split")
+        case MutualTLSIntent() | SidecarIntent():
+            missing = unit.selection.uninjected
+            if missing:
+                return _not_programmed(
+                    "PodsNotInjected",
+                    f"{_of(len(missing), len(unit.selection.pods), 'Pod', 'Pods')} {_runs(missing)} without a proxy: "
+                    f"{_some(str(pod) for pod in missing)}",
+                    "Restart what owns them, for example with `kubectl rollout restart`",
+                )
+    return None
+
+
+def _programmed_by_peer(
+    unit: ObjectUnit, report: PeerReport, unsupported: tuple[Unsupported, ...], now: datetime
+) -> Condition:
+    """Programmed, as the other mesh has it; the gravest first (spec: SMI-STATUS-11)."""
+    peer, made = report.peer, report.made
+    if report.failed_closed or any(u.field == "spec" for u in unsupported):
+        return _not_programmed("Unsupported", "the provider cannot make it true, and nothing is created for it")
+    if peer.problem:
+        return _not_programmed("NoController", f"{peer.name} is not to be had here: {peer.problem}")
+    for one in made:
+        if one.refused:
+            return _not_programmed("Rejected", f"the API server does not take {one.ref}: {one.refused}")
+    if (waits := _waits(unit)) is not None:
+        return waits
+    if not made:
+        if isinstance(unit, CanaryIntent):
+            if unsupported:
+                return _not_programmed("Unsupported", "the provider cannot divide any port of the root")
+            return _not_programmed("Pending", "no backend can take part, so the root's own endpoints serve")
+        return _is_programmed(f"{peer.name} does it without an object of its own.")
+    waiting = [one for one in made if one.answer is None]
+    if waiting:
+        return _not_programmed("Pending", f"not applied yet: {_some(str(one.ref) for one in waiting)}")
+    return _answered(peer, made, report.contested, now)
+
+
+def _answered(peer: Peer, made: tuple[Made, ...], contested: str, now: datetime) -> Condition:
+    answers = [(one, one.answer) for one in made if one.answer is not None]
+
+    def with_verdict(verdict: Verdict) -> list[tuple[Made, Answer]]:
+        return [(one, answer) for one, answer in answers if answer.verdict is verdict]
+
+    for one, answer in with_verdict(Verdict.REJECTED):
+        return _not_programmed(
+            "Rejected", f"{', '.join(answer.by) or peer.name} does not take {one.ref}: {answer.message}"
+        )
+    silent = with_verdict(Verdict.SILENT)
+    if silent:
+        names = _some(str(one.ref) for one, _ in silent)
+        since = [one.created for one, _ in silent if one.created is not None]
+        if since and (now - max(since)).total_seconds() >= SILENCE_SECONDS:
+            return _not_programmed(
+                "NoController",
+                f"nobody has said anything about {names} in {SILENCE_SECONDS} s",
+                "Install a mesh that takes such objects, or see why its control plane does not",
+            )
+        return _not_programmed("Pending", f"nobody has said anything about {names} yet")
+    for one, answer in with_verdict(Verdict.PENDING):
+        return _not_programmed("Pending", f"{', '.join(answer.by) or peer.name} is looking at {one.ref}")
+    if peer.ready is False:
+        return _not_programmed("PeerNotReady", f"the control plane of {peer.name} does not run")
+    untold = with_verdict(Verdict.UNTOLD)
+    if untold:
+        return Condition(
+            type=ConditionType.PROGRAMMED,
+            status=None,
+            reason="Unacknowledged",
+            message=sentence(
+                f"{_some(str(one.ref) for one, _ in untold)} applied; {peer.name} does not say whether it holds such "
+                "an object",
+                contested,
+            ),
+        )
+    by = sorted({name for _, answer in answers for name in answer.by})
+    return _is_programmed(sentence(f"In force, says {', '.join(by) or peer.name}", contested))
+
+
+def _is_programmed(message: str) -> Condition:
+    return Condition(type=ConditionType.PROGRAMMED, status=True, reason="Programmed", message=message)
+
+
+def _not_programmed(reason: str, what: str, fix: str = "") -> Condition:
+    return Condition(type=ConditionType.PROGRAMMED, status=False, reason=reason, message=sentence(what, fix))
+
+
+def _conflicted(message: str) -> Condition:
+    return Condition(type=ConditionType.ACCEPTED, status=False, reason="Conflicted", message=message)
 
 
 def _fully_supported(unsupported: tuple[Unsupported, ...]) -> Condition:
@@ -277,7 +396,7 @@ def _dated(
     moment = now.astimezone(UTC).replace(microsecond=0)
 
     def dated(condition: Condition) -> api.Condition:
-        status = api.ConditionStatus.TRUE if condition.status else api.ConditionStatus.FALSE
+        status = _STATUSES[condition.status]
         known = before.get(condition.type.value)
         return api.Condition(
             type=condition.type.value,

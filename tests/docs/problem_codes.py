@@ -31,6 +31,7 @@ GROUPS = {
     "I": "Pods that get a proxy",
     "U": "Commands that look into a running mesh",
     "R": "Starting and running a mesh",
+    "A": "Adapters to other meshes",
     "H": "This machine and its Pods",
     "E": "Envoy",
     "X": "The discovery server",

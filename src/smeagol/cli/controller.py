@@ -15,6 +15,15 @@ def register(app: typer.Typer) -> None:
 
 
 def controller(
+    provider: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-p",
+            "--provider",
+            help="Which provider; envoy by default. Adapters to other meshes, such as gateway-api, may be given "
+            "together.",
+        ),
+    ] = None,
     kubeconfig: Annotated[
         Path | None, typer.Option("--kubeconfig", help="Which cluster; inside one, its own service account.")
     ] = None,
@@ -55,7 +64,8 @@ def controller(
 ) -> None:
     """Run one replica of the control plane: watch the API server, give Pods their proxies, write statuses.
 
-    `smeagol install` starts it in a cluster; by hand it is for looking closely.
+    `smeagol install` starts it in a cluster; by hand it is for looking closely. With an adapter (-p gateway-api) there
+    are no proxies: the objects of another mesh are applied instead, and that mesh's own status is waited for.
     """
     import asyncio
     import contextlib
@@ -65,7 +75,7 @@ def controller(
     import uvloop
 
     from smeagol.infra.kubernetes.connection import connect, connect_blocking
-    from smeagol.providers.envoy import provider
+    from smeagol.runtime.adapters import AdapterController, chosen_providers
     from smeagol.runtime.admission import AdmissionSettings
     from smeagol.runtime.controller import Controller, ControllerSettings
     from smeagol.runtime.logs import configure
@@ -79,6 +89,7 @@ def controller(
         discovery_address=f"smeagol-discovery.{namespace}.svc:18000",
         own_namespace=namespace,
     )
+    chosen = chosen_providers(provider or ["envoy"])
     settings = ControllerSettings(
         identity=identity or socket.gethostname(),
         namespace=namespace,
@@ -97,7 +108,10 @@ def controller(
         with connect_blocking(kubeconfig) as blocking:
             keys = SecretKeyStore(blocking, namespace=namespace, name="smeagol-authority")
             async with connect(kubeconfig) as client:
-                controller = await Controller.open(settings, client=client, provider=provider, keys=keys)
+                if isinstance(chosen, tuple):
+                    await AdapterController(settings, client=client, providers=chosen).run()
+                    return
+                controller = await Controller.open(settings, client=client, provider=chosen, keys=keys)
                 await controller.run()
 
     with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):

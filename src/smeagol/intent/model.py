@@ -171,10 +171,13 @@ class ConditionType(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
-    """One condition of a status (spec: Common to all kinds), without its time: that belongs to who writes it."""
+    """One condition of a status (spec: Common to all kinds), without its time: that belongs to who writes it.
+
+    `status` is None where nobody can tell.
+    """
 
     type: ConditionType
-    status: bool
+    status: bool | None
     reason: str
     message: str
 
@@ -289,4 +292,4 @@ Unit = ServiceIntent | WorkloadIntent | CanaryIntent | MutualTLSIntent | Sidecar
 
 
 def _accepted(conditions: tuple[Condition, ...]) -> bool:
-    return any(c.type is ConditionType.ACCEPTED and c.status for c in conditions)
+    return any(c.type is ConditionType.ACCEPTED and c.status is True for c in conditions)

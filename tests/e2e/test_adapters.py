@@ -1,0 +1,290 @@
+"""Adapters on a real API server with the real CRDs of the Gateway API; the mesh's answers are written by the test."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from e2e.cluster.commands import wait_for
+from e2e_kit.apiserver import ApiServer, Json, api_server, canary, condition
+from peers_kit.judge import load
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("api-adapters")]
+
+CLASSES = """
+apiVersion: smi-spec.io/v1beta1
+kind: ProviderClass
+metadata: {name: gateway-api}
+spec: {controllerName: smeagol.dev/gateway-api}
+---
+apiVersion: smi-spec.io/v1beta1
+kind: ProviderClass
+metadata: {name: smi}
+spec: {controllerName: smeagol.dev/smi}
+"""
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[ApiServer]:
+    with api_server() as server:
+        load(server.cluster, "gateway-api/standard")
+        server.apply(CLASSES)
+        yield server
+
+
+class Replica:
+    """One process of `smeagol controller -p gateway-api -p smi`."""
+
+    def __init__(self, api: ApiServer, namespace: str, folder: Path) -> None:
+        self.log = folder / "controller.log"
+        command = [sys.executable, "-c", "from smeagol.cli import main; main()", "controller", "--verbose"]
+        options = ["-p", "gateway-api", "-p", "smi", "--namespace", namespace, "--identity", folder.name]
+        with self.log.open("ab") as out:
+            self.process = subprocess.Popen(
+                [*command, *options, "--kubeconfig", str(api.cluster.kubeconfig)],
+                stdout=out,
+                stderr=out,
+                env={**os.environ, "NO_PROXY": "*"},
+            )
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=30)
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        print(self.log.read_text())
+
+
+@pytest.fixture(scope="module")
+def control(api: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One replica that runs; the namespace that it is in."""
+    namespace = api.namespace()
+    replica = Replica(api, namespace, tmp_path_factory.mktemp("steady"))
+    try:
+        yield namespace
+        assert replica.stop() in {0, -signal.SIGTERM}
+    finally:
+        replica.end()
+
+
+@pytest.fixture
+def shop(api: ApiServer) -> str:
+    """A namespace of the class `gateway-api` with a root and two versions of it."""
+    namespace = api.namespace()
+    api.kubectl("label", "namespace", namespace, "smi-spec.io/provider-class=gateway-api")
+    for number, version in enumerate(("v1", "v2"), 1):
+        api.pod(f"web-{version}", f"10.244.1.{number}", namespace, proxy=False)
+        api.service(f"web-{version}", namespace)
+    api.service("web", namespace, app="web-v1")
+    return namespace
+
+
+def routes(api: ApiServer, namespace: str) -> dict[str, Json]:
+    return {route["metadata"]["name"]: route for route in api.items("httproutes.gateway.networking.k8s.io", namespace)}
+
+
+def weights(api: ApiServer, namespace: str) -> dict[str, dict[str, int]]:
+    """Backend and weight, by route."""
+    return {
+        name: {ref["name"]: ref["weight"] for rule in route["spec"]["rules"] for ref in rule["backendRefs"]}
+        for name, route in routes(api, namespace).items()
+        if name.startswith("smi-")
+    }
+
+
+def becomes(api: ApiServer, namespace: str, wanted: dict[str, dict[str, int]]) -> None:
+    wait_for(f"the routes are {wanted}", lambda: weights(api, namespace) == wanted, within_seconds=60)
+
+
+def told(api: ApiServer, what: str, name: str, namespace: str, **wanted: str) -> Json:
+    """The object, once its conditions are as wanted: `Accepted="True/Accepted"`."""
+
+    def found() -> Json | None:
+        obj = api.get(what, name, namespace)
+        has = {kind: condition(obj, kind) for kind in wanted}
+        is_there = all(f"{has[kind].get('status')}/{has[kind].get('reason')}" == wanted[kind] for kind in wanted)
+        return obj if is_there else None
+
+    return wait_for(f"{what} {name}: {wanted}", found, within_seconds=90)
+
+
+def answer(api: ApiServer, route: Json, *, accepted: str = "True", reason: str = "Accepted") -> None:
+    """What a mesh's control plane writes into a route's status."""
+    moment = "2026-01-01T00:00:00Z"
+    conditions = [
+        {
+            "type": kind,
+            "status": status,
+            "reason": why,
+            "message": f"{why}.",
+            "lastTransitionTime": moment,
+            "observedGeneration": route["metadata"]["generation"],
+        }
+        for kind, status, why in (("Accepted", accepted, reason), ("ResolvedRefs", "True", "ResolvedRefs"))
+    ]
+    parents = [
+        {
+            "parentRef": route["spec"]["parentRefs"][0],
+            "controllerName": "mesh.example/control",
+            "conditions": conditions,
+        }
+    ]
+    api.kubectl(
+        "-n",
+        route["metadata"]["namespace"],
+        "patch",
+        "httproute",
+        route["metadata"]["name"],
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        json.dumps({"status": {"parents": parents}}),
+    )
+
+
+FOREIGN = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: {name}}}
+spec:
+  parentRefs: [{{group: "", kind: Service, name: {service}, port: 80}}]
+  rules: [{{backendRefs: [{{name: web-v2, port: 80}}]}}]
+"""
+
+
+def test_what_became_superfluous_while_nobody_ran_is_deleted(api: ApiServer, shop: str, tmp_path: Path) -> None:
+    """What is made follows from what is there, and not from what a process has seen. The first test, since in those
+    below a replica runs all the time.
+    """
+    namespace = api.namespace()
+    replicas = []
+    try:
+        (tmp_path / "first").mkdir()
+        replicas.append(Replica(api, namespace, tmp_path / "first"))
+        api.apply(canary("web", "web", v1="1"), shop)
+        becomes(api, shop, {"smi-web-80": {"web-v1": 1}})
+        assert replicas[0].stop() in {0, -signal.SIGTERM}
+        api.kubectl("label", "namespace", shop, "--overwrite", "smi-spec.io/provider-class=smeagol")
+        assert weights(api, shop)
+        (tmp_path / "second").mkdir()
+        replicas.append(Replica(api, namespace, tmp_path / "second"))
+        becomes(api, shop, {})
+    finally:
+        for replica in replicas:
+            replica.end()
+
+
+@pytest.mark.usefixtures("control")
+class TestCanary:
+    def test_created_changed_and_deleted(self, api: ApiServer, shop: str) -> None:
+        """SMI-CAN-17, SMI-STATUS-11: the route follows the Canary, and Programmed follows the mesh."""
+        api.apply(canary("web", "web", v1="1", v2="500m"), shop)
+        becomes(api, shop, {"smi-web-80": {"web-v1": 2, "web-v2": 1}})
+        route = routes(api, shop)["smi-web-80"]
+        assert route["metadata"]["ownerReferences"][0]["kind"] == "Canary"
+        obj = told(api, "canary", "web", shop, Accepted="True/Accepted", Programmed="False/Pending")
+        assert obj["status"]["providers"][0]["controllerName"] == "smeagol.dev/gateway-api"
+
+        answer(api, route)
+        obj = told(api, "canary", "web", shop, Programmed="True/Programmed", FullySupported="True/FullySupported")
+        assert "mesh.example/control" in condition(obj, "Programmed")["message"]
+
+        api.apply(canary("web", "web", v1="0", v2="1"), shop)
+        becomes(api, shop, {"smi-web-80": {"web-v1": 0, "web-v2": 1}})
+        told(api, "canary", "web", shop, Programmed="False/Pending")
+        answer(api, routes(api, shop)["smi-web-80"], accepted="False", reason="NotAllowedByListeners")
+        obj = told(api, "canary", "web", shop, Programmed="False/Rejected")
+        assert "NotAllowedByListeners" in condition(obj, "Programmed")["message"]
+
+        api.kubectl("-n", shop, "delete", "canary.smi-spec.io", "web")
+        becomes(api, shop, {})
+
+    def test_nobody_answers(self, api: ApiServer, shop: str) -> None:
+        """SMI-STATUS-11: silence is told, and does not last for ever."""
+        api.apply(canary("web", "web", v1="1"), shop)
+        told(api, "canary", "web", shop, Programmed="False/NoController")
+
+    def test_what_others_change_in_our_object_is_changed_back(self, api: ApiServer, shop: str) -> None:
+        """SMI-COMMON-03, and an object deleted behind our back is made again."""
+        api.apply(canary("web", "web", v1="1", v2="1"), shop)
+        becomes(api, shop, {"smi-web-80": {"web-v1": 1, "web-v2": 1}})
+        patch = json.dumps([{"op": "replace", "path": "/spec/rules/0/backendRefs/0/weight", "value": 7}])
+        api.kubectl("-n", shop, "patch", "httproute", "smi-web-80", "--type=json", "-p", patch)
+        becomes(api, shop, {"smi-web-80": {"web-v1": 1, "web-v2": 1}})
+        uid = routes(api, shop)["smi-web-80"]["metadata"]["uid"]
+        api.kubectl("-n", shop, "delete", "httproute", "smi-web-80")
+        becomes(api, shop, {"smi-web-80": {"web-v1": 1, "web-v2": 1}})
+        assert routes(api, shop)["smi-web-80"]["metadata"]["uid"] != uid
+
+    def test_an_older_foreign_route_wins(self, api: ApiServer, shop: str) -> None:
+        """SMI-COMMON-04: nothing is made beside it, until it goes."""
+        api.apply(FOREIGN.format(name="theirs", service="web"), shop)
+        before = routes(api, shop)["theirs"]
+        api.apply(canary("web", "web", v1="1"), shop)
+        obj = told(api, "canary", "web", shop, Accepted="False/Conflicted")
+        assert f"HTTPRoute {shop}/theirs" in condition(obj, "Accepted")["message"]
+        assert routes(api, shop) == {"theirs": before}
+        api.kubectl("-n", shop, "delete", "httproute", "theirs")
+        becomes(api, shop, {"smi-web-80": {"web-v1": 1}})
+        told(api, "canary", "web", shop, Accepted="True/Accepted")
+
+    def test_a_foreign_object_of_our_name_is_not_adopted(self, api: ApiServer, shop: str) -> None:
+        """Not one byte of it changes, even if it carries our labels."""
+        foreign = FOREIGN.format(name="smi-web-80", service="other").replace(
+            "smi-web-80}", "smi-web-80, labels: {smi-spec.io/made-by: gateway-api}}"
+        )
+        api.apply(foreign, shop)
+        before = routes(api, shop)
+        api.apply(canary("web", "web", v1="1"), shop)
+        told(api, "canary", "web", shop, Accepted="False/Conflicted")
+        api.kubectl("-n", shop, "delete", "canary.smi-spec.io", "web")
+        api.apply(canary("next", "web", v1="1"), shop)
+        becomes(api, shop, {"smi-web-80": {"web-v2": 1}, "smi-next-80": {"web-v1": 1}})
+        assert routes(api, shop)["smi-web-80"] == before["smi-web-80"]
+
+    def test_a_change_of_class_cleans_up(self, api: ApiServer, shop: str) -> None:
+        """SMI-CLASS-04: what was made for the old class goes, and so does what was said."""
+        api.apply(canary("web", "web", v1="1"), shop)
+        becomes(api, shop, {"smi-web-80": {"web-v1": 1}})
+        told(api, "canary", "web", shop, Accepted="True/Accepted")
+        api.apply(canary("web", "web", v1="1").replace("spec: {", "spec: {providerClassName: smeagol, "), shop)
+        becomes(api, shop, {})
+        wait_for("our part is taken back", lambda: not api.get("canary", "web", shop).get("status"), within_seconds=30)
+
+
+@pytest.mark.usefixtures("control")
+class TestWhatCannotBe:
+    def test_mutual_tls_fails_closed(self, api: ApiServer, shop: str) -> None:
+        """SMI-MTLS-23: nothing is created, and status says so."""
+        api.apply(
+            "{apiVersion: smi-spec.io/v1beta1, kind: MutualTLS, metadata: {name: all}, spec: {selector: {}}}", shop
+        )
+        obj = told(api, "mutualtls", "all", shop, Programmed="False/Unsupported", FullySupported="False/Unsupported")
+        (unsupported,) = obj["status"]["providers"][0]["unsupported"]
+        assert (unsupported["field"], unsupported["feature"]) == ("spec", "MutualTLS")
+
+    def test_the_class_says_whether_the_peer_is_there(self, api: ApiServer) -> None:
+        """SMI-CLASS-08; and when its CRD comes, it is noticed."""
+        obj = told(api, "providerclass", "gateway-api", "default", Accepted="True/Accepted")
+        assert obj["status"]["supportedFeatures"] == ["Canary", "CanaryTCP"]
+        told(api, "providerclass", "smi", "default", Accepted="False/UnsupportedPeer")
+        load(api.cluster, "smi")
+        told(api, "providerclass", "smi", "default", Accepted="True/Accepted")
+
+    def test_a_mesh_that_says_nothing(self, api: ApiServer, shop: str) -> None:
+        """SMI-STATUS-11: a TrafficSplit has no status, so Programmed is unknown."""
+        load(api.cluster, "smi")
+        api.apply(canary("web", "web", v1="1").replace("spec: {", "spec: {providerClassName: smi, "), shop)
+        told(api, "canary", "web", shop, Programmed="Unknown/Unacknowledged")
+        (split,) = api.items("trafficsplits.split.smi-spec.io", shop)
+        assert split["spec"] == {"service": "web", "backends": [{"service": "web-v1", "weight": 1}]}
