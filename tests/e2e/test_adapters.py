@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from e2e.cluster.commands import wait_for
-from e2e_kit.apiserver import ApiServer, Json, api_server, canary, condition
+from e2e_kit.apiserver import ApiServer, Json, api_server, canary, condition, smeagol
 from peers_kit.judge import load
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("api-adapters")]
@@ -163,7 +163,8 @@ spec:
 
 
 def test_what_became_superfluous_while_nobody_ran_is_deleted(api: ApiServer, shop: str, tmp_path: Path) -> None:
-    """What is made follows from what is there, and not from what a process has seen. The first test, since in those
+    """What is made follows from what is there, and not from what a process has seen; and it goes with its owner even
+    where nobody runs any more. The first test, since in those
     below a replica runs all the time.
     """
     namespace = api.namespace()
@@ -178,6 +179,12 @@ def test_what_became_superfluous_while_nobody_ran_is_deleted(api: ApiServer, sho
         assert weights(api, shop)
         (tmp_path / "second").mkdir()
         replicas.append(Replica(api, namespace, tmp_path / "second"))
+        becomes(api, shop, {})
+        api.kubectl("label", "namespace", shop, "--overwrite", "smi-spec.io/provider-class=gateway-api")
+        becomes(api, shop, {"smi-web-80": {"web-v1": 1}})
+        assert replicas[1].stop() in {0, -signal.SIGTERM}
+        # As an uninstallation does it, which takes the users' objects along.
+        api.kubectl("-n", shop, "delete", "canary.smi-spec.io", "web")
         becomes(api, shop, {})
     finally:
         for replica in replicas:
@@ -272,6 +279,14 @@ class TestWhatCannotBe:
         obj = told(api, "mutualtls", "all", shop, Programmed="False/Unsupported", FullySupported="False/Unsupported")
         (unsupported,) = obj["status"]["providers"][0]["unsupported"]
         assert (unsupported["field"], unsupported["feature"]) == ("spec", "MutualTLS")
+
+    def test_providers_lists_what_the_cluster_has(self, api: ApiServer) -> None:
+        """Read from the API server: the mesh's kinds and version, and the features that follow."""
+        shown = json.loads(smeagol("providers", "--kubeconfig", str(api.cluster.kubeconfig), "-o", "json"))
+        found = {one["name"]: one for one in shown}["gateway-api"]
+        assert found["features"] == ["Canary", "CanaryTCP"]
+        assert found["mesh"]["version"].endswith("(standard)")
+        assert "HTTPRoute.gateway.networking.k8s.io/v1" in found["mesh"]["kinds"]
 
     def test_the_class_says_whether_the_peer_is_there(self, api: ApiServer) -> None:
         """SMI-CLASS-08; and when its CRD comes, it is noticed."""

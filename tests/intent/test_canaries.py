@@ -39,7 +39,7 @@ def shop(*more: AnyObject) -> World:
     )
 
 
-def refs(world: World, name: str = "roll") -> tuple[bool, str]:
+def refs(world: World, name: str = "roll") -> tuple[bool | None, str]:
     said = condition(world.canary(name), ConditionType.RESOLVED_REFS)
     return said.status, said.reason
 
