@@ -35,6 +35,7 @@ def pod(
     account: str = "",
     ports: Mapping[str, int] | None = None,
     containers: Sequence[Manifest] = (),
+    annotations: Mapping[str, str] | None = None,
 ) -> Manifest:
     """A Pod that runs the test program. `serve`: what it listens on, for example `http:8080`."""
     own = {"app": name, **(labels or {})}
@@ -43,7 +44,7 @@ def pod(
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": name, "namespace": namespace, "labels": own},
+        "metadata": {"name": name, "namespace": namespace, "labels": own, "annotations": dict(annotations or {})},
         "spec": _with(containers, _spec(serve, version=version or name, probe=probe, account=account, ports=ports)),
     }
 

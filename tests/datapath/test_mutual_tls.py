@@ -336,3 +336,32 @@ class TestProbes:
 
 def ready(status: Status, name: str) -> bool:
     return any(p.ready for p in status.pods if p.name == name)
+
+
+class TestPortsThatPassByTheProxy:
+    """SMI-MTLS-24: what the proxy does not see is dialled as it was sent."""
+
+    def test_the_proxys_own_ports_answer_meshed_clients(self, modes: Mesh, client: App) -> None:
+        """A Prometheus with a proxy of its own scrapes a Pod under Strict."""
+        for host in modes.ips("web", "strict"):
+            for port, path in ((15090, "stats/prometheus"), (15021, "ready")):
+                assert client.get(f"http://{url_host(host)}:{port}/{path}").status == 200
+
+    def test_an_excluded_port_is_the_applications_alone(self, modes: Mesh, client: App, stranger: App) -> None:
+        """By Service and by address, for clients with a proxy and without; the other port stays closed to strangers."""
+        half = pod(
+            "half",
+            "http:8080",
+            "http:8090",
+            namespace="strict",
+            annotations={"smeagol.dev/exclude-inbound-ports": "8090"},
+        )
+        both = service("half", namespace="strict", ports=[("http", 80, 8080), ("http-open", 90, 8090)])
+        with modes.having(half, both):
+            address = url_host(modes.ips("half", "strict")[0])
+            for url in ("http://half:90/", f"http://{address}:8090/"):
+                for caller in (client, stranger):
+                    assert caller.get(url).identities == []
+            assert client.get("http://half/").identities == [CLIENT]
+            with pytest.raises(DialError):
+                stranger.get("http://half/")

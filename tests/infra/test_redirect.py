@@ -67,7 +67,7 @@ def passed_ports() -> None:
 
 @as_every_user
 def test_health_and_metrics_ports_are_never_redirected(user: str) -> None:
-    """15020, 15021, 15022 and 15090 reach the listener itself, so probes work whatever the mesh demands."""
+    """15021 and 15090 reach the listener itself, so probes work whatever the mesh demands."""
     in_sandbox(user, passed_ports)
 
 

@@ -71,6 +71,7 @@ def pod(
     terminating: bool = False,
     more_ips: Sequence[str] = (),
     ports: Sequence[int] = (),
+    annotations: Mapping[str, str] | None = None,
 ) -> objects.Pod:
     """A running Pod with a proxy, unless said otherwise."""
     declared = tuple(objects.ContainerPort(container_port=number) for number in ports)
@@ -82,6 +83,7 @@ def pod(
         name=name,
         namespace=namespace,
         labels=dict(labels or {}),
+        annotations=dict(annotations or {}),
         creation_timestamp=f"{created(age):%Y-%m-%dT%H:%M:%SZ}",
         deletion_timestamp=f"{created(age + 99):%Y-%m-%dT%H:%M:%SZ}" if terminating else "",
         uid=f"uid-{namespace}-{name}-{age}",

@@ -325,3 +325,25 @@ def test_object_as_resolved() -> None:
     unit = world.mutual_tls("m")
     assert (unit.generation, unit.mode, unit.client_names) == (7, TLSMode.PERMISSIVE, ("x.example.com",))
     assert unit.selection.match_labels == (("app", "web"),)
+
+
+class TestPassedPorts:
+    def test_of_the_proxy_and_of_its_owner(self) -> None:
+        """SMI-MTLS-24: an excluded port is no port of the mesh's, neither to clients of a Service nor to the server."""
+        excluded = {"smeagol.dev/exclude-inbound-ports": "9090"}
+        world = World(
+            pod("a", "10.0.0.1", annotations=excluded),
+            service("web", port(80, "http"), port(90, "http-open"), port(15090, "http-metrics")),
+            slice_of("web", "10.0.0.1", ports={"http": 8080, "http-open": 9090, "http-metrics": 15090}),
+            mutual_tls("m"),
+        )
+        ports = {p.number: p.endpoints for p in world.service("web").ports}
+        assert ports == {
+            80: (Endpoint("10.0.0.1", 8080, mutual_tls=True),),
+            90: (Endpoint("10.0.0.1", 9090),),
+            15090: (Endpoint("10.0.0.1", 15090),),
+        }
+        assert world.workload("a").passed_ports == (9090, 15021, 15090)
+        assert [p.number for p in world.workload("a").inbound_ports] == [8080]
+        world.add(pod("a", "10.0.0.1"))
+        assert world.service_port("web", 90).endpoints == (Endpoint("10.0.0.1", 9090, mutual_tls=True),)

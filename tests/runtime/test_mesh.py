@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -66,6 +67,20 @@ def test_what_a_proxy_was_told_of_an_address_is_corrected(ports: tuple[InboundPo
         assert client.woken >= number
     mesh.carry_out(["web", "other"], {"other": pod(None, *ports, name="other")})
     assert client.told() == {name: False}
+
+
+def test_ports_that_pass_by_the_proxy_are_dialled_in_plaintext() -> None:
+    """SMI-MTLS-24: the proxy's own, and those that the Pod's owner excludes, from the moment they are."""
+    mesh = a_mesh()
+    client = Client(mesh)
+    ports = {f"pod/10.0.0.1:{port}": port for port in (80, 9090, 15021, 15090)}
+    client.asks.want(list(ports), {})
+    client.told()
+    told: dict[str, bool] = {}
+    for passed in ((15021, 15090), (9090, 15021, 15090)):
+        mesh.carry_out(["web"], {"web": replace(pod(TLSMode.STRICT), passed_ports=passed)})
+        told |= client.told()
+        assert told == {name: port not in passed for name, port in ports.items()}
 
 
 def test_what_stays_true_is_not_told_again() -> None:

@@ -183,6 +183,16 @@ def test_early_drafts_are_read_as_what_they_became(reader: FolderReader, tmp_pat
         ),
         ("{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: ../x}]}}", "containers[0].name"),
         ("{apiVersion: apps/v1, kind: Deployment, metadata: {name: a}, spec: {replicas: -1}}", "$.spec.replicas"),
+        (
+            "{apiVersion: apps/v1, kind: Deployment, metadata: {name: a}, "
+            "spec: {replicas: 1000000, template: {spec: {containers: [{name: a}]}}}}",
+            "at most 250 replicas, since all run on this machine - at `$.spec.replicas`",
+        ),
+        (
+            "{apiVersion: v1, kind: Pod, metadata: {name: a, annotations: {smeagol.dev/exclude-inbound-ports: http}}, "
+            "spec: {containers: [{name: a}]}}",
+            "a list of ports, as in '9090,9091' - at `$.metadata.annotations[smeagol.dev/exclude-inbound-ports]`",
+        ),
         ("{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {}}", "$.spec.containers"),
         ("{apiVersion: apps/v1, kind: Deployment, metadata: {name: a}}", "$.spec.template.spec.containers"),
         (

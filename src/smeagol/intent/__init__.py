@@ -22,13 +22,27 @@ from smeagol.intent.model import (
     Unit,
     WorkloadIntent,
 )
+from smeagol.intent.passed import (
+    EXCLUDE_INBOUND,
+    EXCLUDE_OUTBOUND,
+    METRICS_PORT,
+    PROXY_PORTS,
+    READINESS_PORT,
+    excluded_ports,
+    port_list,
+)
 from smeagol.intent.resolver import Changes, Resolver
 from smeagol.intent.selection import INJECT_LABEL, PROXY_CONTAINER
 from smeagol.intent.units import Key, Settings, UnitKey, UnitKind, key_of
 
 __all__ = [
+    "EXCLUDE_INBOUND",
+    "EXCLUDE_OUTBOUND",
     "INJECT_LABEL",
+    "METRICS_PORT",
     "PROXY_CONTAINER",
+    "PROXY_PORTS",
+    "READINESS_PORT",
     "Backend",
     "CanaryIntent",
     "Changes",
@@ -53,5 +67,7 @@ __all__ = [
     "UnitKey",
     "UnitKind",
     "WorkloadIntent",
+    "excluded_ports",
     "key_of",
+    "port_list",
 ]

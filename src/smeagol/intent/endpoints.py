@@ -171,7 +171,7 @@ def ready_endpoints(
     ready: list[tuple[Endpoint, ...]] = []
     for port in targets:
         endpoints = tuple(
-            Endpoint(address, number, mutual_tls=(facts := at(address)) is not None and facts.mutual_tls)
+            Endpoint(address, number, mutual_tls=(facts := at(address)) is not None and facts.ends_mutual_tls(number))
             for address, number in port.ready or port.terminating
         )
         own.append(endpoints)

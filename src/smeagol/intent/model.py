@@ -158,6 +158,8 @@ class WorkloadIntent:
     client_names: tuple[SubjectName, ...]
     server_names: tuple[SubjectName, ...]
     inbound_ports: tuple[InboundPort, ...]
+    passed_ports: tuple[int, ...] = ()
+    """ports that its proxy does not see, so clients dial them in plaintext"""
     monitored: bool = False
     metric_labels: tuple[tuple[str, str], ...] = ()
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from smeagol.intent.passed import EXCLUDE_INBOUND, PROXY_PORTS, excluded_ports
 from smeagol.objects import Pod
 
 __all__ = [
@@ -62,6 +63,8 @@ class PodFacts:
     created: str
     ports: tuple[int, ...] = ()
     """TCP ports that its containers declare, in order"""
+    passed_ports: frozenset[int] = PROXY_PORTS
+    """ports that its proxy, if it has one, does not see"""
 
 
 def pod_facts(pod: Pod, proxies: frozenset[str] = frozenset({PROXY_CONTAINER})) -> PodFacts | None:
@@ -91,6 +94,7 @@ def pod_facts(pod: Pod, proxies: frozenset[str] = frozenset({PROXY_CONTAINER})) 
                 }
             )
         ),
+        passed_ports=PROXY_PORTS | set(excluded_ports(pod.metadata.annotations, EXCLUDE_INBOUND)),
     )
 
 
@@ -134,6 +138,11 @@ class AddressFacts:
     pod: tuple[str, str]
     has_proxy: bool
     mutual_tls: bool
+    passed_ports: frozenset[int] = PROXY_PORTS
+
+    def ends_mutual_tls(self, port: int) -> bool:
+        """Does a proxy end mutual TLS there, at this port?"""
+        return self.mutual_tls and port not in self.passed_ports
 
 
 def owner_of_address(pods: Iterable[tuple[tuple[str, str], PodFacts]]) -> tuple[str, str] | None:

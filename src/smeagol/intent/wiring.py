@@ -198,7 +198,7 @@ class Addresses:
             if owner is None or pod is None:
                 return None
             protected = any(ref.kind == UnitKind.MUTUAL_TLS for ref in policies.of_pod(owner, read))
-            return AddressFacts(owner, pod.has_proxy, pod.has_proxy and protected)
+            return AddressFacts(owner, pod.has_proxy, pod.has_proxy and protected, pod.passed_ports)
 
         self.facts = graph.map("address facts", pods_at, facts)
 

@@ -81,7 +81,8 @@ def workload_intent(
         mode=mode,
         client_names=(*sorted(names), spiffe),
         server_names=_server_names(addresses, memberships, cluster_domain) if mode else (),
-        inbound_ports=_inbound_ports(pod, memberships),
+        inbound_ports=_inbound_ports(pod, memberships, facts.passed_ports),
+        passed_ports=tuple(sorted(facts.passed_ports)),
         monitored=bool(oldest_first),
         metric_labels=merged(facts.labels if s.metric_labels is None else s.metric_labels for s in oldest_first),
     )
@@ -109,9 +110,11 @@ def _declarations(pod: PodRef, memberships: Iterable[Membership]) -> dict[int, d
     return found
 
 
-def _inbound_ports(pod: PodRef, memberships: Iterable[Membership]) -> tuple[InboundPort, ...]:
+def _inbound_ports(
+    pod: PodRef, memberships: Iterable[Membership], passed: frozenset[int] = frozenset()
+) -> tuple[InboundPort, ...]:
     declared = _declarations(pod, memberships)
-    return tuple(InboundPort(number, agree(declared[number].values())) for number in sorted(declared))
+    return tuple(InboundPort(number, agree(declared[number].values())) for number in sorted(declared.keys() - passed))
 
 
 def known_ports(pod: PodRef, facts: PodFacts, memberships: Iterable[Membership]) -> tuple[InboundPort, ...]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, runtime_checkable
 
-from smeagol.intent import MeshIntent, Unit, WorkloadIntent
+from smeagol.intent import METRICS_PORT, READINESS_PORT, MeshIntent, Unit, WorkloadIntent
 from smeagol.refs import NodeId, SubjectName
 
 __all__ = [
@@ -40,11 +40,8 @@ __all__ = [
 
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 
-READINESS_PORT = 15021
-"""Where every proxy says whether it is ready, to anyone who asks for READINESS_PATH, and answers probes."""
 READINESS_PATH = "/ready"
-METRICS_PORT = 15090
-"""Where every proxy gives its metrics."""
+"""What to ask at READINESS_PORT."""
 ADMIN_SOCKET = "/run/smeagol/admin.sock"
 """Where a proxy takes orders: a Unix socket, in a folder that no container but the proxy's sees."""
 
@@ -216,11 +213,11 @@ class ProxyProvider(Provider, Protocol):
         ...
 
     def on_demand(
-        self, type_url: str, name: str, mesh: MeshIntent, meshed: Callable[[str], bool]
+        self, type_url: str, name: str, mesh: MeshIntent, meshed: Callable[[str, int], bool]
     ) -> ProxyResource | None:
         """Answer a proxy that asks for a resource no unit has planned; None if there is no such thing.
 
-        `meshed` tells whether a proxy at an address ends mutual TLS.
+        `meshed` tells whether a proxy at an address ends mutual TLS at a port.
         """
         ...
 

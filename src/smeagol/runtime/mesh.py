@@ -55,7 +55,7 @@ class Mesh(Generic[K]):
         self._alone = alone
         self._bundle: ProxyResource = provider.trust_bundle(authority.trust_bundle_pem)
         self._rotate_root = False
-        self._meshed: dict[str, K] = {}
+        self._ends: dict[str, tuple[K, WorkloadIntent]] = {}
         self._addresses: dict[K, tuple[str, ...]] = {}
         self._dialled = Dialled(self._is_asked_for)
         self._publish([self._bundle], [])
@@ -121,23 +121,27 @@ class Mesh(Generic[K]):
         return all(self._settled(node) for node in self.cache.acks.connected)
 
     def _note_addresses(self, changed: Iterable[K], units: Mapping[K, Unit]) -> set[str]:
-        """Keep which addresses end mutual TLS, for clients that dial them without a Service; returns those that
-        began or ceased to.
+        """Keep which addresses end mutual TLS, for clients that dial them without a Service; returns those where that
+        is now otherwise, at some port.
         """
-        before: set[str] = set()
-        after: set[str] = set()
+        before: dict[str, tuple[int, ...] | None] = {}
         for key in changed:
             for address in self._addresses.pop(key, ()):
-                if self._meshed.get(address) == key:
-                    del self._meshed[address]
-                    before.add(address)
+                if (found := self._ends.get(address)) is not None and found[0] == key:
+                    before[address] = found[1].passed_ports
+                    del self._ends[address]
         for key in changed:
             unit = units.get(key)
             if isinstance(unit, WorkloadIntent) and unit.mode is not None:
                 self._addresses[key] = unit.addresses
-                after.update(address for address in unit.addresses if address not in self._meshed)
-                self._meshed.update(dict.fromkeys(unit.addresses, key))
-        return before ^ after
+                for address in unit.addresses:
+                    before.setdefault(address, self._passed(address))
+                    self._ends[address] = key, unit
+        return {address for address, passed in before.items() if passed != self._passed(address)}
+
+    def _passed(self, address: str) -> tuple[int, ...] | None:
+        """The ports of an address that pass by its proxy; None where none ends mutual TLS."""
+        return found[1].passed_ports if (found := self._ends.get(address)) is not None else None
 
     def _answer_again(self, moved: Iterable[str]) -> None:
         """Correct what proxies were told on demand of these addresses.
@@ -192,9 +196,10 @@ class Mesh(Generic[K]):
         )
 
     def _on_demand(self, type_url: str, name: str) -> Resource | None:
-        def meshed(address: str) -> bool:
+        def meshed(address: str, port: int) -> bool:
             self._dialled.note(address, (type_url, name))
-            return address in self._meshed
+            passed = self._passed(address)
+            return passed is not None and port not in passed
 
         answer = self.provider.on_demand(type_url, name, self.intent, meshed)
         if answer is None:

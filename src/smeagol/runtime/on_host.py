@@ -28,7 +28,7 @@ from smeagol.infra.host.desired import (
     Transport,
 )
 from smeagol.infra.host.status import ContainerStatus, PodStatus, Terminated, Waiting
-from smeagol.intent import PROXY_CONTAINER
+from smeagol.intent import EXCLUDE_INBOUND, EXCLUDE_OUTBOUND, PROXY_CONTAINER, excluded_ports
 from smeagol.objects import Container, EndpointSlice, Pod, Service
 from smeagol.objects import Probe as KubernetesProbe
 from smeagol.objects.core import ContainerStatus as KubernetesContainerStatus
@@ -57,6 +57,8 @@ def pod_on_host(pod: Pod, proxy: ContainerOnHost | None) -> PodSpecOnHost:
         init_containers=tuple(_container(c) for c in spec.init_containers if c.name != PROXY_CONTAINER),
         sidecar=proxy,
         redirect=proxy is not None,
+        inbound_passed=excluded_ports(metadata.annotations, EXCLUDE_INBOUND),
+        outbound_passed=excluded_ports(metadata.annotations, EXCLUDE_OUTBOUND),
         grace_seconds=spec.termination_grace_period_seconds,
         restart_policy=RestartPolicy(spec.restart_policy),
         service_account=spec.service_account_name or "default",

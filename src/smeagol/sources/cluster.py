@@ -16,7 +16,7 @@ from typing import TypeAlias, TypeVar
 import msgspec
 
 from smeagol.errors import SmeagolError
-from smeagol.intent import INJECT_LABEL
+from smeagol.intent import EXCLUDE_INBOUND, EXCLUDE_OUTBOUND, INJECT_LABEL, excluded_ports
 from smeagol.objects import Deployment, EndpointSlice, Namespace, Pod, PodStatus, Service
 from smeagol.objects.core import PodIP
 from smeagol.sources.workloads import (
@@ -265,7 +265,7 @@ class Cluster:
                 self._create(pod)
             elif pod_terminating(held):
                 continue
-            elif without_proxy(held.spec) != _completed(pod).spec:
+            elif without_proxy(held.spec) != _completed(pod).spec or _passed(held) != _passed(pod):
                 self._terminate(key)  # made anew under its name once it is gone
             else:
                 # A Pod that runs takes new labels, but neither gets nor loses a proxy by them.
@@ -334,6 +334,11 @@ def _completed(pod: Pod) -> Pod:
     if pod.spec.service_account_name:
         return pod
     return msgspec.structs.replace(pod, spec=msgspec.structs.replace(pod.spec, service_account_name="default"))
+
+
+def _passed(pod: Pod) -> tuple[tuple[int, ...], ...]:
+    """Ports that pass by its proxy, in and out: its redirect rules have them for as long as it runs."""
+    return tuple(excluded_ports(pod.metadata.annotations, which) for which in (EXCLUDE_INBOUND, EXCLUDE_OUTBOUND))
 
 
 def _stamped(obj: Obj, known: Obj | None, now: datetime) -> Obj:

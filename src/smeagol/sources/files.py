@@ -30,8 +30,18 @@ from smeagol.api import (
     parse,
     read_path,
 )
-from smeagol.intent import PROXY_CONTAINER
-from smeagol.objects import Container, Deployment, EndpointSlice, Namespace, Pod, PodSpec, Service, ServiceAccount
+from smeagol.intent import EXCLUDE_INBOUND, EXCLUDE_OUTBOUND, PROXY_CONTAINER, port_list
+from smeagol.objects import (
+    Container,
+    Deployment,
+    EndpointSlice,
+    Metadata,
+    Namespace,
+    Pod,
+    PodSpec,
+    Service,
+    ServiceAccount,
+)
 from smeagol.refs import ObjectRef
 from smeagol.sources.cluster import Manifests
 
@@ -49,6 +59,9 @@ CORE_KINDS: Final[Mapping[tuple[str, str], type[CoreObject]]] = {
 }
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")  # RFC 1123 subdomain, as Kubernetes names objects
+MOST_REPLICAS = 250
+"""Of one Deployment: each Pod is a handful of processes; kubelets take 110 Pods on a node unless told otherwise."""
+
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")  # RFC 1123 label, as it names namespaces
 _SERVICE = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")  # RFC 1035 label, as it names Services
 _SUFFIXES = frozenset({".yaml", ".yml", ".json"})
@@ -283,10 +296,15 @@ _FORMS: Final = {
 def _check(obj: CoreObject) -> None:
     """What the types cannot say. Raises ValueError with its place."""
     match obj:
-        case Pod(spec=spec):
+        case Pod(metadata=metadata, spec=spec):
             _check_pod(spec, "$.spec")
+            _check_annotations(metadata, "$.metadata")
         case Deployment(spec=wanted):
             _check_pod(wanted.template.spec, "$.spec.template.spec")
+            _check_annotations(wanted.template.metadata, "$.spec.template.metadata")
+            if wanted.replicas > MOST_REPLICAS:
+                msg = f"Expected at most {MOST_REPLICAS} replicas, since all run on this machine - at `$.spec.replicas`"
+                raise ValueError(msg)
         case _:
             _check_addresses(obj)
 
@@ -309,6 +327,15 @@ def _check_pod(spec: PodSpec, path: str) -> None:
                 msg = f"Expected a path - at `{path}.{kind}[{number}].workingDir`"
                 raise ValueError(msg)
             names.add(container.name)
+
+
+def _check_annotations(metadata: Metadata, path: str) -> None:
+    for annotation in (EXCLUDE_INBOUND, EXCLUDE_OUTBOUND):
+        try:
+            port_list(metadata.annotations.get(annotation, ""))
+        except ValueError as error:
+            msg = f"Expected {error}, as in '9090,9091' - at `{path}.annotations[{annotation}]`"
+            raise ValueError(msg) from None
 
 
 def _check_addresses(obj: CoreObject) -> None:

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import Final
 
 from smeagol.errors import SmeagolError
+from smeagol.intent import EXCLUDE_INBOUND, EXCLUDE_OUTBOUND, port_list
 from smeagol.quantity import Quantity, QuantityError
 
 __all__ = [
@@ -152,19 +153,12 @@ def _log_level(options: PodOptions, text: str) -> PodOptions:
     return replace(options, settings=replace(options.settings, log_level=text))
 
 
-def _ports(text: str) -> tuple[int, ...]:
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not all(re.fullmatch("[1-9][0-9]{0,4}", part) and int(part) < 65536 for part in parts):
-        raise ValueError("a list of ports")
-    return tuple(sorted({int(part) for part in parts}))
-
-
 def _inbound_passed(options: PodOptions, text: str) -> PodOptions:
-    return replace(options, inbound_passed=_ports(text))
+    return replace(options, inbound_passed=port_list(text))
 
 
 def _outbound_passed(options: PodOptions, text: str) -> PodOptions:
-    return replace(options, outbound_passed=_ports(text))
+    return replace(options, outbound_passed=port_list(text))
 
 
 _PORTS_CURE = "Write numbers from 1 to 65535 with commas between them, as in '9090,9091'"
@@ -178,8 +172,8 @@ _OPTIONS: Final[Mapping[str, tuple[Callable[[PodOptions, str], PodOptions], str]
     "proxy-memory-limit": (_resource("memory_limit"), _MEMORY_CURE),
     "proxy-concurrency": (_concurrency, "Write a whole number from 1 to 999"),
     "proxy-log-level": (_log_level, f"Write one of {', '.join(_LOG_LEVELS)}"),
-    "exclude-inbound-ports": (_inbound_passed, _PORTS_CURE),
-    "exclude-outbound-ports": (_outbound_passed, _PORTS_CURE),
+    EXCLUDE_INBOUND.rpartition("/")[2]: (_inbound_passed, _PORTS_CURE),
+    EXCLUDE_OUTBOUND.rpartition("/")[2]: (_outbound_passed, _PORTS_CURE),
 }
 ANNOTATIONS = tuple(f"{ANNOTATION_DOMAIN}/{name}" for name in _OPTIONS)
 """What a Pod may say of its own proxy."""

@@ -282,7 +282,7 @@ class TestOnDemand:
     @given(ip=addresses, port=ports, meshed=st.booleans())
     def test_every_pod_port_has_an_answer(self, ip: str, port: int, meshed: bool) -> None:
         name = f"pod/[{ip}]:{port}" if ":" in ip else f"pod/{ip}:{port}"
-        answer = provider.on_demand(self.cluster, name, MESH, lambda asked: meshed and asked == ip)
+        answer = provider.on_demand(self.cluster, name, MESH, lambda asked, _port: meshed and asked == ip)
         assert answer is not None
         assert (answer.name, answer.on_demand, "transport_socket" in message(answer)) == (name, True, meshed)
 
@@ -290,7 +290,7 @@ class TestOnDemand:
     def test_planned_and_asked_answers_are_the_same(self, ip: str, port: int) -> None:
         owner = workload(InboundPort(port, Protocol.HTTP), addresses=(ip,))
         [planned] = [resource for resource in resources(owner) if resource.on_demand]
-        assert planned == provider.on_demand(self.cluster, planned.name, MESH, lambda _: True)
+        assert planned == provider.on_demand(self.cluster, planned.name, MESH, lambda *_: True)
 
     @pytest.mark.parametrize(
         "name",
@@ -298,11 +298,11 @@ class TestOnDemand:
          "pod/[10.0.0.1]:80", "pod/fd00::1:80", "pod/[fd00:0::1]:80", "web/10.0.0.1:80", "pod/10.0.0.1:80/x"],
     )  # fmt: skip
     def test_there_is_nothing_under_other_names(self, name: str) -> None:
-        assert provider.on_demand(self.cluster, name, MESH, lambda _: True) is None
+        assert provider.on_demand(self.cluster, name, MESH, lambda *_: True) is None
 
     def test_there_is_nothing_of_other_types(self) -> None:
         other = "type.googleapis.com/envoy.config.listener.v3.Listener"
-        assert provider.on_demand(other, "pod/10.0.0.1:80", MESH, lambda _: True) is None
+        assert provider.on_demand(other, "pod/10.0.0.1:80", MESH, lambda *_: True) is None
 
 
 class TestBootstrap:

@@ -152,7 +152,8 @@ class PodSpecOnHost:
     """One Pod. `sidecar` starts before everything else and ends after it, as the first native sidecar.
 
     `ips` holds at most one address of each family. `files` are seen by all containers but the sidecar. `redirect` may
-    change while the Pod runs; any other change needs a Pod of another name, as in Kubernetes.
+    change while the Pod runs; any other change needs a Pod of another name, as in Kubernetes. `inbound_passed` and
+    `outbound_passed` are ports that are never redirected.
     """
 
     ref: PodRef
@@ -163,6 +164,8 @@ class PodSpecOnHost:
     init_containers: tuple[ContainerOnHost, ...] = ()
     sidecar: ContainerOnHost | None = None
     redirect: bool = False
+    inbound_passed: tuple[int, ...] = ()
+    outbound_passed: tuple[int, ...] = ()
     grace_seconds: float = 30
     restart_policy: RestartPolicy = RestartPolicy.ALWAYS
     service_account: str = "default"

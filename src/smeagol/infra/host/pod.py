@@ -84,7 +84,15 @@ class Pod:
         self._wanted_redirect = redirect
         if self._there and redirect != self._redirect and not self._stop.is_set():
             self._redirect = redirect
-            rules = redirect_rules(self._settings.node.ips) if redirect else without_redirect_rules()
+            rules = (
+                redirect_rules(
+                    self._settings.node.ips,
+                    inbound_passed=self.spec.inbound_passed,
+                    outbound_passed=self.spec.outbound_passed,
+                )
+                if redirect
+                else without_redirect_rules()
+            )
             await self._agent.ask(ApplyRules(pod=str(self.spec.ref), messages=rules))
 
     async def run(self) -> None:

@@ -48,8 +48,8 @@ OUTBOUND_PORT = 15001
 """Where connections that a Pod opens arrive."""
 INBOUND_PORT = 15006
 """Where connections to a Pod arrive."""
-PASSED_PORTS = (15020, 15021, 15022, 15090)
-"""Inbound ports that are the proxy's own: health, probes, metrics."""
+PASSED_PORTS = (15021, 15090)
+"""Inbound ports that are the proxy's own: health and probes, metrics."""
 PROXY_MARK = 1337
 """SO_MARK of the proxy's sockets (Envoy: upstream_bind_config.socket_options, level 1, name 36)."""
 INBOUND_SOURCES = (IPv4Address("127.0.0.6"), IPv6Address("::6"))

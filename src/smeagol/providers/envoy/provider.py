@@ -86,14 +86,14 @@ class Envoy:
         type_url: str,
         name: str,
         mesh: MeshIntent,
-        meshed: Callable[[str], bool] = lambda _: False,
+        meshed: Callable[[str, int], bool] = lambda *_: False,
     ) -> ProxyResource | None:
-        """A Pod port dialled by its own address: by mutual TLS if a proxy at that address ends it (`meshed`)."""
+        """A Pod port dialled by its own address: by mutual TLS if a proxy ends it there (`meshed`)."""
         dialled = _pod_port(name) if type_url == CLUSTER_TYPE else None
         if dialled is None:
             return None
         ip, port = dialled
-        return pod_cluster(ip, port, mutual_tls=meshed(ip))
+        return pod_cluster(ip, port, mutual_tls=meshed(ip, port))
 
     def explain(self, resource: ProxyResource) -> JSON:
         return explain(resource)
