@@ -234,6 +234,28 @@ class TestProviders:
         assert gone.metrics_server == ""
 
 
+class TestAtAGlance:
+    """SMI-STATUS-13: what `kubectl get` shows in a word."""
+
+    def test_a_canary_says_who_gets_what(self) -> None:
+        """In the order of the backends, in percent; nothing once it is not in force."""
+        unit = replace(canary(), wanted=((ServiceRef("shop", "web-v2"), 1000), (ServiceRef("shop", "web-v1"), 2000)))
+        status = status_of(unit, api.CanaryStatus(), DONE, controller=OURS, now=NOON)
+        assert status.shares == "web-v2 33.3%, web-v1 66.7%"
+        assert status.ready == "2/2"
+        gone = status_of(canary(CONFLICTED), status, DONE, controller=OURS, now=NOON)
+        assert (gone.shares, gone.ready) == ("", "")
+
+    def test_pods_without_a_proxy_are_not_ready(self) -> None:
+        """Of the two Pods one has a proxy, which has it."""
+        report = Report(observation=Observation(proxies=1))
+        assert written(mutual_tls(uninjected=PODS[:1]), report).ready == "1/2"
+
+    def test_it_is_taken_back(self) -> None:
+        """With all else that another controller now says (SMI-CLASS-04)."""
+        assert withdrawn(written(mutual_tls()), controller=OURS).ready == ""
+
+
 class TestWriting:
     def test_same_again(self) -> None:
         """SMI-STATUS-08: a status that says nothing new is not written, however much later."""

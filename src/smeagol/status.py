@@ -41,6 +41,7 @@ __all__ = [
     "Report",
     "concerns",
     "events",
+    "shares",
     "status_of",
     "to_write",
     "withdrawn",
@@ -171,12 +172,27 @@ def status_of(unit: ObjectUnit, previous: S, report: Report, *, controller: str,
     status = replace(
         previous,
         observed_generation=unit.generation,
+        ready=_ready(unit, report.observation) if _in_force(unit) else "",
         conditions=(*made, *(c for c in previous.conditions if c.type not in _OURS)),
         providers=tuple(sorted((own, *others), key=lambda entry: entry.controller_name)),
     )
     if isinstance(status, api.SidecarStatus):
         return replace(status, metrics_server=report.metrics_server if _in_force(unit) else "")
+    if isinstance(status, api.CanaryStatus) and isinstance(unit, CanaryIntent):
+        return replace(status, shares=shares(unit) if _in_force(unit) else "")
     return status
+
+
+def shares(unit: CanaryIntent) -> str:
+    """What each backend gets, in percent of three digits, in the order in which the user wrote them."""
+    total = sum(weight for _, weight in unit.wanted) or 1
+    return ", ".join(f"{service.name} {100 * weight / total:.3g}%" for service, weight in unit.wanted)
+
+
+def _ready(unit: ObjectUnit, seen: Observation) -> str:
+    """A Pod without a proxy is not ready; a Canary is for the proxies that know its root."""
+    wanted = seen.proxies if isinstance(unit, CanaryIntent) else len(unit.selection.pods)
+    return f"{seen.programmed}/{wanted}"
 
 
 def withdrawn(previous: S, *, controller: str) -> S:
@@ -184,6 +200,7 @@ def withdrawn(previous: S, *, controller: str) -> S:
     own = _entry(previous, controller)
     return replace(
         previous,
+        ready="",
         conditions=tuple(c for c in previous.conditions if c not in own.conditions),
         providers=tuple(entry for entry in previous.providers if entry.controller_name != controller),
     )

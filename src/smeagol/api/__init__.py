@@ -3,7 +3,7 @@
 The models are the one source: the decoder, the CRDs, the offline check and the reference pages are made from them.
 """
 
-from smeagol.api.canary import Backend, Canary, CanarySpec
+from smeagol.api.canary import Backend, Canary, CanarySpec, CanaryStatus
 from smeagol.api.decode import Parsed, Refused, Unknown, parse
 from smeagol.api.documents import Document, Json, Reading, read_path, read_text
 from smeagol.api.drafts import Modern, modernize
@@ -31,6 +31,7 @@ __all__ = [
     "Backend",
     "Canary",
     "CanarySpec",
+    "CanaryStatus",
     "Condition",
     "ConditionStatus",
     "Container",

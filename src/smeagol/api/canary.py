@@ -10,7 +10,7 @@ from smeagol.api.rules import DraftField, Rule, doc
 from smeagol.quantity import Weight
 from smeagol.refs import DEFAULT_CLUSTER_DOMAIN, ObjectRef, ServiceRef
 
-__all__ = ["Backend", "Canary", "CanarySpec"]
+__all__ = ["Backend", "Canary", "CanarySpec", "CanaryStatus"]
 
 _ZERO = "^[+]?[0.]+([^0-9.].*)?$"
 """Has no digit but 0 before its suffix. CEL's own `quantity()` is not available offline."""
@@ -139,13 +139,21 @@ class CanarySpec(Model, frozen=True, kw_only=True):
     provider_class_name: ProviderClassName = ""
 
 
+class CanaryStatus(Status, frozen=True, kw_only=True):
+    """What has become of the Canary; written by providers."""
+
+    shares: Annotated[
+        str, doc("The shares that are in force, for people: `web-v1 75%, web-v2 25%`.", max_length=8192)
+    ] = ""
+
+
 class Canary(Model, frozen=True, kw_only=True):
     """Requests that meshed clients send to one Service, the root, are divided among the backends in the ratio of their
     weights."""
 
     metadata: ObjectMeta
     spec: CanarySpec
-    status: Status = Status()
+    status: CanaryStatus = CanaryStatus()
 
     @property
     def ref(self) -> ObjectRef:

@@ -53,6 +53,7 @@ _PROGRAMMED = Column(
     path=f"{_condition('Programmed')}.status",
     description="Whether the data plane has taken it over.",
 )
+_READY = Column(name="Ready", path=".status.ready", description="Proxies that have it, of those that it is for.")
 _REASON = Column(
     name="Reason",
     path=f"{_condition('Programmed')}.reason",
@@ -68,6 +69,7 @@ KINDS: tuple[Kind, ...] = (
         short_names=("mtls",),
         columns=(
             Column(name="Mode", path=".spec.mode", description="What becomes of clients without a certificate."),
+            _READY,
             _ACCEPTED,
             _PROGRAMMED,
             Column(
@@ -86,6 +88,8 @@ KINDS: tuple[Kind, ...] = (
         short_names=("cny",),
         columns=(
             Column(name="Service", path=".spec.service", description="The root."),
+            Column(name="Shares", path=".status.shares", description="Who gets which share of the requests."),
+            _READY,
             _ACCEPTED,
             Column(
                 name="Resolved",
@@ -93,7 +97,6 @@ KINDS: tuple[Kind, ...] = (
                 description="Whether all that it names exists and fits.",
             ),
             _PROGRAMMED,
-            Column(name="Backends", path=".spec.backends", description="Who shares the requests, and how.", wide=True),
             _REASON,
             _AGE,
         ),
@@ -103,9 +106,12 @@ KINDS: tuple[Kind, ...] = (
         plural="sidecars",
         short_names=(),
         columns=(
-            Column(name="Metrics", path=".status.metricsServer", description="The URL that Prometheus scrapes."),
+            _READY,
             _ACCEPTED,
             _PROGRAMMED,
+            Column(
+                name="Metrics", path=".status.metricsServer", description="The URL that Prometheus scrapes.", wide=True
+            ),
             _REASON,
             _AGE,
         ),
@@ -117,6 +123,11 @@ KINDS: tuple[Kind, ...] = (
         namespaced=False,
         columns=(
             Column(name="Controller", path=".spec.controllerName", description="The provider."),
+            Column(
+                name="Default",
+                path=r".metadata.annotations.smi-spec\.io/is-default-class",
+                description="Whether it serves the objects that name none.",
+            ),
             _ACCEPTED,
             Column(name="Description", path=".spec.description", description="What it is for.", wide=True),
             _AGE,

@@ -249,6 +249,13 @@ class Status(Model, frozen=True, kw_only=True):
     """What has become of the object; written by providers."""
 
     observed_generation: ObservedGeneration = 0
+    ready: Annotated[
+        str,
+        doc(
+            "How far it is, as `3/4`: proxies that have it, of those (of a Canary) or of the Pods it is for.",
+            max_length=32,
+        ),
+    ] = ""
     conditions: Conditions = ()
     providers: Annotated[
         tuple[ProviderStatus, ...],

@@ -21,6 +21,13 @@ EVENTS_KEPT = 500
 """As many as one may want to look back at; Kubernetes keeps an hour of them."""
 
 
+_EMPTY: Mapping[UnitKind, api.Status] = {
+    UnitKind.CANARY: api.CanaryStatus(),
+    UnitKind.MUTUAL_TLS: api.Status(),
+    UnitKind.SIDECAR: api.SidecarStatus(),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Happening:
     """An Event with its object and time."""
@@ -114,8 +121,7 @@ class Reporter:
             unplanned=str(failure) if failure is not None else "",
             metrics_server=self._metrics_server,
         )
-        empty = api.SidecarStatus() if isinstance(unit, SidecarIntent) else api.Status()
-        before = self.statuses.get(unit.ref, empty)
+        before = self.statuses.get(unit.ref, _EMPTY[key.kind])
         now = self._clock()
         after = status_of(unit, before, report, controller=self._controller, now=now)
         self.statuses[unit.ref] = after
