@@ -30,11 +30,21 @@ from dataclasses import dataclass
 from smeagol.providers.envoy.protos import StatsConfig
 from smeagol.refs import PodRef
 
-__all__ = ["FAMILIES", "INBOUND_STAT", "STATS_CONFIG", "Family", "Sample", "exposition", "outbound_stat", "series"]
+__all__ = [
+    "BUCKETS_MS",
+    "FAMILIES",
+    "INBOUND_STAT",
+    "STATS_CONFIG",
+    "Family",
+    "Sample",
+    "exposition",
+    "outbound_stat",
+    "series",
+]
 
 INBOUND_STAT = "in"
 
-_BUCKETS_MS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000)
+BUCKETS_MS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000)
 
 _KEPT = (
     {"prefix": "server."},
@@ -50,7 +60,7 @@ _KEPT = (
 
 STATS_CONFIG = StatsConfig(
     stats_matcher={"inclusion_list": {"patterns": _KEPT}},
-    histogram_bucket_settings=[{"match": {"prefix": "cluster."}, "buckets": _BUCKETS_MS}],
+    histogram_bucket_settings=[{"match": {"prefix": "cluster."}, "buckets": BUCKETS_MS}],
 )
 
 
