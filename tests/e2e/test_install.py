@@ -28,10 +28,21 @@ from smeagol.api.documents import Json, write_text
 from smeagol.cli import build
 from smeagol.infra.kubernetes.connection import connect, connect_blocking
 from smeagol.infra.kubernetes.tokens import TokenReviewer
-from smeagol.install import ApiServer, InstallSettings, manifests
+from smeagol.install import ApiServer, InstallSettings, Manifest, Outcome, find_installed, manifests, prune
 from smeagol.install.api_server import Live, RefusedError
 from smeagol.install.manifests import CONTROLLER
-from smeagol.install.resources import DEPLOYMENT, LEASE, NAMESPACE, POD, PROVIDER_CLASS, SECRET
+from smeagol.install.resources import (
+    CREATED_ANNOTATION,
+    DEPLOYMENT,
+    LEASE,
+    NAMESPACE,
+    OWN_LABELS,
+    POD,
+    PROVIDER_CLASS,
+    SECRET,
+    SERVICE,
+)
+from smeagol.install.upgrading import NotInstalledError, TooFarError
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.xdist_group("install")]
 
@@ -145,6 +156,7 @@ class TestInstall:
         assert [line for line in lines if line.endswith(" changed")] == [
             "Deployment smeagol-system/smeagol-controller changed"
         ]
+        assert "    spec.replicas: 2 → 3" in lines
 
     def test_a_dry_run_changes_nothing(self, place: Place) -> None:
         """Before the first installation too, where half of it has nothing to stand on yet."""
@@ -227,6 +239,47 @@ def ours(place: Place) -> Iterator[Live]:
         # The Deployment's status is written by Kubernetes all the time.
         if manifest.resource != DEPLOYMENT and manifest.resource.kind != "PodDisruptionBudget":
             yield live
+
+
+class TestUpgrade:
+    """The version of the command, with the settings of what is there."""
+
+    def test_settings_are_kept_and_an_old_object_goes(self, place: Place) -> None:
+        """Replicas and addresses stay as they were set; what this version has no more is removed, and only that."""
+        place.smeagol("install", "--replicas", "3", "--pod-cidr", "10.244.0.0/16")
+        old = Manifest(
+            resource=SERVICE,
+            name="smeagol-old",
+            namespace=SYSTEM,
+            labels=OWN_LABELS,
+            annotations={CREATED_ANNOTATION: "true"},
+            content={"spec": {"ports": [{"port": 1}]}},
+        )
+        place.server.apply(old)
+        before = place.everything()
+        said = place.smeagol("upgrade", "--dry-run")
+        assert f"Service {SYSTEM}/smeagol-old deleted" in said
+        assert "Nothing was changed" in said
+        assert place.everything() == before
+        assert "deleted" not in place.smeagol("upgrade", "--no-wait")
+        installed = find_installed(place.server)
+        steps = list(prune(place.server, installed.settings, dry_run=False))
+        assert [(step.object.name, step.outcome) for step in steps] == [("smeagol-old", Outcome.DELETED)]
+        assert installed.settings.replicas == 3
+        assert installed.settings.pod_cidrs == ("10.244.0.0/16",)
+
+    def test_a_version_too_far_away_is_refused(self, installed: Place) -> None:
+        """Unless one insists."""
+        label = "app.kubernetes.io/version=0.99.0"
+        installed.cluster.kubectl("-n", SYSTEM, "label", "--overwrite", "deployment/smeagol-controller", label)
+        with pytest.raises(TooFarError, match=r"0\.99\.0"):
+            installed.smeagol("upgrade", "--no-wait")
+        assert "0.99.0 →" in installed.smeagol("upgrade", "--no-wait", "--any-version", "--force")
+
+    def test_there_must_be_something_to_upgrade(self, place: Place) -> None:
+        """And what there is to do is said."""
+        with pytest.raises(NotInstalledError, match="smeagol install"):
+            place.smeagol("upgrade")
 
 
 class TestUninstall:

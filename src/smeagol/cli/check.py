@@ -6,7 +6,8 @@ from importlib.metadata import version
 
 import typer
 
-from smeagol.cli.install import IMAGE, ContextOption, KubeconfigOption, NamespaceOption
+from smeagol.cli.install import IMAGE, NamespaceOption
+from smeagol.cli.meshes import ContextOption, KubeconfigOption
 
 __all__ = ["register"]
 

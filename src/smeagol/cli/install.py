@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from enum import Enum
 from importlib.metadata import version
-from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
 
+from smeagol.cli.meshes import ContextOption, KubeconfigOption
 from smeagol.refs import DEFAULT_CLUSTER_DOMAIN
 
-__all__ = ["ContextOption", "KubeconfigOption", "NamespaceOption", "register"]
+__all__ = ["NamespaceOption", "register"]
 
-KubeconfigOption: TypeAlias = Annotated[
-    Path | None, typer.Option("--kubeconfig", help="Which cluster; else that of kubectl.", show_default=False)
-]
-ContextOption: TypeAlias = Annotated[
-    str, typer.Option("--context", help="Which context of the kubeconfig.", show_default=False)
-]
 NamespaceOption: TypeAlias = Annotated[str, typer.Option("--namespace", help="The namespace Smeagol runs in.")]
 
 IMAGE = f"smeagol:{version('smeagol')}"
@@ -50,7 +44,7 @@ def install(
         str, typer.Option("--cluster-domain", help="DNS domain of the cluster.")
     ] = DEFAULT_CLUSTER_DOMAIN,
     trust_domain: Annotated[str, typer.Option("--trust-domain", help="Of the identities; the cluster domain.")] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Ask the API server, change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, change nothing.")] = False,
     output: Annotated[
         Output, typer.Option("-o", "--output", help="Install and report, or print the manifests and ask nobody.")
     ] = Output.TEXT,
@@ -88,6 +82,8 @@ def install(
 
     def report(step: Step) -> None:
         typer.echo(f"{step.object} {paint(step.outcome.value, 'cyan')}")
+        for change in step.changes:
+            typer.echo(f"    {change}")
 
     with connect_blocking(kubeconfig, context) as client:
         server = ApiServer(client)
@@ -96,5 +92,5 @@ def install(
             typer.echo("Nothing was changed (dry run).")
             return
         if wait:
-            wait_until_ready(server, settings, seconds=timeout)
+            wait_until_ready(server, settings, seconds=timeout, progress=typer.echo)
     typer.echo(paint("Installed.", "green", bold=True) + " See smeagol check. Proxies are not put into Pods yet.")

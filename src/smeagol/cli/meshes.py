@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from enum import Enum
@@ -13,15 +14,20 @@ import typer
 from smeagol.errors import SmeagolError
 
 if TYPE_CHECKING:
+    from smeagol.client import ClusterMesh, Mesh
     from smeagol.control import Pod, Status
 
 __all__ = [
+    "ContextOption",
+    "KubeconfigOption",
     "NameOption",
     "NamespaceOption",
     "NotFoundError",
     "Output",
     "StateDirOption",
     "ago",
+    "as_plugin",
+    "find_mesh",
     "pod_named",
     "printed",
     "table",
@@ -31,12 +37,46 @@ __all__ = [
 NameOption: TypeAlias = Annotated[
     str, typer.Option("--name", help="Which mesh, if several are running.", show_default=False)
 ]
+KubeconfigOption: TypeAlias = Annotated[
+    Path | None, typer.Option("--kubeconfig", help="Which cluster; else that of kubectl.", show_default=False)
+]
+ContextOption: TypeAlias = Annotated[
+    str, typer.Option("--context", help="Which context of the kubeconfig.", show_default=False)
+]
 StateDirOption: TypeAlias = Annotated[
     Path | None, typer.Option("--state-dir", help="Where running meshes are kept.", show_default=False)
 ]
 NamespaceOption: TypeAlias = Annotated[
     str, typer.Option("-n", "--namespace", help="Only this namespace.", show_default=False)
 ]
+
+
+def find_mesh(name: str, state_dir: Path | None, kubeconfig: Path | None, context: str) -> Mesh | ClusterMesh:
+    """The mesh that the options name; without any, the standalone mesh that runs, else the one of kubectl's cluster.
+
+    Raises MeshNotFoundError, ClusterUnreachableError.
+    """
+    from smeagol.client import ClusterMesh, Mesh, MeshNotFoundError, SeveralMeshesError
+    from smeagol.infra.kubernetes.connection import ClusterUnreachableError
+
+    if kubeconfig is not None or context or as_plugin():
+        return ClusterMesh.find(kubeconfig, context)
+    try:
+        return Mesh.find(name, state_dir)
+    except MeshNotFoundError as nothing:
+        if name or state_dir is not None or isinstance(nothing, SeveralMeshesError):
+            raise
+        try:
+            found = ClusterMesh.find()
+        except ClusterUnreachableError:
+            raise nothing from None
+    typer.echo(f"No standalone mesh is running; this is the cluster of context {found.name!r}.", err=True)
+    return found
+
+
+def as_plugin() -> bool:
+    """Whether this is `kubectl smeagol …`, which is about clusters only."""
+    return Path(sys.argv[0]).name == "kubectl-smeagol"
 
 
 class Output(Enum):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from smeagol.cli.install import ContextOption, KubeconfigOption
+from smeagol.cli.meshes import ContextOption, KubeconfigOption
 from smeagol.errors import SmeagolError
 
 __all__ = ["register"]

@@ -13,20 +13,26 @@ from smeagol.install.manifests import manifests
 from smeagol.install.removing import Removal, find_removal, remove
 from smeagol.install.resources import Manifest
 from smeagol.install.settings import InstallSettings
+from smeagol.install.upgrading import Installed, find_installed, outdated, prune, refuse_skew
 
 __all__ = [
     "ApiServer",
     "Finding",
     "InstallSettings",
+    "Installed",
     "Level",
     "Manifest",
     "Outcome",
     "Removal",
     "Step",
     "check",
+    "find_installed",
     "find_removal",
     "install",
     "manifests",
+    "outdated",
+    "prune",
+    "refuse_skew",
     "remove",
     "wait_until_ready",
 ]

@@ -21,6 +21,7 @@ __all__ = ["ApiServer", "ConflictError", "Live", "RefusedError", "ServerSilentEr
 T = TypeVar("T")
 
 _RETRIES = 10
+_PAGE = 500
 
 _APPLY = {"content-type": "application/apply-patch+yaml"}
 _DISCOVERY = {
@@ -63,7 +64,12 @@ class _Head(msgspec.Struct):
     metadata: Metadata = msgspec.field(default_factory=Metadata)
 
 
+class _ListMeta(msgspec.Struct):
+    continue_: str = msgspec.field(default="", name="continue")
+
+
 class _List(msgspec.Struct):
+    metadata: _ListMeta = msgspec.field(default_factory=_ListMeta)
     items: list[msgspec.Raw] | None = None
 
 
@@ -163,6 +169,19 @@ class ApiServer:
         items = msgspec.json.decode(answer.content, type=_List).items or ()
         return tuple(sorted((_live(resource, item) for item in items), key=lambda live: live.ref))
 
+    def items(self, path: str) -> Iterator[bytes]:
+        """Every object at the path of a kind, as it was sent; none if there is no such kind. Page by page."""
+        query = {"limit": str(_PAGE)}
+        while True:
+            answer = self._ask("GET", path, where=path, params=query, missing_ok=True)
+            if answer.status_code == 404:
+                return
+            page = msgspec.json.decode(answer.content, type=_List)
+            yield from map(bytes, page.items or ())
+            if not page.metadata.continue_:
+                return
+            query["continue"] = page.metadata.continue_
+
     def serves(self, resource: Resource) -> bool:
         """Whether objects of that kind can be listed at this moment."""
         answer = self._ask("GET", resource.path(), where=resource.plural, params={"limit": "1"}, missing_ok=True)
@@ -172,12 +191,14 @@ class ApiServer:
         """For what is asked by creating it, such as a SelfSubjectAccessReview."""
         return msgspec.json.decode(self._ask("POST", path, where=path, json=body).content, type=answer)
 
-    def apply(self, manifest: Manifest, *, force: bool = False, dry_run: bool = False) -> Live:
+    def apply(
+        self, manifest: Manifest, *, force: bool = False, dry_run: bool = False, manager: str = FIELD_MANAGER
+    ) -> Live:
         """Server-side apply: the object is as the manifest says, in all that the manifest names.
 
         Unknown fields are refused. Raises ConflictError if somebody else owns a field, unless `force` takes it over.
         """
-        query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
+        query = {"fieldManager": manager, "fieldValidation": "Strict"}
         query |= ({"force": "true"} if force else {}) | ({"dryRun": "All"} if dry_run else {})
         answer = self._ask(
             "PATCH", manifest.path, where=str(manifest.ref), params=query, headers=_APPLY, json=manifest.to_json()

@@ -49,10 +49,19 @@ class Definition(_Narrow, frozen=True, kw_only=True):
     status: _Conditions = _Conditions()
 
 
+class _Variable(_Narrow, frozen=True, kw_only=True):
+    name: str
+    value: str = ""
+
+
 class _Arguments(_Narrow, frozen=True, kw_only=True):
     name: str
     image: str = ""
     args: tuple[str, ...] = ()
+    env: tuple[_Variable, ...] = ()
+
+    def value_of(self, variable: str) -> str:
+        return next((one.value for one in self.env if one.name == variable), "")
 
 
 class _Containers(_Narrow, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from smeagol.errors import SmeagolError
 from smeagol.install import resources
 from smeagol.install.api_server import ApiServer, Live, RefusedError
 from smeagol.install.checking import deployment_findings
+from smeagol.install.differences import differences
 from smeagol.install.facts import ControllerPod, Definition, Workload, condition
 from smeagol.install.manifests import CLASS, CONTROLLER, SELECTOR, manifests
 from smeagol.install.resources import CREATED_ANNOTATION, OWN_LABELS, Manifest
@@ -44,10 +45,11 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One object, and what became of it."""
+    """One object, and what became of it. `changes`: fields that are, or would be, different, as people read them."""
 
     object: ObjectRef
     outcome: Outcome
+    changes: tuple[str, ...] = ()
 
 
 def install(
@@ -70,10 +72,16 @@ def install(
             continue
         if manifest.resource == resources.PROVIDER_CLASS and not dry_run:
             _wait_for_definitions(server)
-        report(Step(object=manifest.ref, outcome=_apply(server, manifest, force=force, dry_run=dry_run)))
+        report(_apply(server, manifest, force=force, dry_run=dry_run))
 
 
-def wait_until_ready(server: ApiServer, settings: InstallSettings, *, seconds: float) -> None:
+def wait_until_ready(
+    server: ApiServer,
+    settings: InstallSettings,
+    *,
+    seconds: float,
+    progress: Callable[[str], None] = lambda _: None,
+) -> None:
     """Return when all replicas of the present version are available. Raises NotReadyError with what keeps them."""
     place = ObjectRef(resources.DEPLOYMENT.kind, settings.namespace, CONTROLLER)
 
@@ -86,7 +94,13 @@ def wait_until_ready(server: ApiServer, settings: InstallSettings, *, seconds: f
         ]
         return next((found.what for found in deployment_findings(live.as_(Workload), pods) if found.is_bad), "")
 
-    wait_for(unmet, where=str(place), fix="See smeagol check; smeagol install can be run again", seconds=seconds)
+    wait_for(
+        unmet,
+        where=str(place),
+        fix="See smeagol check; smeagol install can be run again",
+        seconds=seconds,
+        progress=progress,
+    )
 
 
 def _is_users(server: ApiServer, namespace: Manifest) -> bool:
@@ -114,7 +128,7 @@ def _may_be_default(server: ApiServer) -> bool:
     )
 
 
-def _apply(server: ApiServer, manifest: Manifest, *, force: bool, dry_run: bool) -> Outcome:
+def _apply(server: ApiServer, manifest: Manifest, *, force: bool, dry_run: bool) -> Step:
     before = server.get(manifest.resource, manifest.name, manifest.namespace)
     if before is None or CREATED_ANNOTATION in before.metadata.annotations:
         manifest = replace(manifest, annotations={**manifest.annotations, CREATED_ANNOTATION: "true"})
@@ -123,11 +137,12 @@ def _apply(server: ApiServer, manifest: Manifest, *, force: bool, dry_run: bool)
     except RefusedError as error:
         # A dry run of the first installation: its namespace, or the kind itself, exists only after the real one.
         if dry_run and before is None and error.status == 404:
-            return Outcome.UNCHECKED
+            return Step(object=manifest.ref, outcome=Outcome.UNCHECKED)
         raise
     if before is None:
-        return Outcome.CREATED
-    return Outcome.UNCHANGED if _said(before) == _said(after) else Outcome.CHANGED
+        return Step(object=manifest.ref, outcome=Outcome.CREATED)
+    changes = tuple(differences(_said(before), _said(after)))
+    return Step(object=manifest.ref, outcome=Outcome.CHANGED if changes else Outcome.UNCHANGED, changes=changes)
 
 
 def _said(live: Live) -> dict[str, Json]:

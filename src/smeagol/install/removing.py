@@ -17,7 +17,7 @@ from smeagol.intent.selection import PROXY_CONTAINER
 from smeagol.objects import Pod
 from smeagol.refs import ObjectRef, PodRef
 
-__all__ = ["Removal", "find_removal", "remove"]
+__all__ = ["Removal", "find_removal", "release", "remove"]
 
 REPORTER = f"{GROUP}/smeagol"
 """The `reportingController` of the control plane's Events."""
@@ -75,14 +75,14 @@ def remove(server: ApiServer, removal: Removal, *, report: Callable[[Step], None
                 report(Step(object=left.ref, outcome=Outcome.DELETED))
         for live in removal.release:
             if live.resource == resource:
-                report(Step(object=live.ref, outcome=_release(server, live)))
+                report(Step(object=live.ref, outcome=release(server, live)))
         ours = [live for live in removal.delete if live.resource == resource]
         going = [live for live in ours if resource != resources.NAMESPACE or not _inhabitants(server, live)]
         for live in ours:
             if live in going:
                 server.delete(live, owned_first=resource == resources.DEPLOYMENT)
             else:
-                _release(server, live)
+                release(server, live)
                 report(Step(object=live.ref, outcome=Outcome.KEPT))
         _wait_until_gone(server, going, seconds)
         for live in going:
@@ -144,7 +144,7 @@ def _inhabitants(server: ApiServer, namespace: Live) -> bool:
     return False
 
 
-def _release(server: ApiServer, live: Live) -> Outcome:
+def release(server: ApiServer, live: Live) -> Outcome:
     """Give up all fields: those that nobody else has set go away (Kubernetes: server-side apply, transferring)."""
     nothing = Manifest(resource=live.resource, name=live.metadata.name, namespace=live.metadata.namespace)
     try:

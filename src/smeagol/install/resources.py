@@ -16,6 +16,7 @@ __all__ = [
     "CONFIG_MAP",
     "CRD",
     "CREATED_ANNOTATION",
+    "DAEMON_SET",
     "DEPLOYMENT",
     "ENDPOINT_SLICE",
     "EVENT",
@@ -36,6 +37,7 @@ __all__ = [
     "SECRET",
     "SERVICE",
     "SERVICE_ACCOUNT",
+    "STATEFUL_SET",
     "VALIDATING_WEBHOOKS",
     "Manifest",
     "Resource",
@@ -99,6 +101,8 @@ NETWORK_POLICY = Resource(group_version="networking.k8s.io/v1", kind="NetworkPol
 DEPLOYMENT = Resource(group_version="apps/v1", kind="Deployment", plural="deployments")
 
 # Not installed, but looked at.
+STATEFUL_SET = Resource(group_version="apps/v1", kind="StatefulSet", plural="statefulsets")
+DAEMON_SET = Resource(group_version="apps/v1", kind="DaemonSet", plural="daemonsets")
 POD = Resource(group_version="v1", kind="Pod", plural="pods")
 NODE = Resource(group_version="v1", kind="Node", plural="nodes", namespaced=False)
 SECRET = Resource(group_version="v1", kind="Secret", plural="secrets")

@@ -18,10 +18,24 @@ class NotReadyError(SmeagolError):
     code = "SMI-K115"
 
 
-def wait_for(unmet: Callable[[], str], *, where: str, fix: str, seconds: float) -> None:
-    """Ask until `unmet` has nothing more to say. Raises NotReadyError with the last that it said."""
+def wait_for(
+    unmet: Callable[[], str],
+    *,
+    where: str,
+    fix: str,
+    seconds: float,
+    progress: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Ask until `unmet` has nothing more to say; `progress` is told when it says something new.
+
+    Raises NotReadyError with the last that it said.
+    """
     deadline = time.monotonic() + seconds
+    told = ""
     while said := unmet():
+        if said != told:
+            progress(said)
+            told = said
         if time.monotonic() >= deadline:
             raise NotReadyError(f"{said} after {seconds:.0f} seconds", where=where, fix=fix)
         time.sleep(_PAUSE_SECONDS)

@@ -1,0 +1,104 @@
+"""`smeagol upgrade`: the installation that is there, to the version of this command."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from smeagol.cli.meshes import ContextOption, KubeconfigOption
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel="In a cluster")(upgrade)
+
+
+def upgrade(
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = "",
+    image: Annotated[
+        str,
+        typer.Option("--image", help="Image of the control plane; the present one, with the new version as its tag."),
+    ] = "",
+    proxy_image: Annotated[
+        str, typer.Option("--proxy-image", help="Image of the proxies that new Pods get; the usual one.")
+    ] = "",
+    replicas: Annotated[int, typer.Option("--replicas", help="Replicas of the control plane; as many as now.")] = 0,
+    pod_cidr: Annotated[
+        list[str] | None, typer.Option("--pod-cidr", help="Where Pod addresses lie; as now unless given.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show field by field what would change, change nothing.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Take over fields that somebody else has set.")] = False,
+    any_version: Annotated[
+        bool, typer.Option("--any-version", help="Also if the versions are more than one minor apart.")
+    ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Wait until all replicas are new, then remove what is not needed.")
+    ] = True,
+    timeout: Annotated[int, typer.Option("--timeout", help="Seconds that --wait waits.")] = 300,
+) -> None:
+    """Bring the Smeagol of a cluster to the version of this command, with the settings that it has.
+
+    Replicas are replaced one after the other, and traffic is not touched: proxies go on with what they have. Pods keep
+    the proxy that they were made with; which owners to restart for a new one is said at the end.
+    """
+    from dataclasses import replace
+
+    from smeagol.cli.terminal import paint
+    from smeagol.infra.kubernetes.connection import connect_blocking
+    from smeagol.install import (
+        ApiServer,
+        Outcome,
+        Step,
+        find_installed,
+        install,
+        outdated,
+        prune,
+        refuse_skew,
+        wait_until_ready,
+    )
+    from smeagol.install.settings import PROXY_IMAGE
+    from smeagol.install.upgrading import next_image
+
+    new = version("smeagol")
+
+    def report(step: Step) -> None:
+        if step.outcome is not Outcome.UNCHANGED:
+            typer.echo(f"{step.object} {paint(step.outcome.value, 'cyan')}")
+            for change in step.changes:
+                typer.echo(f"    {change}")
+
+    with connect_blocking(kubeconfig, context) as client:
+        server = ApiServer(client)
+        installed = find_installed(server)
+        if not any_version:
+            refuse_skew(installed.version, new)
+        settings = replace(
+            installed.settings,
+            version=new,
+            image=image or next_image(installed.settings.image, installed.version, new),
+            proxy_image=proxy_image or PROXY_IMAGE,
+            replicas=replicas or installed.settings.replicas,
+            pod_cidrs=tuple(pod_cidr or installed.settings.pod_cidrs),
+        )
+        typer.echo(f"{settings.namespace}: {installed.version or 'unknown version'} → {new}")
+        install(server, settings, report=report, force=force, dry_run=dry_run)
+        if wait and not dry_run:
+            wait_until_ready(server, settings, seconds=timeout, progress=typer.echo)
+        if wait or dry_run:
+            for step in prune(server, settings, dry_run=dry_run):
+                report(step)
+        else:
+            typer.echo("What an earlier version left is removed by running this again with --wait.")
+        restart = outdated(server, settings.proxy_image)
+    if restart:
+        typer.echo("To get the new proxy, restart when it suits:")
+        for owner, pods in restart.items():
+            command = f"kubectl rollout restart -n {owner.namespace} {owner.kind.lower()}/{owner.name}"
+            typer.echo(f"    {owner} ({pods} Pods){'' if owner.kind == 'Pod' else f': {command}'}")
+    typer.echo("Nothing was changed (dry run)." if dry_run else paint("Upgraded.", "green", bold=True))

@@ -1,0 +1,152 @@
+"""From an installation to one of this version: what is there is read and brought in line, and what is left goes."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from smeagol.errors import SmeagolError
+from smeagol.install import resources
+from smeagol.install.api_server import ApiServer, Live
+from smeagol.install.facts import Workload
+from smeagol.install.installing import Outcome, Step
+from smeagol.install.manifests import CONTROLLER, manifests
+from smeagol.install.removing import release
+from smeagol.install.resources import CREATED_ANNOTATION, INSTALLED, OWN_LABELS
+from smeagol.install.settings import InstallSettings
+from smeagol.intent import PROXY_CONTAINER
+from smeagol.objects import Pod
+from smeagol.refs import DEFAULT_CLUSTER_DOMAIN, ObjectRef
+
+__all__ = ["Installed", "NotInstalledError", "TooFarError", "find_installed", "outdated", "prune", "refuse_skew"]
+
+VERSION_LABEL = "app.kubernetes.io/version"
+
+
+class NotInstalledError(SmeagolError):
+    """There is nothing to upgrade."""
+
+    code = "SMI-K119"
+
+
+class TooFarError(SmeagolError):
+    """The versions are too far apart to work beside each other while one replaces the other."""
+
+    code = "SMI-K120"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installed:
+    """The installation that is there, and how it was set up."""
+
+    version: str
+    settings: InstallSettings
+
+
+def find_installed(server: ApiServer) -> Installed:
+    """Read it from its Deployment, wherever it is. Raises NotInstalledError."""
+    found = [live for live in server.list(resources.DEPLOYMENT, labels=OWN_LABELS) if live.ref.name == CONTROLLER]
+    if not found:
+        raise NotInstalledError(
+            "Smeagol is not installed in this cluster by smeagol install", fix="Install it: smeagol install"
+        )
+    return installed_from(found[0])
+
+
+def installed_from(deployment: Live) -> Installed:
+    """What a Deployment says of how it was made. Pure."""
+    workload = deployment.as_(Workload)
+    container = workload.spec.template.spec.containers[0]
+    options: dict[str, list[str]] = defaultdict(list)
+    for option, value in zip(container.args, container.args[1:], strict=False):
+        if option.startswith("--"):
+            options[option].append(value)
+
+    def one(option: str, default: str) -> str:
+        return options[option][-1] if options[option] else default
+
+    version = deployment.metadata.labels.get(VERSION_LABEL, "")
+    settings = InstallSettings(
+        version=version,
+        image=container.image,
+        namespace=deployment.metadata.namespace,
+        replicas=workload.spec.replicas,
+        pod_cidrs=tuple(options["--pod-cidr"]),
+        cluster_domain=one("--cluster-domain", DEFAULT_CLUSTER_DOMAIN),
+        trust_domain=one("--trust-domain", ""),
+    )
+    proxy_image = container.value_of("SMEAGOL_PROXY_IMAGE")
+    return Installed(version=version, settings=replace(settings, proxy_image=proxy_image) if proxy_image else settings)
+
+
+def next_image(image: str, old: str, new: str) -> str:
+    """The image of the new version: the same one with the new version as its tag, if the old one was tagged so."""
+    return f"{image.removesuffix(f':{old}')}:{new}" if old and image.endswith(f":{old}") else image
+
+
+def refuse_skew(old: str, new: str) -> None:
+    """While replicas are replaced, both versions run, and read what the other writes: one minor version apart at most.
+
+    Raises TooFarError. A version that cannot be read is refused too.
+    """
+    before, after = _minor(old), _minor(new)
+    if before is None or after is None or before[0] != after[0] or abs(before[1] - after[1]) > 1:
+        raise TooFarError(
+            f"version {old or 'unknown'} is installed, and this is {new}: more than one minor version apart",
+            fix="Upgrade by one minor version after the other, or insist with --any-version",
+        )
+
+
+def _minor(version: str) -> tuple[int, int] | None:
+    found = re.match(r"v?(\d+)\.(\d+)", version)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def prune(server: ApiServer, settings: InstallSettings, *, dry_run: bool) -> Iterator[Step]:
+    """Remove what an earlier version had and this one has not, last applied first.
+
+    Definitions and namespaces stay: with them would go what users have put there.
+    """
+    wanted = {manifest.ref for manifest in manifests(settings)}
+    for resource in reversed(INSTALLED):
+        for live in server.list(resource, labels=OWN_LABELS):
+            if live.ref in wanted:
+                continue
+            if resource in (resources.CRD, resources.NAMESPACE):
+                yield Step(object=live.ref, outcome=Outcome.KEPT)
+            elif CREATED_ANNOTATION not in live.metadata.annotations:
+                yield Step(object=live.ref, outcome=Outcome.RELEASED if dry_run else release(server, live))
+            else:
+                if not dry_run:
+                    server.delete(live)
+                yield Step(object=live.ref, outcome=Outcome.DELETED)
+
+
+def outdated(server: ApiServer, proxy_image: str) -> Mapping[ObjectRef, int]:
+    """Whose Pods run another proxy than new ones would get, and how many: they are to be restarted, when it suits."""
+    pods = [live.as_(Pod) for live in server.list(resources.POD)]
+    return outdated_owners(pods, proxy_image)
+
+
+def outdated_owners(pods: Sequence[Pod], proxy_image: str) -> Mapping[ObjectRef, int]:
+    """By owner: a Deployment is found by the hash that its ReplicaSets carry. Pure."""
+    found: dict[ObjectRef, int] = defaultdict(int)
+    for pod in pods:
+        containers = (*pod.spec.containers, *pod.spec.init_containers)
+        images = [c.image for c in containers if c.name == PROXY_CONTAINER]
+        if images and images[0] != proxy_image and pod.status.phase not in ("Succeeded", "Failed"):
+            found[_owner(pod)] += 1
+    return dict(sorted(found.items()))
+
+
+def _owner(pod: Pod) -> ObjectRef:
+    namespace = pod.metadata.namespace
+    owner = next((o for o in pod.metadata.owner_references if o.controller), None)
+    if owner is None:
+        return ObjectRef("Pod", namespace, pod.metadata.name)
+    suffix = f"-{pod.metadata.labels.get('pod-template-hash', '')}"
+    if owner.kind == "ReplicaSet" and owner.name.endswith(suffix):
+        return ObjectRef("Deployment", namespace, owner.name.removesuffix(suffix))
+    return ObjectRef(owner.kind, namespace, owner.name)
