@@ -1,4 +1,4 @@
-"""What a running standalone mesh tells about itself, as types: all that goes over its control socket.
+"""What a running mesh tells about itself, as types: all that goes over its control socket, or out of its replicas.
 
 The mesh, the commands that look into it, and the demo share these Structs, so that there is one description. Names on
 the wire are camelCase; fields that a reader does not know are ignored, those that are missing have their default.
@@ -23,6 +23,7 @@ __all__ = [
     "Problem",
     "ProxyStatus",
     "Rejected",
+    "Replica",
     "RequestSeries",
     "Service",
     "ServicePort",
@@ -49,6 +50,16 @@ class MeshInfo(_Wire, frozen=True, kw_only=True):
     metrics_url: str = msgspec.field(default="", name="metricsURL")
     version: str = ""
     logs_directory: str = ""
+
+
+class Replica(_Wire, frozen=True, kw_only=True):
+    """One control plane of a cluster. The one that leads writes the statuses; `proxies` are connected to this one."""
+
+    name: str
+    version: str = ""
+    leads: bool = False
+    proxies: int = 0
+    started_at: str = ""
 
 
 class Problem(_Wire, frozen=True, kw_only=True):
@@ -104,8 +115,9 @@ class Rejected(_Wire, frozen=True, kw_only=True):
 
 
 class ProxyStatus(_Wire, frozen=True, kw_only=True):
-    """`synced`: has acknowledged everything sent. `lag` names what it has not."""
+    """`synced`: has acknowledged everything sent. `lag` names what it has not. Not `known`: nobody could be asked."""
 
+    known: bool = True
     connected: bool = False
     synced: bool = False
     lag: tuple[str, ...] = ()
@@ -160,9 +172,10 @@ class Event(_Wire, frozen=True, kw_only=True):
 
 
 class Status(_Wire, frozen=True, kw_only=True):
-    """The whole mesh at one moment. `events`: newest last."""
+    """The whole mesh at one moment. `events`: newest last. `replicas`: in a cluster, those that have answered."""
 
     mesh: MeshInfo
+    replicas: tuple[Replica, ...] = ()
     problems: tuple[Problem, ...] = ()
     objects: tuple[SmiObject, ...] = ()
     pods: tuple[Pod, ...] = ()

@@ -23,7 +23,8 @@ with its cure and [code](../problems/README.md); 2 that the command was called w
 ran ended.
 
 Commands that look into a mesh find it below `--state-dir`, else `$XDG_RUNTIME_DIR/smeagol`, else `/tmp/smeagol-UID`.
-`--name` is needed only where several are running.
+`--name` is needed only where several are running. With `--kubeconfig` or `--context`, as `kubectl smeagol …`, and where
+no standalone mesh is running, it is the [mesh of a cluster](../operations.md#look).
 """
 _PANELS = ("Try it", "Standalone mode", "Look into a mesh", "Manifests", "In a cluster")
 

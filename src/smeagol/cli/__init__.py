@@ -16,19 +16,37 @@ import typer
 
 from smeagol.errors import SmeagolError
 
-__all__ = ["build", "main"]
+__all__ = ["build", "kubectl_complete", "main"]
 
 
 def main() -> None:
     """Entry point. Problems that a user can mend end with a sentence and exit code 1, wrong usage with 2."""
+    from smeagol.cli.meshes import as_plugin
+
     try:
-        build()()
+        build()(prog_name="kubectl smeagol" if as_plugin() else "smeagol")
     except SmeagolError as error:
         print(f"smeagol: {error}", file=sys.stderr)
         sys.exit(1)
     except BrokenPipeError:  # `smeagol crds | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+
+
+def kubectl_complete() -> None:
+    """What kubectl runs to complete `kubectl smeagol …`: candidates, then what else the shell may do; `:0` leaves it
+    file names too (kubectl: plugin completion; cobra: ShellCompDirectiveDefault).
+    """
+    words = sys.argv[1:]
+    os.environ |= {
+        "_SMEAGOL_COMPLETE": "complete_bash",
+        "COMP_WORDS": " ".join(["smeagol", *words]),
+        "COMP_CWORD": str(len(words)),
+    }
+    try:
+        build()(prog_name="smeagol")
+    finally:
+        print(":0")
 
 
 def build() -> typer.Typer:

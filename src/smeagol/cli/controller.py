@@ -60,6 +60,10 @@ def controller(
             show_default=False,
         ),
     ] = "",
+    control_port: Annotated[
+        int,
+        typer.Option("--control-port", help="Of loopback, where smeagol status and its kin are answered; 0: nowhere."),
+    ] = 0,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log every step.")] = False,
 ) -> None:
     """Run one replica of the control plane: watch the API server, give Pods their proxies, write statuses.
@@ -100,6 +104,7 @@ def controller(
         admission=AdmissionSettings(injection=injection, place=WebhookPlace(namespace=namespace), address=webhook)
         if proxy_image
         else None,
+        control_port=control_port,
     )
 
     async def run() -> None:

@@ -12,12 +12,15 @@ import msgspec
 import typer
 
 from smeagol.cli.meshes import (
+    ContextOption,
+    KubeconfigOption,
     NameOption,
     NamespaceOption,
     NotFoundError,
     Output,
     StateDirOption,
     ago,
+    find_mesh,
     pod_named,
     printed,
     table,
@@ -50,14 +53,15 @@ def describe(
     namespace: NamespaceOption = "",
     name: NameOption = "",
     state_dir: StateDirOption = None,
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = "",
 ) -> None:
     """Show an object: its conditions with their times, what stands behind it, problems with their cure, events."""
-    from smeagol.client import Mesh
 
     wanted = KINDS.get(kind.lower())
     if wanted is None:
         raise typer.BadParameter(f"{kind!r} is none of {', '.join(sorted(set(KINDS.values())))}")
-    with Mesh.find(name, state_dir) as mesh:
+    with find_mesh(name, state_dir, kubeconfig, context) as mesh:
         status = mesh.status()
     typer.echo("\n".join(describe_text(status, wanted, object_name, namespace, now=datetime.now(UTC))))
 

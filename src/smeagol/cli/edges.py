@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smeagol.cli.meshes import NameOption, NamespaceOption, Output, StateDirOption
+from smeagol.cli.meshes import ContextOption, KubeconfigOption, NameOption, NamespaceOption, Output, StateDirOption
 
 if TYPE_CHECKING:
     from smeagol.control import Traffic
@@ -23,12 +23,13 @@ def edges(
     output: Annotated[Output, typer.Option("-o", "--output", help="How to print it.")] = Output.TEXT,
     name: NameOption = "",
     state_dir: StateDirOption = None,
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = "",
 ) -> None:
     """Show who has called whom since the proxies started, whether by mutual TLS, and as whom."""
-    from smeagol.cli.meshes import printed
-    from smeagol.client import Mesh
+    from smeagol.cli.meshes import find_mesh, printed
 
-    with Mesh.find(name, state_dir) as mesh:
+    with find_mesh(name, state_dir, kubeconfig, context) as mesh:
         traffic = mesh.traffic()
     if output is Output.TEXT:
         typer.echo("\n".join(edges_text(traffic, namespace)))

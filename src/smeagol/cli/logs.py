@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from smeagol.cli.meshes import NameOption, NamespaceOption, NotFoundError, StateDirOption
+from smeagol.cli.meshes import (
+    ContextOption,
+    KubeconfigOption,
+    NameOption,
+    NamespaceOption,
+    NotFoundError,
+    StateDirOption,
+)
 
 __all__ = ["log_file", "register"]
 
@@ -25,15 +32,24 @@ def logs(
     namespace: NamespaceOption = "",
     name: NameOption = "",
     state_dir: StateDirOption = None,
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = "",
 ) -> None:
     """Print what a container has written to its standard output and error."""
     import time
 
-    from smeagol.cli.meshes import pod_named
-    from smeagol.client import LogTail, Mesh
+    from smeagol.cli.meshes import find_mesh, pod_named
+    from smeagol.client import ClusterMesh, LogTail
 
-    with Mesh.find(name, state_dir) as mesh:
+    with find_mesh(name, state_dir, kubeconfig, context) as mesh:
         found = pod_named(mesh.status(), pod, namespace)
+        if isinstance(mesh, ClusterMesh):
+            try:
+                for line in mesh.log(found.namespace, found.name, container, follow=follow):
+                    typer.echo(line)
+            except KeyboardInterrupt:
+                raise typer.Exit(130) from None
+            return
         path = log_file(mesh.logs_of(found.namespace, found.name), container)
     tail = LogTail(path)
     try:

@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from smeagol.cli.meshes import NameOption, NamespaceOption, NotFoundError, StateDirOption
+from smeagol.cli.meshes import (
+    ContextOption,
+    KubeconfigOption,
+    NameOption,
+    NamespaceOption,
+    NotFoundError,
+    StateDirOption,
+)
 
 __all__ = ["register"]
 
@@ -61,14 +68,15 @@ def config(
     namespace: NamespaceOption = "",
     name: NameOption = "",
     state_dir: StateDirOption = None,
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = "",
 ) -> None:
     """Print what the proxy was sent, by type and name. Keys are never shown."""
     import msgspec
 
-    from smeagol.cli.meshes import Output, pod_named, printed
-    from smeagol.client import Mesh
+    from smeagol.cli.meshes import Output, find_mesh, pod_named, printed
 
-    with Mesh.find(name, state_dir) as mesh:
+    with find_mesh(name, state_dir, kubeconfig, context) as mesh:
         found = pod_named(mesh.status(), pod, namespace)
         answer = mesh.proxy_config(found.namespace, found.name, type_.value if type_ else "")
     typer.echo(printed(msgspec.Raw(answer), Output.JSON if output is Format.JSON else Output.YAML), nl=False)
@@ -82,22 +90,32 @@ def stats(
     namespace: NamespaceOption = "",
     name: NameOption = "",
     state_dir: StateDirOption = None,
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = "",
 ) -> None:
-    """Print the proxy's own counters, as its admin interface has them."""
+    """Print the proxy's own counters: as its admin interface has them, in a cluster as Prometheus reads them."""
+    import re
     import sys
     from urllib.parse import urlencode
 
-    from smeagol.cli.meshes import pod_named
-    from smeagol.client import Mesh
+    from smeagol.cli.meshes import find_mesh, pod_named
+    from smeagol.client import ClusterMesh
     from smeagol.infra.host.exec import exec_in_pod
     from smeagol.intent import PROXY_CONTAINER
     from smeagol.plan import ADMIN_SOCKET
     from smeagol.refs import PodRef
 
-    with Mesh.find(name, state_dir) as mesh:
+    with find_mesh(name, state_dir, kubeconfig, context) as mesh:
         found = pod_named(mesh.status(), pod, namespace)
         if found.proxy is None:
             raise NotFoundError(f"Pod {found.namespace}/{found.name} has no proxy")
+        if isinstance(mesh, ClusterMesh):
+            try:
+                re.compile(only)
+            except re.error as error:
+                raise typer.BadParameter(f"{only!r} is no regular expression: {error}") from error
+            typer.echo(mesh.proxy_stats(found.namespace, found.name, only), nl=False)
+            return
     query = urlencode({"filter": only} if only else {})
     # A proxy's admin interface answers inside its own container only.
     command = [sys.executable, "-c", ASK, ADMIN_SOCKET, f"/stats?{query}"]

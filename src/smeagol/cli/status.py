@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smeagol.cli.meshes import NameOption, NamespaceOption, Output, StateDirOption
+from smeagol.cli.meshes import ContextOption, KubeconfigOption, NameOption, NamespaceOption, Output, StateDirOption
 
 if TYPE_CHECKING:
     from smeagol.control import ObjectStatus, Pod, Status
@@ -25,12 +25,13 @@ def status(
     namespace: NamespaceOption = "",
     name: NameOption = "",
     state_dir: StateDirOption = None,
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = "",
 ) -> None:
     """Show a running mesh: its problems, the SMI objects, Pods and Services."""
-    from smeagol.cli.meshes import printed, watch
-    from smeagol.client import Mesh
+    from smeagol.cli.meshes import find_mesh, printed, watch
 
-    with Mesh.find(name, state_dir) as mesh:
+    with find_mesh(name, state_dir, kubeconfig, context) as mesh:
 
         def picture() -> str:
             found = mesh.status()
@@ -51,7 +52,7 @@ def status_text(found: Status, *, now: datetime, namespace: str = "") -> list[st
 
     mesh = found.mesh
     up = f", up {ago(mesh.started_at, now)}" if mesh.started_at else ""
-    lines = [f"mesh {mesh.name}{up}: {mesh.directory}"]
+    lines = [f"mesh {mesh.name}{up}: {mesh.directory}" if mesh.directory else f"cluster {mesh.name}"]
     if mesh.metrics_url:
         lines.append(f"metrics: {mesh.metrics_url}")
     if found.problems:
@@ -79,7 +80,11 @@ def status_text(found: Status, *, now: datetime, namespace: str = "") -> list[st
         for s in found.services
         if namespace in ("", s.namespace)
     ]
+    replicas = [
+        [r.name, r.version, "yes" if r.leads else "-", str(r.proxies), ago(r.started_at, now)] for r in found.replicas
+    ]
     for headers, rows in (
+        (["REPLICA", "VERSION", "LEADS", "PROXIES", "UP"], replicas),
         (["KIND", "NAMESPACE", "NAME", "ACCEPTED", "RESOLVED", "PROGRAMMED", "AGE", "SUMMARY"], objects),
         (["NAMESPACE", "POD", "READY", "RESTARTS", "PROXY", "MTLS", "CLIENT NAMES"], pods),
         (["NAMESPACE", "SERVICE", "CLUSTER IP", "PORTS", "ENDPOINTS", "CANARY"], services),
@@ -94,6 +99,8 @@ def proxy_state(pod: Pod) -> str:
     proxy = pod.proxy
     if proxy is None:
         return "none"
+    if not proxy.known:
+        return "unknown"
     if not proxy.connected:
         return "not connected"
     if proxy.rejected:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smeagol.cli.meshes import NameOption, NamespaceOption, StateDirOption
+from smeagol.cli.meshes import ContextOption, KubeconfigOption, NameOption, NamespaceOption, StateDirOption
 
 if TYPE_CHECKING:
     from smeagol.control import Status, Traffic
@@ -27,6 +27,8 @@ def top(
     seconds: Annotated[float, typer.Option("--seconds", min=0.5, help="Over how long to measure.")] = 5.0,
     name: NameOption = "",
     state_dir: StateDirOption = None,
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = "",
 ) -> None:
     """Show requests per second, success and latency, as the proxies see them.
 
@@ -37,11 +39,10 @@ def top(
     import time
     from collections import deque
 
-    from smeagol.cli.meshes import watch
-    from smeagol.client import Mesh
+    from smeagol.cli.meshes import find_mesh, watch
     from smeagol.rates import grown
 
-    with Mesh.find(name, state_dir) as mesh:
+    with find_mesh(name, state_dir, kubeconfig, context) as mesh:
         looks = deque([mesh.traffic()])
         alone = once or not sys.stdout.isatty()
         time.sleep(seconds if alone else REFRESH_SECONDS)

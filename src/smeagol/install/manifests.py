@@ -17,6 +17,8 @@ from smeagol.intent.selection import INJECT_LABEL
 __all__ = [
     "CLASS",
     "CONTROLLER",
+    "CONTROLLER_NAME",
+    "CONTROL_PORT",
     "DISCOVERY_PORT",
     "DISCOVERY_SERVICE",
     "SELECTOR",
@@ -30,6 +32,8 @@ CONTROLLER = "smeagol-controller"
 
 DISCOVERY_SERVICE = "smeagol-discovery"
 DISCOVERY_PORT = 18000
+CONTROL_PORT = 18001
+"""On the Pod's loopback: `smeagol status` and its kin come by port-forward."""
 
 WEBHOOK_SERVICE = "smeagol-webhook"
 WEBHOOK_PORT = 9443
@@ -277,6 +281,8 @@ def _arguments(settings: InstallSettings) -> tuple[str, ...]:
         f"[::]:{DISCOVERY_PORT}",
         "--webhook-address",
         f"[::]:{WEBHOOK_PORT}",
+        "--control-port",
+        str(CONTROL_PORT),
         "--cluster-domain",
         settings.cluster_domain,
         *trust_domain,

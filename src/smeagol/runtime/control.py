@@ -6,7 +6,6 @@ The metrics app beside it listens on the host's loopback and tells only what Pro
 from __future__ import annotations
 
 import asyncio
-import time
 
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -17,24 +16,15 @@ from starlette.routing import Route
 
 from smeagol.control import Certificate
 from smeagol.errors import SmeagolError
-from smeagol.intent import ServiceIntent, WorkloadIntent
 from smeagol.names import parse_name
 from smeagol.pki import Purpose
 from smeagol.providers.envoy.metrics import exposition
 from smeagol.runtime.control_plane import now
+from smeagol.runtime.looking import answer, looking_routes, refusal
 from smeagol.runtime.own_metrics import own_metrics
 from smeagol.runtime.standalone import Standalone
-from smeagol.runtime.traffic import traffic
 
 __all__ = ["control_app", "metrics_app"]
-
-
-def _json(value: object, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), status_code=status, media_type="application/json")
-
-
-def _refusal(message: str, status: int) -> Response:
-    return _json({"message": message}, status)
 
 
 async def _fields(request: Request) -> dict[str, object]:
@@ -43,34 +33,12 @@ async def _fields(request: Request) -> dict[str, object]:
 
 
 def control_app(mesh: Standalone, stop: asyncio.Event) -> Starlette:
-    async def status(_: Request) -> Response:
-        return _json(mesh.status())
-
-    async def traffic_now(_: Request) -> Response:
-        samples = await mesh.collector.samples()
-        units = mesh.plane.resolver.units.values()
-        return _json(
-            traffic(
-                samples,
-                at=time.monotonic(),
-                workloads={u.pod: u for u in units if isinstance(u, WorkloadIntent)},
-                services={u.ref: u for u in units if isinstance(u, ServiceIntent)},
-            )
-        )
-
-    async def config(request: Request) -> Response:
-        namespace, pod = request.path_params["namespace"], request.path_params["pod"]
-        found = mesh.proxy_config(namespace, pod, request.query_params.get("type", ""))
-        if found is None:
-            return _refusal(f"Pod {namespace}/{pod} has no proxy", 404)
-        return _json(found)
-
     async def restart(request: Request) -> Response:
         body = await _fields(request)
         namespace, name = str(body.get("namespace", "default")), str(body.get("name", ""))
         if not mesh.restart(namespace, name):
-            return _refusal(f"there is no Deployment {namespace}/{name}", 404)
-        return _json({})
+            return refusal(f"there is no Deployment {namespace}/{name}", 404)
+        return answer({})
 
     async def rotate(request: Request) -> Response:
         match (await _fields(request)).get("what"):
@@ -79,24 +47,24 @@ def control_app(mesh: Standalone, stop: asyncio.Event) -> Starlette:
             case "certificates":
                 mesh.plane.mesh.renew_certificates()
             case other:
-                return _refusal(f"'{other}' cannot be rotated; say root or certificates", 400)
-        return _json({})
+                return refusal(f"'{other}' cannot be rotated; say root or certificates", 400)
+        return answer({})
 
     async def restart_control_plane(request: Request) -> Response:
         seconds = (await _fields(request)).get("down", 0)
         if not isinstance(seconds, int | float) or not 0 <= seconds <= 3600:
-            return _refusal("'down' is how long it stays away, 0 to 3600 seconds", 400)
+            return refusal("'down' is how long it stays away, 0 to 3600 seconds", 400)
         await mesh.restart_control_plane(seconds)
-        return _json({})
+        return answer({})
 
     async def issue(request: Request) -> Response:
         """A client certificate for somebody outside the mesh; whoever opens this socket owns the keys anyway."""
         given = (await _fields(request)).get("names", [])
         names = [parse_name(str(name)) for name in given] if isinstance(given, list) else []
         if not names:
-            return _refusal("'names' is a list of the names that the certificate is for", 400)
+            return refusal("'names' is a list of the names that the certificate is for", 400)
         issued = mesh.plane.authority.issue(names, Purpose.CLIENT, now=now())
-        return _json(
+        return answer(
             Certificate(
                 certificate=issued.chain_pem.decode(),
                 key=issued.key_pem.reveal().decode(),
@@ -106,17 +74,15 @@ def control_app(mesh: Standalone, stop: asyncio.Event) -> Starlette:
         )
 
     async def refuse(_: Request, error: Exception) -> Response:
-        return _refusal(str(error), 400)
+        return refusal(str(error), 400)
 
     async def stop_now(_: Request) -> Response:
         stop.set()
-        return _json({})
+        return answer({})
 
     return Starlette(
         routes=[
-            Route("/v1/status", status),
-            Route("/v1/traffic", traffic_now),
-            Route("/v1/proxies/{namespace}/{pod}/config", config),
+            *looking_routes(lambda: mesh.plane, mesh.status, mesh.collector),
             Route("/v1/restart", restart, methods=["POST"]),
             Route("/v1/rotate", rotate, methods=["POST"]),
             Route("/v1/control-plane/restart", restart_control_plane, methods=["POST"]),

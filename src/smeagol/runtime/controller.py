@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, TypeVar
 
 import httpx2
+import msgspec
 import structlog
+from starlette.applications import Starlette
 
-from smeagol import api
+from smeagol import __version__, api, control
 from smeagol.derive import Source
 from smeagol.errors import SmeagolError
 from smeagol.infra.kubernetes.keeper import Keeper
@@ -30,7 +33,11 @@ from smeagol.plan import ProxyProvider
 from smeagol.refs import DEFAULT_CLUSTER_DOMAIN, ObjectRef, ServiceRef
 from smeagol.runtime.admission import Admission, AdmissionSettings
 from smeagol.runtime.control_plane import ControlPlane, now
+from smeagol.runtime.looking import looking_routes, targets
 from smeagol.runtime.reporting import Reporter
+from smeagol.runtime.traffic import Collector
+from smeagol.runtime.views import cluster_status
+from smeagol.runtime.web import serve
 from smeagol.sources.kubernetes import Backoff, Decoded, Kind, ObjectKey, Reflector, kinds
 from smeagol.xds import TlsConfig
 
@@ -81,6 +88,8 @@ class ControllerSettings:
     metrics_server: str = ""
     serve_unclassed: bool = False
     admission: AdmissionSettings | None = None
+    control_port: int = 0
+    """of loopback, where `smeagol status` and its kin are answered; 0: nowhere"""
 
 
 class Controller:
@@ -98,6 +107,8 @@ class Controller:
         self.provider = provider
         self._wake = asyncio.Event()
         self._news = asyncio.Event()
+        self.started_at = now()
+        self.elector = Elector(client, namespace=settings.namespace, name="smeagol", identity=settings.identity)
         self._identity_due = now()
         self.plane = ControlPlane(
             settings=ResolverSettings(
@@ -157,9 +168,6 @@ class Controller:
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        elector = Elector(
-            self._client, namespace=self.settings.namespace, name="smeagol", identity=self.settings.identity
-        )
         async with asyncio.TaskGroup() as tasks:
             for reflector in self.reflectors:
                 tasks.create_task(reflector.run())
@@ -175,7 +183,9 @@ class Controller:
             tasks.create_task(self._settle())
             tasks.create_task(self._renew_identity())
             tasks.create_task(self._tend())
-            standing = tasks.create_task(elector.run(self._lead))
+            if self.settings.control_port:
+                tasks.create_task(self._answer())
+            standing = tasks.create_task(self.elector.run(self._lead))
             try:
                 await asyncio.Event().wait()
             finally:
@@ -245,6 +255,31 @@ class Controller:
             with self._logged("keys"):
                 await self.plane.mesh.tend()
             await asyncio.sleep(1 if self.plane.mesh.rotating else 30)
+
+    async def _answer(self) -> None:
+        """Tell who asks from within the Pod, which a port-forward does; nothing can be changed that way."""
+        with socket.create_server(("127.0.0.1", self.settings.control_port)) as listener:
+            async with Collector(lambda: targets(self.plane)) as collector:
+                await serve(Starlette(routes=looking_routes(lambda: self.plane, self.status, collector)), [listener])
+
+    def status(self) -> control.Status:
+        """All that this replica knows: the objects as every replica, the proxies that are connected to this one."""
+        acks = self.plane.mesh.cache.acks
+        mesh = control.MeshInfo(
+            name=self.settings.namespace,
+            cluster_domain=self.settings.cluster_domain,
+            trust_domain=self.settings.trust_domain,
+            version=__version__,
+        )
+        replica = control.Replica(
+            name=self.settings.identity,
+            version=__version__,
+            leads=self.elector.leading,
+            proxies=len(acks.connected),
+            started_at=self.started_at.isoformat(timespec="seconds"),
+        )
+        found = cluster_status(self.plane.resolver, self._objects, acks, mesh)
+        return msgspec.structs.replace(found, replicas=(replica,))
 
     # What the leader does.
 

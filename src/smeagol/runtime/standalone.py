@@ -32,13 +32,14 @@ from smeagol.intent import ServiceIntent, SidecarIntent, Unit, UnitKey, UnitKind
 from smeagol.intent import Settings as ResolverSettings
 from smeagol.objects import EndpointSlice, Pod, Service
 from smeagol.pki import FileKeyStore, LocalAuthority, MemoryKeyStore, Overlap, Purpose
-from smeagol.plan import JSON, METRICS_PORT, ProxyConnection, ProxyProvider
+from smeagol.plan import ProxyConnection, ProxyProvider
 from smeagol.refs import DEFAULT_CLUSTER_DOMAIN, NodeId, ObjectRef, PodRef, ServiceRef
 from smeagol.runtime.control_plane import ControlPlane, now
+from smeagol.runtime.looking import targets
 from smeagol.runtime.offline import load_folder
 from smeagol.runtime.on_host import PROXY_FILES, pod_on_host, pod_status, proxy_container, service_on_host
 from smeagol.runtime.reporting import Reporter
-from smeagol.runtime.traffic import Collector, Target
+from smeagol.runtime.traffic import Collector
 from smeagol.runtime.views import (
     event_view,
     fault_view,
@@ -47,7 +48,6 @@ from smeagol.runtime.views import (
     pod_view,
     problem_view,
     service_view,
-    type_title,
 )
 from smeagol.sources.cluster import Changes, Cluster, Key
 from smeagol.sources.files import Folder, FolderReader
@@ -122,7 +122,7 @@ class Standalone:
         self._discovery = LocalAuthority.open(MemoryKeyStore(), trust_domain="smeagol.internal", now=now())
         self._tls = self._make_tls()
         self._down = False
-        self.collector = Collector(self._targets)
+        self.collector = Collector(lambda: targets(self.plane))
         self.reporter = Reporter(controller=provider.controller_name, metrics_server=settings.metrics_url, clock=now)
         self.folder = Folder()
         self._reader = FolderReader(settings.folder, without=settings.state)
@@ -241,29 +241,6 @@ class Standalone:
         kind = next((kind for kind in UnitKind if kind.value == ref.kind), None)
         return self.plane.resolver.units.get(UnitKey(kind, ref.namespace, ref.name)) if kind is not None else None
 
-    def proxy_config(self, namespace: str, pod: str, kind: str = "") -> JSON:
-        """What the proxy of a Pod was given, by type and name, with keys redacted; None if it has no proxy."""
-        node = PodRef(namespace, pod).node
-        if self._workload((namespace, pod)) is None:
-            return None
-        shown: dict[str, dict[str, JSON]] = {}
-        if kind in ("", "secrets"):
-            shown["secrets"] = {
-                secret: {
-                    "names": list(issued.names),
-                    "serial": f"{issued.serial:x}",
-                    "not_before": issued.not_before.isoformat(),
-                    "not_after": issued.not_after.isoformat(),
-                    "renew_at": issued.renew_at.isoformat(),
-                }
-                for secret, issued in self.plane.mesh.certificates.of(node).items()
-            }
-        for resource in self.plane.mesh.planner.resources:
-            title = type_title(resource.type_url)
-            if resource.node in (None, node) and kind in ("", title):
-                shown.setdefault(title, {})[resource.name] = self.provider.explain(resource)
-        return shown
-
     def restart(self, namespace: str, name: str) -> bool:
         """Roll the Pods of a Deployment; False if there is none of that name."""
         found = self.cluster.restart((namespace, name))
@@ -274,15 +251,6 @@ class Standalone:
         """Begin to replace the mesh's root; the old one stays trusted until nothing depends on it."""
         self.plane.mesh.rotate_root()
         self._tend_now.set()
-
-    def _targets(self) -> list[Target]:
-        """The proxies that can be scraped, with the labels that their series carry."""
-        return [
-            Target(pod=unit.pod, url=f"http://{at}:{METRICS_PORT}/stats/prometheus", metric_labels=unit.metric_labels)
-            for unit in self.plane.resolver.units.values()
-            if isinstance(unit, WorkloadIntent) and unit.node in self.plane.mesh.cache.acks.connected
-            for at in unit.addresses[:1]
-        ]
 
     # What the loop sees: files, the host, time.
 

@@ -24,6 +24,8 @@ log = structlog.get_logger(__name__)
 SCRAPE_SECONDS = 2.0
 """How long a proxy may take to answer; it is left out of that round otherwise."""
 
+SCRAPED_AT_ONCE = 100
+
 MIN_AGE_SECONDS = 0.2
 """Readers that ask within this time of each other get the same numbers."""
 
@@ -42,7 +44,12 @@ class Collector:
 
     def __init__(self, targets: Callable[[], Iterable[Target]]) -> None:
         self._targets = targets
-        self._client = httpx2.AsyncClient(timeout=SCRAPE_SECONDS, trust_env=False)
+        # Those that wait for their turn wait as long as it takes: there may be thousands.
+        self._client = httpx2.AsyncClient(
+            timeout=httpx2.Timeout(SCRAPE_SECONDS, pool=None),
+            limits=httpx2.Limits(max_connections=SCRAPED_AT_ONCE, max_keepalive_connections=SCRAPED_AT_ONCE),
+            trust_env=False,
+        )
         self._lock = asyncio.Lock()
         self._last: tuple[float, tuple[Sample, ...]] = (-MIN_AGE_SECONDS, ())
 
@@ -61,14 +68,18 @@ class Collector:
                 self._last = (time.monotonic(), tuple(sample for samples in rounds for sample in samples))
             return self._last[1]
 
-    async def _scrape(self, target: Target) -> tuple[Sample, ...]:
+    async def text(self, target: Target) -> str:
+        """What one proxy counts, as it says it itself; empty if it does not answer."""
         try:
             answer = await self._client.get(target.url)
             answer.raise_for_status()
         except httpx2.HTTPError as error:
             log.debug("proxy not scraped", pod=str(target.pod), error=str(error))
-            return ()
-        return series(answer.text, target.pod, target.metric_labels)
+            return ""
+        return answer.text
+
+    async def _scrape(self, target: Target) -> tuple[Sample, ...]:
+        return series(await self.text(target), target.pod, target.metric_labels)
 
 
 _Where = tuple[str, str, str, str, str]

@@ -12,9 +12,12 @@ from smeagol.errors import SmeagolError
 from smeagol.intent import (
     CanaryIntent,
     MutualTLSIntent,
+    Resolver,
     ServiceIntent,
     SidecarIntent,
     Unit,
+    UnitKey,
+    UnitKind,
     WorkloadIntent,
 )
 from smeagol.objects import EndpointSlice, Pod, Service
@@ -22,9 +25,11 @@ from smeagol.refs import NodeId, ObjectRef, PodRef
 from smeagol.runtime.reporting import Happening
 from smeagol.sources.cluster import Key
 from smeagol.sources.workloads import TEMPLATE_HASH, has_proxy, pod_ready
+from smeagol.status import shares
 from smeagol.xds import Acks, Nack
 
 __all__ = [
+    "cluster_status",
     "event_view",
     "fault_view",
     "ignored_view",
@@ -36,6 +41,43 @@ __all__ = [
     "summary",
     "type_title",
 ]
+
+
+def cluster_status(
+    resolver: Resolver, objects: Mapping[ObjectRef, SmiObject], acks: Acks | None, mesh: control.MeshInfo
+) -> control.Status:
+    """All that a control plane in a cluster knows of it, or, without `acks`, what the objects alone say.
+
+    `objects` are the users', with their statuses as the API server has them.
+    """
+    units = resolver.units
+    kinds = {kind.value: kind for kind in UnitKind}
+    slices: dict[tuple[str, str], list[EndpointSlice]] = {}
+    for (namespace, _), part in resolver.endpoint_slices.items():
+        slices.setdefault((namespace, part.service_name), []).append(part)
+
+    def unit_of(ref: ObjectRef) -> Unit | None:
+        return units.get(UnitKey(kinds[ref.kind], ref.namespace, ref.name)) if ref.kind in kinds else None
+
+    def workload(key: tuple[str, str]) -> WorkloadIntent | None:
+        unit = units.get(UnitKey(UnitKind.WORKLOAD, *key))
+        return unit if isinstance(unit, WorkloadIntent) else None
+
+    def service(key: tuple[str, str]) -> ServiceIntent | None:
+        unit = units.get(UnitKey(UnitKind.SERVICE, *key))
+        return unit if isinstance(unit, ServiceIntent) else None
+
+    return control.Status(
+        mesh=mesh,
+        problems=tuple(
+            control.Problem(where=f"Service {clash.opaque}", message=clash.message) for clash in resolver.contradictions
+        ),
+        objects=tuple(object_view(obj, unit_of(ref), obj.status) for ref, obj in sorted(objects.items())),
+        pods=tuple(pod_view(pod, workload(key), acks) for key, pod in resolver.pods.items()),
+        services=tuple(
+            service_view(found, slices.get(key, ()), service(key)) for key, found in resolver.services.items()
+        ),
+    )
 
 
 def problem_view(problem: Problem) -> control.Problem:
@@ -61,14 +103,13 @@ def fault_view(ref: ObjectRef, error: Exception) -> control.Problem:
     return control.Problem(where=str(ref), message=str(error))
 
 
-def pod_view(pod: Pod, workload: WorkloadIntent | None, acks: Acks) -> control.Pod:
+def pod_view(pod: Pod, workload: WorkloadIntent | None, acks: Acks | None) -> control.Pod:
     metadata = pod.metadata
-    owner = next((o.name for o in metadata.owner_references if o.controller), metadata.name)
     statuses = pod.status.container_statuses
     return control.Pod(
         namespace=metadata.namespace,
         name=metadata.name,
-        workload=owner,
+        workload=_owner(pod),
         labels={key: value for key, value in metadata.labels.items() if key != TEMPLATE_HASH},
         ips=pod.addresses,
         phase="Terminating" if metadata.deletion_timestamp else pod.status.phase,
@@ -82,7 +123,18 @@ def pod_view(pod: Pod, workload: WorkloadIntent | None, acks: Acks) -> control.P
     )
 
 
-def proxy_view(node: NodeId, acks: Acks) -> control.ProxyStatus:
+def _owner(pod: Pod) -> str:
+    """What the user knows the Pod by: the Deployment behind a ReplicaSet, which names that after itself and a hash."""
+    owner = next((o for o in pod.metadata.owner_references if o.controller), None)
+    if owner is None:
+        return pod.metadata.name
+    hash_ = pod.metadata.labels.get("pod-template-hash")
+    return owner.name.removesuffix(f"-{hash_}") if owner.kind == "ReplicaSet" and hash_ else owner.name
+
+
+def proxy_view(node: NodeId, acks: Acks | None) -> control.ProxyStatus:
+    if acks is None:
+        return control.ProxyStatus(known=False)
     progress = acks.of_node(node)
     if progress is None:
         return control.ProxyStatus()
@@ -182,9 +234,7 @@ def summary(unit: CanaryIntent | MutualTLSIntent | SidecarIntent) -> str:
     """One line: what one wants to see first of an object."""
     match unit:
         case CanaryIntent():
-            total = sum(weight for _, weight in unit.wanted) or 1
-            shares = " · ".join(f"{service.name} {100 * weight / total:.3g}%" for service, weight in unit.wanted)
-            return f"{unit.root.name} → {shares}"
+            return f"{unit.root.name} → {shares(unit)}"
         case MutualTLSIntent():
             names = ", ".join(unit.client_names)
             return f"{unit.mode.value}, {_pods(unit.selection.pods)}" + (f", as {names}" if names else "")

@@ -11,7 +11,7 @@ from lightkube.core.exceptions import ConfigError
 
 from smeagol.errors import SmeagolError
 
-__all__ = ["ClusterUnreachableError", "connect", "connect_blocking"]
+__all__ = ["ClusterUnreachableError", "connect", "connect_blocking", "context_name"]
 
 REQUEST_SECONDS = 10.0
 
@@ -32,6 +32,11 @@ def connect(kubeconfig: Path | None = None, context: str = "") -> httpx2.AsyncCl
 def connect_blocking(kubeconfig: Path | None = None, context: str = "") -> httpx2.Client:
     """The same for code that does not run on an event loop."""
     return Client(_configuration(kubeconfig, context), _parameters())
+
+
+def context_name(kubeconfig: Path | None = None, context: str = "") -> str:
+    """The context that `connect` takes. Raises ClusterUnreachableError."""
+    return _configuration(kubeconfig, context).context_name
 
 
 def _parameters() -> ConnectionParams:

@@ -8,40 +8,21 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, TypeVar
+from typing import Literal, Self
 
 import httpx2
-import msgspec
 
+from smeagol.client.asking import Asked, MeshNotFoundError, SeveralMeshesError
 from smeagol.control import Certificate, Status, Traffic
-from smeagol.errors import SmeagolError
 from smeagol.runtime.places import check_own, control_socket, default_base, state_folder
 
-__all__ = ["BadReplyError", "LogTail", "Mesh", "MeshNotFoundError", "MeshRefusedError", "running_meshes"]
+__all__ = ["LogTail", "Mesh", "running_meshes"]
 
-TIMEOUT_SECONDS = 10.0
-
-
-class MeshNotFoundError(SmeagolError):
-    """There is no running mesh to look into, or several and none was named."""
-
-    code = "SMI-U001"
-
-
-class MeshRefusedError(SmeagolError):
-    """The mesh answered that it will not do what was asked."""
-
-    code = "SMI-U002"
-
-
-class BadReplyError(SmeagolError):
-    """The mesh answered in a way this version of `smeagol` cannot read."""
-
-    code = "SMI-U003"
+PROBE_SECONDS = 10.0
 
 
 class LogTail:
@@ -81,9 +62,6 @@ class LogTail:
         return b""
 
 
-_T = TypeVar("_T")
-
-
 def running_meshes(state_dir: Path) -> tuple[str, ...]:
     """The names of the meshes under `state_dir` whose sockets answer, in order. A socket left behind does not count."""
     folders = state_dir.iterdir() if state_dir.is_dir() else ()
@@ -92,7 +70,7 @@ def running_meshes(state_dir: Path) -> tuple[str, ...]:
 
 def _accepts(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(TIMEOUT_SECONDS)
+        probe.settimeout(PROBE_SECONDS)
         try:
             probe.connect(str(path))
         except OSError:
@@ -107,8 +85,7 @@ class Mesh:
         """`folder` is the mesh's private folder: its control socket and its logs are there."""
         self.name = folder.name
         self.folder = folder
-        transport = httpx2.HTTPTransport(uds=str(control_socket(folder)))
-        self._http = httpx2.Client(transport=transport, base_url="http://smeagol", timeout=TIMEOUT_SECONDS)
+        self._asked = Asked(self.name, httpx2.HTTPTransport(uds=str(control_socket(folder))))
 
     @classmethod
     def find(cls, name: str = "", state_dir: Path | None = None) -> Self:
@@ -126,7 +103,7 @@ class Mesh:
             )
         if not name and len(running) > 1:
             names = ", ".join(running)
-            raise MeshNotFoundError(
+            raise SeveralMeshesError(
                 f"several meshes are running: {names}", where=str(folder), fix=f"Choose one: --name {running[0]}"
             )
         return cls(state_folder(name or running[0], folder))
@@ -140,7 +117,7 @@ class Mesh:
         self.close()
 
     def close(self) -> None:
-        self._http.close()
+        self._asked.close()
 
     @property
     def exec_socket(self) -> Path:
@@ -152,62 +129,29 @@ class Mesh:
         return self.folder / "logs" / f"{namespace}_{pod}"
 
     def status(self) -> Status:
-        return self._decoded(self._ask("GET", "/v1/status"), Status)
+        return self._asked.get("/v1/status", Status)
 
     def traffic(self) -> Traffic:
-        return self._decoded(self._ask("GET", "/v1/traffic"), Traffic)
+        return self._asked.get("/v1/traffic", Traffic)
 
     def proxy_config(self, namespace: str, pod: str, type_: str = "") -> bytes:
         """What was sent to the proxy of a Pod, as JSON: all of it, or `listeners`, `clusters`, `routes`, … alone."""
         query = {"type": type_} if type_ else {}
-        return self._ask("GET", f"/v1/proxies/{namespace}/{pod}/config", params=query)
+        return self._asked.ask("GET", f"/v1/proxies/{namespace}/{pod}/config", params=query)
 
     def restart(self, kind: str, namespace: str, name: str) -> None:
         """Replace the Pods of a Deployment, one after the other."""
-        self._ask("POST", "/v1/restart", json={"namespace": namespace, "kind": kind, "name": name})
+        self._asked.ask("POST", "/v1/restart", json={"namespace": namespace, "kind": kind, "name": name})
 
     def rotate(self, what: Literal["certificates", "root"]) -> None:
         """Renew every certificate now, or begin to replace the root."""
-        self._ask("POST", "/v1/rotate", json={"what": what})
+        self._asked.ask("POST", "/v1/rotate", json={"what": what})
 
     def issue_certificate(self, names: Sequence[str]) -> Certificate:
         """A client certificate for somebody outside the mesh."""
-        return self._decoded(self._ask("POST", "/v1/certificates", json={"names": list(names)}), Certificate)
+        return self._asked.decoded(
+            self._asked.ask("POST", "/v1/certificates", json={"names": list(names)}), Certificate
+        )
 
     def stop(self) -> None:
-        self._ask("POST", "/v1/stop", json={})
-
-    def _ask(
-        self, method: str, path: str, *, params: dict[str, str] | None = None, json: Mapping[str, object] | None = None
-    ) -> bytes:
-        try:
-            response = self._http.request(method, path, params=params, json=json)
-        except httpx2.TransportError as error:
-            raise MeshNotFoundError(
-                f"mesh {self.name!r} does not answer ({error})", fix="It may just have stopped; look at its terminal"
-            ) from error
-        if response.status_code >= 400:
-            raise MeshRefusedError(_reason(response.text) or f"status {response.status_code}", where=f"{method} {path}")
-        return response.content
-
-    def _decoded(self, answer: bytes, type_: type[_T]) -> _T:
-        try:
-            return msgspec.json.decode(answer, type=type_)
-        except msgspec.MsgspecError as error:
-            raise BadReplyError(
-                f"mesh {self.name!r} gave an answer that cannot be read: {error}",
-                fix="Use the same version of smeagol for the mesh and for this command",
-            ) from error
-
-
-class _Refusal(msgspec.Struct):
-    message: str = ""
-    error: str = ""
-
-
-def _reason(text: str) -> str:
-    try:
-        refusal = msgspec.json.decode(text, type=_Refusal)
-    except msgspec.MsgspecError:
-        return text.strip()
-    return refusal.message or refusal.error
+        self._asked.ask("POST", "/v1/stop", json={})

@@ -1,0 +1,262 @@
+"""Looking into a mesh in a cluster, and operating it: two replicas, real Pods with proxies, commands as users run them.
+
+A cluster of the test's own with one node, and Smeagol in it as `smeagol install` puts it there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from e2e.cluster import images
+from e2e.cluster.cluster import running
+from e2e.cluster.commands import wait_for
+from e2e.cluster.errors import ClusterError
+from e2e.cluster.places import cache_folder
+from e2e.images import build_images
+from e2e_kit.apiserver import ApiServer, canary
+from smeagol.cli import build
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.envoy,
+    pytest.mark.netns,
+    pytest.mark.timeout(900),
+    pytest.mark.xdist_group("operating"),
+]
+
+SYSTEM = "smeagol-system"
+PODS = "10.64.0.0/10"
+_SERVER = "import http.server; http.server.test(http.server.SimpleHTTPRequestHandler, port=8080, bind='0.0.0.0')"
+_CLIENT = """
+import time, urllib.request
+while True:
+    try:
+        urllib.request.urlopen("http://web/", timeout=5).read()
+    except OSError as error:
+        print(error, flush=True)
+    time.sleep(0.05)
+"""
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A namespace with a client that asks `web` again and again, which a Canary divides between v1 and v2."""
+
+    api: ApiServer
+    namespace: str
+
+    def smeagol(self, *arguments: str) -> Result:
+        return CliRunner().invoke(build(), [*arguments, "--kubeconfig", str(self.api.cluster.kubeconfig)])
+
+    def says(self, *arguments: str) -> str:
+        done = self.smeagol(*arguments)
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return done.output
+
+    def deploy(self, name: str, program: str, *, ports: bool = False, grace: int = 1) -> None:
+        app: dict[str, Any] = {"name": "app", "image": images.BASE, "command": ["python3", "-c", program]}
+        if ports:
+            app |= {"ports": [{"containerPort": 8080}], "workingDir": "/usr/share"}
+            app |= {"readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1}}
+        labels = {"app": name}
+        spec = {
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {"terminationGracePeriodSeconds": grace, "containers": [app]},
+            },
+        }
+        deployment = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": spec}
+        self.api.apply(json.dumps(deployment), self.namespace)
+
+    def await_rollouts(self, *names: str) -> None:
+        for name in names:
+            self.api.kubectl("-n", self.namespace, "rollout", "status", f"deployment/{name}", "--timeout=180s")
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[Shop]:
+    if not os.environ.get("SMEAGOL_E2E"):
+        pytest.skip("tests on a real node run in `make e2e` (SMEAGOL_E2E is not set)")
+    if os.getuid() != 0 or not any(cache_folder().glob("kubernetes-*")):
+        pytest.skip("a node needs root, and the programs that `make cluster` builds")
+    with running(f"operating-{secrets.token_hex(4)}", nodes=1) as cluster:
+        api = ApiServer(cluster)
+        built = build_images()
+        built.load_into(cluster)
+        system = Shop(api, SYSTEM)
+        given = ("--image", built.controller.reference, "--proxy-image", built.proxy.reference, "--pod-cidr", PODS)
+        system.says("install", *given, "--wait", "--timeout", "120")
+        made = Shop(api, api.namespace())
+        api.kubectl("label", "namespace", made.namespace, "smi-spec.io/inject=enabled")
+        mutual = "{apiVersion: smi-spec.io/v1beta1, kind: MutualTLS, metadata: {name: all}, spec: {selector: {}}}"
+        api.apply(mutual, made.namespace)
+        for name in ("web", "web-v1", "web-v2"):
+            api.service(name, made.namespace, app="web-v1" if name == "web" else name)
+        made.deploy("web-v1", _SERVER, ports=True)
+        made.deploy("web-v2", _SERVER, ports=True)
+        api.apply(canary("web", "web", v1="3", v2="1"), made.namespace)
+        made.deploy("client", _CLIENT)
+        try:
+            made.await_rollouts("web-v1", "web-v2", "client")
+        except Exception:
+            print(api.kubectl("get", "pods,events", "-A", "-o", "wide"))
+            raise
+        yield made
+
+
+def eventually(said: Callable[[], str], *wanted: str, seconds: float = 60) -> str:
+    """What is said once all that is wanted is in it."""
+    last = ""
+
+    def there() -> bool:
+        nonlocal last
+        last = said()
+        return all(part in last for part in wanted)
+
+    try:
+        wait_for(f"{wanted} is said", there, within_seconds=seconds)
+    except Exception:
+        print(last)
+        raise
+    return last
+
+
+class TestLooking:
+    """The commands that look into a standalone mesh look into a cluster, over the API server alone."""
+
+    def test_status_is_of_all_replicas(self, shop: Shop) -> None:
+        """Both are listed and one leads; every proxy is synced, whichever of them it is connected to."""
+        said = eventually(lambda: shop.says("status", "-n", shop.namespace, "-o", "json"), '"synced": true')
+        status = json.loads(said)
+        assert [r["leads"] for r in status["replicas"]].count(True) == 1
+        assert len(status["replicas"]) == 2
+
+        def synced() -> bool:
+            found = json.loads(shop.says("status", "-o", "json"))
+            pods = [pod for pod in found["pods"] if pod["namespace"] == shop.namespace]
+            return len(pods) == 3 and all(pod["proxy"]["synced"] for pod in pods)
+
+        wait_for("all proxies are synced", synced, within_seconds=60)
+        text = shop.says("status", "-n", shop.namespace)
+        assert "REPLICA" in text
+        assert "web-v1 75%, web-v2 25%" in text
+
+    def test_describe_tells_events(self, shop: Shop) -> None:
+        said = eventually(
+            lambda: shop.says("describe", "canary", "web", "-n", shop.namespace), "Programmed   True", "EVENT"
+        )
+        assert "web-v1" in said
+        deployment = shop.says("describe", "deployment", "web-v1", "-n", shop.namespace)
+        assert "synced" in deployment
+
+    def test_top_and_edges_count_what_the_proxies_count(self, shop: Shop) -> None:
+        """The client asks some twenty times a second; three of four requests go to v1."""
+        said = eventually(
+            lambda: shop.says("edges", "-n", shop.namespace, "-o", "json"), f"{shop.namespace}/web-v2", seconds=90
+        )
+        edges = {edge["backend"].partition("/")[2]: edge for edge in json.loads(said)}
+        assert {"web-v1", "web-v2"} <= set(edges)
+        assert edges["web-v1"]["mutualTLS"]
+        top = shop.says("top", "--once", "--seconds", "6", "-n", shop.namespace)
+        row = next(line for line in top.splitlines() if line.startswith(f"{shop.namespace}/web-v1"))
+        assert float(row.split()[1]) > 1
+
+    def test_the_proxy_shows_its_configuration_and_counters(self, shop: Shop) -> None:
+        """Without keys; the counters are filtered by name."""
+        config = shop.says("proxy", "config", "client", "-n", shop.namespace, "--type", "clusters")
+        assert f"web-v1.{shop.namespace}.svc.cluster.local" in config
+        secrets_ = shop.says("proxy", "config", "client", "-n", shop.namespace)
+        assert "PRIVATE KEY" not in secrets_
+        stats = shop.says("proxy", "stats", "client", "-n", shop.namespace, "--filter", "upstream_rq{")
+        assert "web-v1" in stats
+        assert all("upstream_rq{" in line for line in stats.splitlines())
+
+    def test_logs_are_those_of_the_application(self, shop: Shop) -> None:
+        said = shop.says("logs", "web-v1", "-n", shop.namespace)
+        assert "GET / HTTP/1.1" in said
+
+    def test_an_unprivileged_user_is_told_which_right_is_missing(self, shop: Shop) -> None:
+        """A reader of everything who may not forward ports still gets the statuses, and why there is no more."""
+        kubectl = shop.api.kubectl
+        kubectl("-n", shop.namespace, "create", "serviceaccount", "reader")
+        kubectl(
+            "create",
+            "clusterrole",
+            "reader-of-all",
+            "--verb=get,list",
+            "--resource=*.*,pods,services,namespaces,events",
+        )
+        account = f"{shop.namespace}:reader"
+        kubectl(
+            "create",
+            "clusterrolebinding",
+            "reader-of-all",
+            "--clusterrole=reader-of-all",
+            f"--serviceaccount={account}",
+        )
+        token = kubectl("-n", shop.namespace, "create", "token", "reader").strip()
+        config = shop.api.cluster.kubeconfig
+        theirs = config.with_name("reader")
+        text = kubectl("config", "view", "--raw", "-o", "json")
+        view = json.loads(text)
+        view["users"] = [{"name": view["users"][0]["name"], "user": {"token": token}}]
+        theirs.write_text(json.dumps(view))
+        done = CliRunner().invoke(build(), ["status", "-n", shop.namespace, "--kubeconfig", str(theirs)])
+        assert "pods/portforward" in done.output
+        assert "web-v1 75%, web-v2 25%" in done.output
+        assert "unknown" in done.output
+
+    def test_nothing_but_loopback_listens(self, shop: Shop) -> None:
+        """The control API is not on the Pod's address."""
+        one, other = shop.api.items("pods", SYSTEM)
+        ask = f"import socket; socket.create_connection(('{one['status']['podIP']}', 18001), timeout=3)"
+        with pytest.raises(ClusterError, match="ConnectionRefusedError"):
+            shop.api.kubectl("-n", SYSTEM, "exec", other["metadata"]["name"], "--", "python3", "-c", ask)
+
+
+class TestPutting:
+    """Pods into the mesh and out of it, by their owners."""
+
+    def test_one_owner_out_and_in_again(self, shop: Shop) -> None:
+        """Each time its Pods are replaced and looked at; a second time there is nothing to do."""
+        out = shop.says("uninject", "deployment/web-v2", "-n", shop.namespace, "--wait")
+        assert "all Pods have no proxy" in out
+        assert "unchanged" in shop.says("uninject", "deployment/web-v2", "-n", shop.namespace)
+        back = shop.says("inject", "deployment/web-v2", "-n", shop.namespace, "--wait")
+        assert "all Pods have a proxy" in back
+
+    def test_a_dry_run_restarts_nothing(self, shop: Shop) -> None:
+        before = {pod["metadata"]["uid"] for pod in shop.api.items("pods", shop.namespace)}
+        assert "Nothing was changed" in shop.says("uninject", "--all", "-n", shop.namespace, "--dry-run")
+        assert {pod["metadata"]["uid"] for pod in shop.api.items("pods", shop.namespace)} == before
+
+    def test_what_is_not_there_is_said(self, shop: Shop) -> None:
+        assert "SMI-K121" in str(shop.smeagol("inject", "deployment/nobody", "-n", shop.namespace).exception)
+        assert "SMI-K121" in str(shop.smeagol("inject", "web", "-n", shop.namespace).exception)
+
+
+class TestAway:
+    """Without a control plane the API server still tells what was last written."""
+
+    def test_describe_works_and_says_who_is_away(self, shop: Shop) -> None:
+        shop.api.kubectl("-n", SYSTEM, "scale", "deployment/smeagol-controller", "--replicas=0")
+        shop.api.kubectl("-n", SYSTEM, "wait", "--for=delete", "pod", "--all", "--timeout=90s")
+        try:
+            said = shop.says("describe", "canary", "web", "-n", shop.namespace)
+            assert "Programmed" in said
+            assert "no control plane runs" in shop.says("status")
+            done = shop.smeagol("top", "--once")
+            assert "SMI-U005" in str(done.exception)
+        finally:
+            shop.api.kubectl("-n", SYSTEM, "scale", "deployment/smeagol-controller", "--replicas=2")
+            shop.api.kubectl("-n", SYSTEM, "rollout", "status", "deployment/smeagol-controller", "--timeout=120s")
