@@ -39,16 +39,33 @@ def api() -> Iterator[ApiServer]:
         yield server
 
 
+ADAPTERS = ("--access", "gateway-api", "--access", "smi")
+
+
+def account(api: ApiServer, namespace: str, folder: Path) -> Path:
+    """A kubeconfig with the token of the adapters' service account."""
+    config = json.loads(api.kubectl("config", "view", "--raw", "-o", "json"))
+    token = api.kubectl("-n", namespace, "create", "token", "smeagol-adapters").strip()
+    for user in config["users"]:
+        user["user"] = {"token": token}
+    file = folder / "kubeconfig"
+    file.write_text(json.dumps(config))
+    return file
+
+
 class Replica:
-    """One process of `smeagol controller -p gateway-api -p smi`."""
+    """One process of `smeagol controller -p gateway-api -p smi`, with the rights that `smeagol providers` prints."""
 
     def __init__(self, api: ApiServer, namespace: str, folder: Path) -> None:
+        access = smeagol("providers", *ADAPTERS, "-n", namespace)
+        api.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=access)
         self.log = folder / "controller.log"
         command = [sys.executable, "-c", "from smeagol.cli import main; main()", "controller", "--verbose"]
         options = ["-p", "gateway-api", "-p", "smi", "--namespace", namespace, "--identity", folder.name]
+        kubeconfig = account(api, namespace, folder)
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
-                [*command, *options, "--kubeconfig", str(api.cluster.kubeconfig)],
+                [*command, *options, "--kubeconfig", str(kubeconfig)],
                 stdout=out,
                 stderr=out,
                 env={**os.environ, "NO_PROXY": "*"},

@@ -33,6 +33,16 @@ def providers(
         Path | None, typer.Option("--kubeconfig", help="Look into this cluster; implies --cluster.")
     ] = None,
     context: Annotated[str, typer.Option("--context", help="Which context of the kubeconfig.")] = "",
+    access: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--access",
+            metavar="NAME",
+            help="Print instead the service account and rights that a controller with this adapter needs, for kubectl "
+            "apply; may be given more than once.",
+        ),
+    ] = None,
+    namespace: Annotated[str, typer.Option("-n", "--namespace", help="Where that controller runs.")] = "smeagol-system",
     output: Annotated[Output, typer.Option("-o", "--output", help="How to print.")] = Output.TABLE,
 ) -> None:
     """List the providers that are installed, and what each can do.
@@ -44,12 +54,25 @@ def providers(
 
     from smeagol.runtime.survey import installed
 
+    if access:
+        sys.stdout.write(_access(access, namespace))
+        return
     found = installed()
     if cluster or kubeconfig is not None or context:
         found = _look(found, kubeconfig, context)
     sys.stdout.write(_table(found) if output is Output.TABLE else _text([_shown(one) for one in found], output))
     if any(one.error for one in found):
         raise typer.Exit(1)
+
+
+def _access(names: list[str], namespace: str) -> str:
+    import yaml
+
+    from smeagol.install.adapter_access import adapter_access
+    from smeagol.runtime.adapters import adapters_named
+
+    documents = adapter_access(adapters_named(names), namespace=namespace)
+    return yaml.dump_all(documents, Dumper=yaml.CSafeDumper, sort_keys=False, width=120)
 
 
 def _look(found: tuple[Found, ...], kubeconfig: Path | None, context: str) -> tuple[Found, ...]:

@@ -15,6 +15,7 @@ from smeagol.api.meta import GROUP
 __all__ = [
     "AUTHORITY_SECRET",
     "CLUSTER_RULES",
+    "COMMON_RULES",
     "LEASE",
     "NAMESPACE_RULES",
     "TRUST_CONFIG_MAP",
@@ -55,7 +56,7 @@ class AccessRule:
         return rule | ({"resourceNames": list(self.names)} if self.names else {})
 
 
-CLUSTER_RULES: tuple[AccessRule, ...] = (
+COMMON_RULES: tuple[AccessRule, ...] = (
     # sources/kubernetes: what the mesh is made of.
     AccessRule(group="", resources=("namespaces", "pods", "services"), verbs=("list", "watch")),
     AccessRule(group="discovery.k8s.io", resources=("endpointslices",), verbs=("list", "watch")),
@@ -64,6 +65,11 @@ CLUSTER_RULES: tuple[AccessRule, ...] = (
     # counted there when they repeat.
     AccessRule(group=GROUP, resources=tuple(f"{plural}/status" for plural in _OURS), verbs=("patch",)),
     AccessRule(group="events.k8s.io", resources=("events",), verbs=("create", "patch")),
+)
+"""What every control plane of ours may do everywhere, whatever its provider."""
+
+CLUSTER_RULES: tuple[AccessRule, ...] = (
+    *COMMON_RULES,
     # infra/kubernetes/tokens.py: who a proxy is.
     AccessRule(group="authentication.k8s.io", resources=("tokenreviews",), verbs=("create",)),
     # runtime/admission.py. Applying makes what is not there, and is then judged as creating, by name too; listing

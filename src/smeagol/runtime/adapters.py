@@ -19,6 +19,7 @@ from smeagol.errors import SmeagolError
 from smeagol.infra.kubernetes.lease import Elector
 from smeagol.infra.kubernetes.objects import Applied, ObjectWriter, Refused, Unreached
 from smeagol.infra.kubernetes.writer import StatusWriter, own_part
+from smeagol.install.adapter_access import adapters_lease
 from smeagol.intent import CanaryIntent, MutualTLSIntent, Settings, SidecarIntent, UnitKey, UnitKind
 from smeagol.plan import ProxyProvider
 from smeagol.plan.peer import Peer, PeerKind, PeerProvider
@@ -31,7 +32,7 @@ from smeagol.sources.kubernetes import Backoff, Decoded, Kind, ObjectKey, Reflec
 from smeagol.sources.kubernetes.peers import PeerObject, find_peer, kind_of
 from smeagol.status import Event, events, status_of
 
-__all__ = ["AdapterController", "NotTogetherError", "chosen_providers"]
+__all__ = ["AdapterController", "NotTogetherError", "adapters_named", "chosen_providers"]
 
 log = structlog.get_logger(__name__)
 
@@ -58,16 +59,22 @@ def chosen_providers(names: Sequence[str]) -> ProxyProvider | tuple[PeerProvider
     Raises NotTogetherError for others, NoSuchProviderError for names that nobody has.
     """
     found = [provider_named(name) for name in dict.fromkeys(names)]
-    adapters = tuple(provider for provider in found if isinstance(provider, PeerProvider))
-    if adapters and len(adapters) == len(found):
-        return adapters
     if len(found) == 1 and isinstance(found[0], ProxyProvider):
         return found[0]
-    raise NotTogetherError(
-        f"{', '.join(provider.name for provider in found)} cannot be served by one process",
-        where="--provider",
-        fix="give one provider that has proxies, such as envoy, or only adapters to other meshes",
-    )
+    return adapters_named(names)
+
+
+def adapters_named(names: Sequence[str]) -> tuple[PeerProvider, ...]:
+    """The adapters of these names. Raises NotTogetherError if one is another sort of provider."""
+    found = [provider_named(name) for name in dict.fromkeys(names)]
+    adapters = tuple(provider for provider in found if isinstance(provider, PeerProvider))
+    if len(adapters) < len(found):
+        raise NotTogetherError(
+            f"{', '.join(provider.name for provider in found)}: not all of these are adapters to other meshes",
+            where="--provider",
+            fix="give one provider that has proxies, such as envoy, or only adapters",
+        )
+    return adapters
 
 
 class AdapterController:
@@ -105,11 +112,10 @@ class AdapterController:
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        names = "-".join(sorted(adapter.provider.name for adapter in self.adapters))
         elector = Elector(
             self._client,
             namespace=self.settings.namespace,
-            name=f"smeagol-{names}",  # replicas that serve the same adapters elect one of them
+            name=adapters_lease([adapter.provider for adapter in self.adapters]),
             identity=self.settings.identity,
         )
         async with asyncio.TaskGroup() as tasks:
