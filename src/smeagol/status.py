@@ -74,17 +74,25 @@ class Observation:
     """What the connected proxies say of one object.
 
     `proxies`: how many must have it; `lagging`: those of them that have not acknowledged its newest state, sorted.
-    `rejections`: those that refused it.
+    `more_lagging`: how many lag besides. `rejections`: those that refused it. `unknown`: replicas of the control plane
+    that do not answer for their proxies, where that matters.
     """
 
     proxies: int = 0
     lagging: tuple[NodeId, ...] = ()
+    more_lagging: int = 0
+    unknown: tuple[str, ...] = ()
     rejections: tuple[Rejection, ...] = ()
 
     @property
     def programmed(self) -> int:
         """How many have it."""
-        return self.proxies - len(set(self.lagging) | {r.node for r in self.rejections})
+        return max(0, self.proxies - self.more_lagging - len(set(self.lagging) | {r.node for r in self.rejections}))
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that must have it are known to."""
+        return not (self.lagging or self.more_lagging or self.rejections or self.unknown)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,11 +290,19 @@ def _programmed(unit: ObjectUnit, report: Report, now: datetime) -> Condition:
         return _programmed_by_peer(unit, report.peer, report.unsupported, now)
     if (waits := _waits(unit)) is not None:
         return waits
-    if seen.lagging:
+    if seen.unknown:
         return _not_programmed(
             "Pending",
-            f"{_of(len(seen.lagging), seen.proxies, 'proxy', 'proxies')} {'has' if len(seen.lagging) == 1 else 'have'} "
-            f"not acknowledged it yet: {_some(seen.lagging)}",
+            f"{len(seen.unknown)} {'replica' if len(seen.unknown) == 1 else 'replicas'} of the control plane "
+            f"({_some(seen.unknown)}) cannot be asked what {'its' if len(seen.unknown) == 1 else 'their'} proxies have",
+            "See whether it runs and is reached by the others; until then only what is known is claimed",
+        )
+    if seen.lagging or seen.more_lagging:
+        number = len(seen.lagging) + seen.more_lagging
+        return _not_programmed(
+            "Pending",
+            f"{_of(number, seen.proxies, 'proxy', 'proxies')} {'has' if number == 1 else 'have'} "
+            f"not acknowledged it yet: {_some(seen.lagging, number)}",
         )
     if not seen.proxies:
         return _not_programmed("Pending", "no proxy that it concerns is connected")
@@ -452,8 +468,9 @@ def _runs(pods: tuple[object, ...]) -> str:
     return "runs" if len(pods) == 1 else "run"
 
 
-def _some(names: Iterable[str]) -> str:
-    """The first few of the names; a message is no list of thousands."""
+def _some(names: Iterable[str], number: int = 0) -> str:
+    """The first few of the names; a message is no list of thousands. `number`: how many there are, if not all are
+    named."""
     known = list(names)
-    more = len(known) - _NAMED_AT_MOST
+    more = max(number, len(known)) - min(_NAMED_AT_MOST, len(known))
     return ", ".join(known[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
@@ -18,7 +20,8 @@ import pytest
 from e2e.cluster.commands import wait_for
 from e2e_kit.apiserver import ApiServer, Json, api_server, canary, condition, smeagol
 from e2e_kit.proxy import Proxy, proxy
-from e2e_kit.replica import Replica, leader, replica, roots, serving
+from e2e_kit.replica import Replica, announce, leader, own_address, replica, roots, serving
+from smeagol.pki import LocalAuthority, MemoryKeyStore, PrivateBytes, Purpose
 from smeagol.refs import NodeId, PodRef
 from smeagol.xds.type_urls import CLUSTER
 from xds_kit.client import channel, delta
@@ -413,6 +416,95 @@ class TestReplicas:
                 with replica(api, alone, "b", tmp_path, port=b.port) as b:
                     envoy.replicas[:] = [b]
                     await learns(api, envoy, namespace, "after-all")
+
+
+@pytest.mark.envoy
+class TestProxiesOfAllReplicas:
+    """SMI-STATUS-05 where the proxies are with several replicas: the one that writes asks the others."""
+
+    async def test_what_is_claimed_counts_them_all(self, api: ApiServer, alone: str, tmp_path: Path) -> None:
+        """One proxy with each replica. A replica that does not answer takes the claim away, in words; one that has gone
+        leaves its proxy to the other; a leader that is killed is followed by one that claims the same.
+        """
+        namespace = await asyncio.to_thread(api.namespace)
+        await asyncio.to_thread(rollout, api, namespace)
+        await asyncio.to_thread(api.pod, "till", "10.244.1.8", namespace)
+
+        def says(reason: str, *, proxies: int, words: str = "") -> Callable[[], bool]:
+            def holds() -> bool:
+                obj = api.get("canary", "web", namespace)
+                found = condition(obj, "Programmed")
+                counts = obj.get("status", {}).get("providers", [{}])[0].get("counts", {})
+                return (
+                    found.get("reason") == reason
+                    and words in found.get("message", "")
+                    and (not proxies or counts["proxies"] == counts["programmed"] == proxies)
+                )
+
+            return holds
+
+        with ExitStack() as processes, ExitStack() as second:
+            a = processes.enter_context(serving(api, alone, "a", tmp_path))
+            await eventually(lambda: leader(api, alone) == "a")
+            b = second.enter_context(serving(api, alone, "b", tmp_path))
+            for each in (a, b):
+                await asyncio.to_thread(announce, api, alone, each)
+            cart, till = (PodRef(namespace, name) for name in ("cart", "till"))
+            async with (
+                proxy(api, cart, "10.244.1.9", [a, b], alone, tmp_path / "cart") as first,
+                proxy(api, till, "10.244.1.8", [b, a], alone, tmp_path / "till") as other,
+            ):
+                await eventually(says("Programmed", proxies=2))
+                await asyncio.to_thread(api.apply, canary("web", "web", v1="1", v2="2"), namespace)
+                await asyncio.to_thread(up_to_date, api, "web", namespace, 2)
+                await eventually(says("Programmed", proxies=2))
+
+                b.pause()
+                await asyncio.to_thread(api.apply, canary("web", "web", v1="2", v2="1"), namespace)
+                await eventually(says("Pending", proxies=0, words="(b) cannot be asked"))
+                b.resume()
+                await eventually(says("Programmed", proxies=2))
+
+                assert "smeagol_leader 1.0" in a.metrics()
+                assert "smeagol_leader 0.0" in b.metrics()
+                assert 'smeagol_watch_connected{resource="pods"} 1.0' in b.metrics()
+                a.kill()
+                first.replicas[:] = other.replicas[:] = [b]
+                await asyncio.to_thread(announce, api, alone, a, ready=False)
+                await eventually(lambda: leader(api, alone) == "b")
+                await asyncio.to_thread(api.apply, canary("web", "web", v1="1", v2="3"), namespace)
+                await asyncio.to_thread(up_to_date, api, "web", namespace, 4)
+                await eventually(says("Programmed", proxies=2))
+
+    async def test_only_the_control_plane_may_ask(
+        self, api: ApiServer, control: tuple[str, Replica], tmp_path: Path
+    ) -> None:
+        """What proxies have is told to nobody without a certificate, and to nobody with a workload's."""
+        namespace, replica_ = control
+        ca = await asyncio.to_thread(roots, api, namespace)
+        keys = MemoryKeyStore()
+        secret = await asyncio.to_thread(api.get, "secret", "smeagol-authority", namespace)
+        keys.save(PrivateBytes(base64.b64decode(secret["data"]["authority"])))
+        moment = datetime.now(UTC)
+        authority = LocalAuthority.open(keys, trust_domain="cluster.local", now=moment)
+        spiffe = "spiffe://cluster.local"
+        answers = {}
+        for name in ("", f"{spiffe}/ns/shop/sa/cart", f"{spiffe}/smeagol/control-plane"):
+            issued = authority.issue([name], Purpose.CLIENT, now=moment) if name else None
+            shown = (issued.key_pem.reveal(), issued.chain_pem) if issued else (None, None)
+            options = [("grpc.ssl_target_name_override", f"smeagol-discovery.{namespace}.svc")]
+            target = f"{own_address()}:{replica_.peers_port}"
+            async with channel(target, grpc.ssl_channel_credentials(ca, *shown), options) as on:
+                watch = on.unary_stream(
+                    "/smeagol.peers.v1.Peers/Watch", request_serializer=None, response_deserializer=None
+                )
+                call = watch(b"{}")
+                try:
+                    async with asyncio.timeout(20):
+                        answers[name] = json.loads(await anext(aiter(call)))["name"]
+                except grpc.aio.AioRpcError as error:
+                    answers[name] = error.code().name
+        assert list(answers.values()) == ["UNAVAILABLE", "PERMISSION_DENIED", "steady"]
 
 
 def trusted(api: ApiServer, namespace: str, each: Replica) -> bool:

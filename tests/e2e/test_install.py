@@ -498,6 +498,8 @@ def control_plane(place: Place, folder: Path) -> Iterator[Path]:
         *(str(Path(sys.executable).parent / "smeagol"), "controller", "--identity", "replica-a"),
         *("--kubeconfig", str(kubeconfig_of_account(place, folder))),
         *("--discovery-address", f"unix:{folder / 'discovery'}"),
+        *("--peers-address", f"unix:{folder / 'peers'}"),
+        *("--health-address", f"unix:{folder / 'health'}"),
     ]
     with log.open("w") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)

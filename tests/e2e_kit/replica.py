@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx2
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -28,6 +29,14 @@ def free_port() -> int:
         return port
 
 
+def own_address() -> str:
+    """One of this machine's that is not loopback: the API server wants no other in an EndpointSlice."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.connect(("192.0.2.1", 9))  # sends nothing: it asks for a route
+        address: str = sock.getsockname()[0]
+        return address
+
+
 @dataclass
 class Replica:
     """One process of `smeagol controller`."""
@@ -36,6 +45,8 @@ class Replica:
     port: int
     log: Path
     process: subprocess.Popen[bytes]
+    peers_port: int
+    health_port: int
 
     @property
     def serves(self) -> bool:
@@ -54,6 +65,23 @@ class Replica:
         self.process.kill()
         self.process.wait()
 
+    @property
+    def ready(self) -> bool:
+        try:
+            return httpx2.get(f"http://127.0.0.1:{self.health_port}/readyz", trust_env=False).status_code == 200
+        except httpx2.HTTPError:
+            return False
+
+    def metrics(self) -> str:
+        return httpx2.get(f"http://127.0.0.1:{self.health_port}/metrics", trust_env=False).raise_for_status().text
+
+    def pause(self) -> None:
+        """It keeps its connections, and answers nobody."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
     def stop(self) -> int:
         """As the kubelet ends it."""
         self.process.send_signal(signal.SIGTERM)
@@ -64,6 +92,7 @@ class Replica:
 def replica(api: ApiServer, namespace: str, identity: str, folder: Path, *, port: int = 0) -> Iterator[Replica]:
     """A replica that has been started; it may not serve yet. `namespace` is where Lease and keys are."""
     port = port or free_port()
+    peers_port, health_port = free_port(), free_port()
     log = folder / f"{identity}-{port}.log"
     command = [sys.executable, "-c", "from smeagol.cli import main; main()", "controller"]
     options = {
@@ -71,6 +100,8 @@ def replica(api: ApiServer, namespace: str, identity: str, folder: Path, *, port
         "--namespace": namespace,
         "--identity": identity,
         "--discovery-address": f"127.0.0.1:{port}",
+        "--peers-address": f"{own_address()}:{peers_port}",
+        "--health-address": f"127.0.0.1:{health_port}",
         "--pod-cidr": "10.244.0.0/16",
     }
     with log.open("ab") as out:
@@ -80,7 +111,7 @@ def replica(api: ApiServer, namespace: str, identity: str, folder: Path, *, port
             stderr=out,
             env={**os.environ, "NO_PROXY": "*"},
         )
-    made = Replica(identity, port, log, process)
+    made = Replica(identity, port, log, process, peers_port, health_port)
     try:
         yield made
     finally:
@@ -93,8 +124,26 @@ def replica(api: ApiServer, namespace: str, identity: str, folder: Path, *, port
 def serving(api: ApiServer, namespace: str, identity: str, folder: Path, *, port: int = 0) -> Iterator[Replica]:
     """A replica that proxies can connect to."""
     with replica(api, namespace, identity, folder, port=port) as made:
-        wait_for(f"{identity} serves", lambda: made.serves, within_seconds=60)
+        wait_for(f"{identity} serves", lambda: made.serves and made.ready, within_seconds=60)
         yield made
+
+
+def announce(api: ApiServer, namespace: str, each: Replica, *, ready: bool = True) -> None:
+    """Let the replica be found, as the discovery Service of an installation would."""
+    api.apply(
+        f"""
+        apiVersion: discovery.k8s.io/v1
+        kind: EndpointSlice
+        metadata: {{name: {each.identity}, labels: {{kubernetes.io/service-name: smeagol-discovery}}}}
+        addressType: IPv4
+        ports: [{{name: peers, port: {each.peers_port}, protocol: TCP}}]
+        endpoints:
+        - addresses: ["{own_address()}"]
+          conditions: {{ready: {str(ready).lower()}}}
+          targetRef: {{kind: Pod, name: {each.identity}, namespace: {namespace}}}
+        """,
+        namespace,
+    )
 
 
 def leader(api: ApiServer, namespace: str) -> str:

@@ -41,8 +41,8 @@ EVERYWHERE = {
 AT_HOME = {
     # infra/kubernetes/lease.py: GET, POST, PUT
     ("coordination.k8s.io", "leases"): {"get", "create", "update"},
-    # runtime/secret_store.py: GET, POST, PUT
-    ("", "secrets"): {"get", "create", "update"},
+    # runtime/secret_store.py: GET, POST, PATCH
+    ("", "secrets"): {"get", "create", "patch"},
 }
 
 

@@ -22,6 +22,8 @@ from smeagol.install.manifests import (
     CONTROLLER_NAME,
     DISCOVERY_PORT,
     DISCOVERY_SERVICE,
+    HEALTH_PORT,
+    PEERS_PORT,
     SELECTOR,
     WEBHOOK_PORT,
     WEBHOOK_SERVICE,
@@ -167,11 +169,18 @@ class TestTheControlPlane:
         assert not any("version" in key for key in SELECTOR)
 
     def test_only_the_ports_that_are_served_are_open(self) -> None:
-        """NetworkPolicy, container and Services name the same, and it is where the control plane listens."""
-        served = {"discovery": DISCOVERY_PORT, "webhook": WEBHOOK_PORT}
+        """NetworkPolicy, container and Services name the same, and it is where the control plane listens; replicas are
+        reached by replicas only.
+        """
+        served = {"discovery": DISCOVERY_PORT, "webhook": WEBHOOK_PORT, "peers": PEERS_PORT, "health": HEALTH_PORT}
         policy = the("NetworkPolicy")
+        everybody = [{"port": port, "protocol": "TCP"} for name, port in served.items() if name != "peers"]
         assert at(policy, "spec", "ingress") == [
-            {"ports": [{"port": port, "protocol": "TCP"} for port in served.values()]}
+            {"ports": everybody},
+            {
+                "from": [{"podSelector": {"matchLabels": dict(SELECTOR)}}],
+                "ports": [{"port": PEERS_PORT, "protocol": "TCP"}],
+            },
         ]
         assert at(policy, "spec", "policyTypes") == ["Ingress"]
         for index, (name, port) in enumerate(served.items()):
@@ -180,7 +189,13 @@ class TestTheControlPlane:
             assert f"[::]:{port}" in arguments(SETTINGS)
         for service, port_name in ((DISCOVERY_SERVICE, "discovery"), (WEBHOOK_SERVICE, "webhook")):
             assert at(the("Service", name=service), "spec", "ports", 0, "targetPort") == port_name
-        assert at(the("Service", name=DISCOVERY_SERVICE), "spec", "ports", 0, "port") == DISCOVERY_PORT
+        for index, port in enumerate((DISCOVERY_PORT, PEERS_PORT)):
+            assert at(the("Service", name=DISCOVERY_SERVICE), "spec", "ports", index, "port") == port
+
+    def test_probes_ask_whether_it_is_well_or_ready(self) -> None:
+        """An API server that is away makes a replica neither unwell nor, once it has seen all, unready."""
+        paths = {probe: at(controller_of(), f"{probe}Probe", "httpGet", "path") for probe in ("liveness", "readiness")}
+        assert paths == {"liveness": "/healthz", "readiness": "/readyz"}
 
     def test_who_dials_finds_the_name_that_the_certificate_has(self) -> None:
         """The certificates are issued for the Services by their names: proxies dial one, the API server the other."""

@@ -92,6 +92,8 @@ def control_plane(cluster: Cluster, log: Path) -> Iterator[int]:
         "--namespace": SYSTEM,
         "--identity": "here",
         "--discovery-address": f"{host}:{port}",
+        "--peers-address": f"{host}:0",
+        "--health-address": "127.0.0.1:0",
         "--pod-cidr": "10.64.0.0/10",
     }
     with log.open("wb") as out:

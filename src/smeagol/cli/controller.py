@@ -64,6 +64,12 @@ def controller(
         int,
         typer.Option("--control-port", help="Of loopback, where smeagol status and its kin are answered; 0: nowhere."),
     ] = 0,
+    peers: Annotated[
+        str, typer.Option("--peers-address", help="Where the replica that leads asks the others what proxies have.")
+    ] = "[::]:18001",
+    health: Annotated[
+        str, typer.Option("--health-address", help="Where /healthz, /readyz and /metrics are, in plain HTTP.")
+    ] = "[::]:18002",
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log every step.")] = False,
 ) -> None:
     """Run one replica of the control plane: watch the API server, give Pods their proxies, write statuses.
@@ -105,6 +111,8 @@ def controller(
         if proxy_image
         else None,
         control_port=control_port,
+        peers_address=peers,
+        health_address=health,
     )
 
     async def run() -> None:

@@ -95,6 +95,6 @@ NAMESPACE_RULES: tuple[AccessRule, ...] = (
     AccessRule(group="coordination.k8s.io", resources=("leases",), verbs=("get", "update"), names=(LEASE,)),
     # runtime/secret_store.py
     AccessRule(group="", resources=("secrets",), verbs=("create",)),
-    AccessRule(group="", resources=("secrets",), verbs=("get", "update"), names=(AUTHORITY_SECRET,)),
+    AccessRule(group="", resources=("secrets",), verbs=("get", "patch"), names=(AUTHORITY_SECRET,)),
 )
 """What it may do in the namespace that it runs in."""

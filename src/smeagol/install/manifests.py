@@ -37,6 +37,11 @@ CONTROL_PORT = 18001
 
 WEBHOOK_SERVICE = "smeagol-webhook"
 WEBHOOK_PORT = 9443
+PEERS_PORT = 18001
+"""Where replicas ask each other; no proxy has anything to do there."""
+
+HEALTH_PORT = 18002
+"""Where the kubelet asks how a replica is, and Prometheus what it counts."""
 
 CLASS = "envoy"
 CONTROLLER_NAME = "smeagol.dev/envoy"
@@ -146,12 +151,15 @@ def _binding(role: Resource, settings: InstallSettings) -> dict[str, Json]:
 
 def _discovery_service(settings: InstallSettings) -> Manifest:
     """Where proxies connect. A replica that is not ready has not seen the whole state, and must not be asked."""
-    port: dict[str, Json] = {"name": "discovery", "port": DISCOVERY_PORT, "targetPort": "discovery", "protocol": "TCP"}
+    ports: list[Json] = [
+        {"name": name, "port": port, "targetPort": name, "protocol": "TCP"}
+        for name, port in (("discovery", DISCOVERY_PORT), ("peers", PEERS_PORT))
+    ]
     return _own(
         resources.SERVICE,
         DISCOVERY_SERVICE,
         settings,
-        spec={"selector": dict(SELECTOR), "ports": [port]},
+        spec={"selector": dict(SELECTOR), "ports": ports},
     )
 
 
@@ -168,8 +176,8 @@ def _webhook_service(settings: InstallSettings) -> Manifest:
 
 def _network_policy(settings: InstallSettings) -> Manifest:
     """In: only what is served, from everywhere, since proxies are everywhere and the API server's address is not known
-    here. Out: not limited, for the same reason."""
-    served: list[Json] = [{"port": port, "protocol": "TCP"} for port in (DISCOVERY_PORT, WEBHOOK_PORT)]
+    here; replicas ask replicas. Out: not limited, for the same reason."""
+    served: list[Json] = [{"port": port, "protocol": "TCP"} for port in (DISCOVERY_PORT, WEBHOOK_PORT, HEALTH_PORT)]
     return _own(
         resources.NETWORK_POLICY,
         CONTROLLER,
@@ -177,7 +185,13 @@ def _network_policy(settings: InstallSettings) -> Manifest:
         spec={
             "podSelector": {"matchLabels": dict(SELECTOR)},
             "policyTypes": ["Ingress"],
-            "ingress": [{"ports": served}],
+            "ingress": [
+                {"ports": served},
+                {
+                    "from": [{"podSelector": {"matchLabels": dict(SELECTOR)}}],
+                    "ports": [{"port": PEERS_PORT, "protocol": "TCP"}],
+                },
+            ],
         },
     )
 
@@ -242,7 +256,8 @@ def _spread(topology: str) -> dict[str, Json]:
 
 def _container(settings: InstallSettings) -> dict[str, Json]:
     name_of_pod: Json = {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
-    probe: Json = {"port": "discovery"}
+    well: Json = {"port": "health", "path": "/healthz"}
+    ready: Json = {"port": "health", "path": "/readyz"}
     return {
         "name": "controller",
         "image": settings.image,
@@ -256,12 +271,13 @@ def _container(settings: InstallSettings) -> dict[str, Json]:
         "ports": [
             {"name": "discovery", "containerPort": DISCOVERY_PORT, "protocol": "TCP"},
             {"name": "webhook", "containerPort": WEBHOOK_PORT, "protocol": "TCP"},
+            {"name": "peers", "containerPort": PEERS_PORT, "protocol": "TCP"},
+            {"name": "health", "containerPort": HEALTH_PORT, "protocol": "TCP"},
         ],
-        # It listens once it has seen the whole state, for discovery last, so the port says both that it lives and
-        # that it is ready. While the API server is away a new replica cannot begin: it is given ten minutes.
-        "startupProbe": {"tcpSocket": probe, "periodSeconds": 2, "failureThreshold": 300},
-        "readinessProbe": {"tcpSocket": probe, "periodSeconds": 5, "failureThreshold": 3},
-        "livenessProbe": {"tcpSocket": probe, "periodSeconds": 20, "timeoutSeconds": 5, "failureThreshold": 6},
+        # While the API server is away a new replica may find no keys: it is given ten minutes.
+        "startupProbe": {"httpGet": well, "periodSeconds": 2, "failureThreshold": 300},
+        "readinessProbe": {"httpGet": ready, "periodSeconds": 2, "failureThreshold": 2},
+        "livenessProbe": {"httpGet": well, "periodSeconds": 20, "timeoutSeconds": 5, "failureThreshold": 6},
         "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -283,6 +299,10 @@ def _arguments(settings: InstallSettings) -> tuple[str, ...]:
         f"[::]:{WEBHOOK_PORT}",
         "--control-port",
         str(CONTROL_PORT),
+        "--peers-address",
+        f"[::]:{PEERS_PORT}",
+        "--health-address",
+        f"[::]:{HEALTH_PORT}",
         "--cluster-domain",
         settings.cluster_domain,
         *trust_domain,

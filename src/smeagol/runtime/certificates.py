@@ -96,6 +96,11 @@ class Certificates:
     def in_use(self) -> tuple[Issued, ...]:
         return tuple(out.issued for out in self._out.values())
 
+    @property
+    def requests(self) -> Iterable[CertificateRequest]:
+        """For what there is a certificate."""
+        return (out.request for out in self._out.values())
+
     def of(self, node: NodeId) -> dict[str, Issued]:
         """The certificates of one proxy, by the name of their secret."""
         return {secret: out.issued for (owner, secret), out in self._out.items() if owner == node}

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias, TypeVar
 
 import httpx2
@@ -27,17 +28,23 @@ from smeagol.infra.kubernetes.tokens import TokenReviewer
 from smeagol.infra.kubernetes.writer import StatusWriter, own_part
 from smeagol.intent import Settings as ResolverSettings
 from smeagol.intent import UnitKey, UnitKind
-from smeagol.objects import Namespace
+from smeagol.objects import EndpointSlice, Namespace
 from smeagol.pki import KeyStore, LocalAuthority, Overlap, Purpose, StoreError
 from smeagol.plan import ProxyProvider
 from smeagol.refs import DEFAULT_CLUSTER_DOMAIN, ObjectRef, ServiceRef
 from smeagol.runtime.admission import Admission, AdmissionSettings
 from smeagol.runtime.control_plane import ControlPlane, now
+from smeagol.runtime.controller_metrics import ControllerCollector, Durations
+from smeagol.runtime.health import Readiness, health_app
 from smeagol.runtime.looking import looking_routes, targets
+from smeagol.runtime.own_metrics import own_metrics
+from smeagol.runtime.own_view import acknowledged, own_view
+from smeagol.runtime.peers import Credentials, Peers, PeerServer, own_name
+from smeagol.runtime.progress import Together, View
 from smeagol.runtime.reporting import Reporter
 from smeagol.runtime.traffic import Collector
 from smeagol.runtime.views import cluster_status
-from smeagol.runtime.web import serve
+from smeagol.runtime.web import listening, serve
 from smeagol.sources.kubernetes import Backoff, Decoded, Kind, ObjectKey, Reflector, kinds
 from smeagol.xds import TlsConfig
 
@@ -54,6 +61,9 @@ SETTLE_SECONDS = 0.02
 REPORT_SECONDS = 0.25
 """Statuses are written so often at most; what changes within that time is one write."""
 
+PATIENT_SECONDS = 1.0
+"""So often it is looked whether proxies that a claim waits for have answered, or the waiting is over."""
+
 Reported: TypeAlias = api.Canary | api.MutualTLS | api.Sidecar | api.ProviderClass
 """An object whose status is the provider's to write."""
 
@@ -64,7 +74,12 @@ class _Watching(Protocol):
     """A reflector, whatever it reflects."""
 
     synced: asyncio.Event
+    lists: int
+    watches: int
+    connected: bool
 
+    @property
+    def silent_seconds(self) -> float: ...
     @property
     def plural(self) -> str: ...
     def __len__(self) -> int: ...
@@ -85,6 +100,8 @@ class ControllerSettings:
     pod_cidrs: tuple[str, ...] = ()
     discovery_address: str = "[::]:18000"
     discovery_service: str = "smeagol-discovery"
+    peers_address: str = "[::]:18001"
+    health_address: str = "[::]:18002"
     metrics_server: str = ""
     serve_unclassed: bool = False
     admission: AdmissionSettings | None = None
@@ -110,6 +127,7 @@ class Controller:
         self.started_at = now()
         self.elector = Elector(client, namespace=settings.namespace, name="smeagol", identity=settings.identity)
         self._identity_due = now()
+        self._shown: TlsConfig | None = None
         self.plane = ControlPlane(
             settings=ResolverSettings(
                 cluster_domain=settings.cluster_domain,
@@ -126,6 +144,19 @@ class Controller:
             changed=self._wake.set,
             alone=False,
         )
+        self.readiness = Readiness()
+        self.reconciled = Durations()
+        self._serving = False
+        self._looked = asyncio.Event()
+        credentials = Credentials(
+            server=self._trusting,
+            client=self._as_client,
+            name=own_name(settings.trust_domain),
+            server_name=ServiceRef(settings.namespace, settings.discovery_service).fqdn(settings.cluster_domain),
+        )
+        self.peers = Peers(credentials, identity=settings.identity, changed=self._looked.set)
+        self._peer_server = PeerServer(credentials, changed=self._news.set)
+        self._own = View(settings.identity, "")
         self.reporter = Reporter(controller=provider.controller_name, metrics_server=settings.metrics_server, clock=now)
         self.admission = Admission(self.plane, settings.admission, provider=provider) if settings.admission else None
         self._client = client
@@ -168,30 +199,72 @@ class Controller:
 
     async def run(self) -> None:
         """Serve until cancelled."""
+        self.readiness.add(self._not_serving)
+        with listening(self.settings.health_address) as health:
+            app = health_app(self.readiness, lambda: own_metrics(self.plane, ControllerCollector(self)))
+            serving = asyncio.create_task(serve(app, [health]))
+            try:
+                await self._run()
+            finally:
+                serving.cancel()
+                await asyncio.wait([serving])
+
+    async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             for reflector in self.reflectors:
                 tasks.create_task(reflector.run())
             await asyncio.gather(*(reflector.synced.wait() for reflector in self.reflectors))
             log.info("synced", objects={r.plural: len(r) for r in self.reflectors})
             self._carry_out()
+            await self._peer_server.start(self.settings.peers_address)
             if self.admission is not None:
                 answering = asyncio.Event()
                 tasks.create_task(self.admission.serve(answering))
                 await answering.wait()
             await self.plane.start(self.settings.discovery_address)
+            self._serving = True
             log.info("serving", address=self.settings.discovery_address)
             tasks.create_task(self._settle())
             tasks.create_task(self._renew_identity())
             tasks.create_task(self._tend())
             if self.settings.control_port:
                 tasks.create_task(self._answer())
+            tasks.create_task(self._look())
             standing = tasks.create_task(self.elector.run(self._lead))
             try:
                 await asyncio.Event().wait()
             finally:
+                self.readiness.ending = True
                 standing.cancel()  # at once, for the proxies take their time to go elsewhere
                 await self.plane.stop(grace=5)
+                await self._peer_server.stop()
                 await asyncio.wait([standing])  # to be cancelled again by the group would keep the Lease from the next
+
+    def _not_serving(self) -> str:
+        unseen = [reflector.plural for reflector in self.reflectors if not reflector.synced.is_set()]
+        if unseen:
+            return f"not yet seen: {', '.join(unseen)}"
+        return "" if self._serving else "proxies are not served yet"
+
+    # What it tells about itself.
+
+    @property
+    def leading(self) -> bool:
+        return self.elector.leading
+
+    @property
+    def ready(self) -> bool:
+        return not self.readiness.missing
+
+    @property
+    def watches(self) -> tuple[_Watching, ...]:
+        return self.reflectors
+
+    @property
+    def replicas_silent(self) -> int:
+        return len(self.peers.silent)
+
+    # What it shows to proxies and other replicas.
 
     def _identity(self, authority: LocalAuthority) -> TlsConfig:
         """The discovery server's certificate, for the names of its Service; of the mesh's own authority."""
@@ -199,7 +272,22 @@ class Controller:
         names = service.names(self.settings.cluster_domain)
         issued = authority.issue(names, Purpose.SERVER, now=now())
         self._identity_due = issued.renew_at
-        return TlsConfig(certificate_chain=issued.chain_pem, private_key=issued.key_pem.reveal())
+        self._shown = TlsConfig(certificate_chain=issued.chain_pem, private_key=issued.key_pem.reveal())
+        return self._shown
+
+    def _trusting(self) -> TlsConfig:
+        """What other replicas are shown, and must show: a certificate of the mesh's own authority."""
+        shown = self._shown or self._identity(self.plane.authority)
+        return replace(shown, client_ca=self.plane.authority.trust_bundle_pem)
+
+    def _as_client(self) -> TlsConfig:
+        """What we show to other replicas: the control plane's own name."""
+        issued = self.plane.authority.issue([own_name(self.settings.trust_domain)], Purpose.CLIENT, now=now())
+        return TlsConfig(
+            certificate_chain=issued.chain_pem,
+            private_key=issued.key_pem.reveal(),
+            client_ca=self.plane.authority.trust_bundle_pem,
+        )
 
     async def _renew_identity(self) -> None:
         """Every replica shows a certificate of its own; connections that stand are not touched by a new one."""
@@ -213,6 +301,9 @@ class Controller:
             source.update(changed)
             for key, value in changed.items():
                 self._note(kind, key, value)
+            if kind is kinds.ENDPOINT_SLICES:
+                slices = {k: v if isinstance(v, EndpointSlice) else None for k, v in changed.items()}
+                self.peers.note(self.settings.namespace, self.settings.discovery_service, slices)
             self._wake.set()
 
         return Reflector(self._client, kind, feed)
@@ -241,7 +332,9 @@ class Controller:
             await asyncio.sleep(SETTLE_SECONDS)
             self._wake.clear()
             self.plane.mesh.cache.acks.take_changes()
+            began = time.perf_counter()
             self._carry_out()
+            self.reconciled.add(time.perf_counter() - began)
             self._news.set()
 
     def _carry_out(self) -> None:
@@ -281,24 +374,46 @@ class Controller:
         found = cluster_status(self.plane.resolver, self._objects, acks, mesh)
         return msgspec.structs.replace(found, replicas=(replica,))
 
+    async def _look(self) -> None:
+        """Keep what our own proxies have, while somebody wants to know: we ourselves or another replica that leads."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            if self.elector.leading or self._peer_server.listened_to:
+                self._own = own_view(self.plane.mesh, self.plane.resolver.units, self.settings.identity)
+                self._peer_server.show(self._own)
+                self._looked.set()
+            await asyncio.sleep(REPORT_SECONDS)
+
     # What the leader does.
 
     async def _lead(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._report())
-            if self.admission is not None:
-                tasks.create_task(self.admission.keep(Keeper(self._client)))
+        self.plane.mesh.elsewhere = lambda: acknowledged(self.plane.mesh, self._replicas)
+        self._news.set()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.peers.run())
+                tasks.create_task(self._report())
+                if self.admission is not None:
+                    tasks.create_task(self.admission.keep(Keeper(self._client)))
+        finally:
+            self.plane.mesh.elsewhere = None
+
+    @property
+    def _replicas(self) -> Together:
+        """What is known of all proxies; of ours as of the last look, of the others as of their last word."""
+        return Together([self._own, *self.peers.views], self.peers.silent)
 
     async def _report(self) -> None:
         """Bring the statuses in line, as often as something has changed, and retry what could not be written."""
         self.reporter.statuses |= {
             ref: obj.status for ref, obj in self._objects.items() if isinstance(obj.status, api.Status)
         }  # what the last leader wrote: what holds since then is no news
+        self._own = own_view(self.plane.mesh, self.plane.resolver.units, self.settings.identity)
         backoff = Backoff()
         while True:
-            self._news.clear()
-            mesh = self.plane.mesh
-            happenings = self.reporter.update(self.plane.resolver.units, mesh.planner, mesh.cache.acks)
+            self._looked.clear()
+            happenings = self.reporter.update(self.plane.resolver.units, self.plane.mesh.planner, self._replicas)
             complete = await self._write_all()
             for happening in happenings:
                 obj = self._objects.get(happening.object)
@@ -307,11 +422,12 @@ class Controller:
             await asyncio.sleep(REPORT_SECONDS)
             if complete:
                 backoff.reset()
-                await self._news.wait()
-            else:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(backoff.wait()):
-                        await self._news.wait()
+            wait = None if complete else backoff.wait()
+            if self.reporter.patient:
+                wait = min(wait or PATIENT_SECONDS, PATIENT_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._looked.wait()
 
     async def _write_all(self) -> bool:
         """Write the statuses that differ from what is there; False if some could not be."""

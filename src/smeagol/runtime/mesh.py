@@ -9,25 +9,36 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
+from hashlib import blake2b
 from typing import Generic, TypeVar
 
 import structlog
 
 from smeagol.intent import MeshIntent, Unit, WorkloadIntent
 from smeagol.pki import LEAF_LIFETIME, LocalAuthority, Phase, Step, last_expiry
-from smeagol.plan import ProxyProvider, ProxyResource
+from smeagol.plan import CertificateRequest, ProxyProvider, ProxyResource
 from smeagol.refs import NodeId
 from smeagol.runtime.certificates import Certificates
 from smeagol.runtime.dialled import Dialled
 from smeagol.runtime.planner import Planner, ResourceKey
 from smeagol.xds import Cache, NodeUpdate, Resource
 
-__all__ = ["Mesh"]
+__all__ = ["Acknowledged", "Mesh"]
 
 log = structlog.get_logger(__name__)
 
 K = TypeVar("K")
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """What the proxies of all replicas hold: `roots`, all that are trusted now; `leaves`, none of a root that no longer
+    signs."""
+
+    roots: bool = False
+    leaves: bool = False
 
 
 class Mesh(Generic[K]):
@@ -42,8 +53,8 @@ class Mesh(Generic[K]):
         clock: Callable[[], datetime],
         alone: bool = True,
     ) -> None:
-        """`alone`: no other control plane of this mesh has proxies. If one may, time decides when a root is replaced,
-        and not what our own proxies have acknowledged.
+        """`alone`: no other control plane of this mesh has proxies. If one may, a root is replaced as `elsewhere` says,
+        which knows what the proxies of all have acknowledged, or as time says where nobody knows.
         """
         self.provider = provider
         self.intent = mesh
@@ -53,6 +64,7 @@ class Mesh(Generic[K]):
         self._authority = authority
         self._clock = clock
         self._alone = alone
+        self.elsewhere: Callable[[], Acknowledged] | None = None
         self._bundle: ProxyResource = provider.trust_bundle(authority.trust_bundle_pem)
         self._rotate_root = False
         self._ends: dict[str, tuple[K, WorkloadIntent]] = {}
@@ -76,6 +88,7 @@ class Mesh(Generic[K]):
     async def tend(self) -> None:
         """Renew what is due and take the next step of a root rotation, if there is one. Cheap when nothing is due."""
         self._publish(self.certificates.renew(), [])
+        signer = self._authority.state.signer
         step = await asyncio.to_thread(
             self._authority.maintain,
             now=self._clock(),
@@ -91,7 +104,7 @@ class Mesh(Generic[K]):
         if bundle != self._bundle:
             self._bundle = bundle
             self._publish([bundle], [])
-        if step is Step.SWITCH:
+        if self._authority.state.signer != signer:  # by our step, or that of another control plane
             self._publish(self.certificates.renew_all(), [])
 
     def next_tending(self) -> datetime | None:
@@ -110,6 +123,41 @@ class Mesh(Generic[K]):
         made = self.certificates.renew_all()
         self._publish(made, [])
         return len(made)
+
+    # What the proxies are asked about.
+
+    def secrets_of(self, key: K) -> tuple[ResourceKey, ...]:
+        """The certificates of one unit's proxy, as resources."""
+        plan = self.planner.plans.get(key)
+        return tuple(self._secret(request) for request in plan.certificates) if plan is not None else ()
+
+    @property
+    def secrets(self) -> tuple[ResourceKey, ...]:
+        """All certificates in use, as resources."""
+        return tuple(self._secret(request) for request in self.certificates.requests)
+
+    def _secret(self, request: CertificateRequest) -> ResourceKey:
+        return ResourceKey(request.node, self._bundle.type_url, request.secret)
+
+    @property
+    def certified(self) -> frozenset[NodeId]:
+        """The proxies that have certificates, whether they are connected or not."""
+        return frozenset(request.node for request in self.certificates.requests)
+
+    @property
+    def roots(self) -> ResourceKey:
+        """The trusted roots, as a resource."""
+        return ResourceKey(None, self._bundle.type_url, self._bundle.name)
+
+    @property
+    def roots_digest(self) -> str:
+        return blake2b(self._bundle.body, digest_size=12).hexdigest()
+
+    @property
+    def leaves_digest(self) -> str:
+        """The root that signs, if all certificates lead to it."""
+        signer = self._authority.state.signer
+        return signer if all(issued.root == signer for issued in self.certificates.in_use) else ""
 
     @property
     def rotating(self) -> bool:
@@ -164,13 +212,16 @@ class Mesh(Generic[K]):
     @property
     def _bundle_acknowledged(self) -> bool:
         """Does every connected proxy hold the roots that are trusted now?"""
-        return self._alone and self.cache.acks.of(self._bundle.type_url, self._bundle.name).complete
+        if not self._alone:
+            return self.elsewhere is not None and self.elsewhere().roots
+        return self.cache.acks.of(self._bundle.type_url, self._bundle.name).complete
 
     def _last_old_leaf(self) -> datetime | None:
         """Until when a leaf of a root that no longer signs may be in use: renewed ones count until acknowledged."""
         state = self._authority.state
         if not self._alone:
-            return state.since + LEAF_LIFETIME
+            known = self.elsewhere is not None and self.elsewhere().leaves
+            return None if known else state.since + LEAF_LIFETIME
         if self.settled:
             return last_expiry(self.certificates.in_use, state)
         return max((issued.not_after for issued in self.certificates.in_use), default=None)

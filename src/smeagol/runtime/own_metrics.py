@@ -63,8 +63,10 @@ class _ControlPlaneCollector(Collector):
         yield recomputed
 
 
-def own_metrics(plane: ControlPlane) -> str:
-    """Prometheus text of a control plane, as of now."""
+def own_metrics(plane: ControlPlane, *more: Collector) -> str:
+    """Prometheus text of a control plane, and of `more`, as of now."""
     registry = CollectorRegistry()
+    for collector in more:
+        registry.register(collector)
     registry.register(_ControlPlaneCollector(plane))
     return generate_latest(registry).decode()

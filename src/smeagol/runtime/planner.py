@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Generic, NamedTuple, TypeVar
 
 from smeagol.errors import SmeagolError
@@ -55,6 +56,7 @@ class Planner(Generic[K]):
     failures: dict[K, SmeagolError] = field(default_factory=dict)
     _claims: dict[ResourceKey, dict[K, ProxyResource]] = field(default_factory=dict)
     _held: dict[ResourceKey, ProxyResource] = field(default_factory=dict)
+    _digests: dict[K, str] = field(default_factory=dict)
 
     def update(self, changed: Iterable[K], units: Mapping[K, Unit]) -> Delta:
         """Plan the changed units again and return the difference; a unit no longer in `units` is forgotten."""
@@ -83,8 +85,20 @@ class Planner(Generic[K]):
         """What stands for one unit in the proxies: the names whose acknowledgement makes it Programmed."""
         return tuple(_key(resource) for resource in self.plans.get(key, Plan()).resources)
 
+    def digest_of(self, keys: Iterable[K]) -> str:
+        """Of all that the proxies are to have for some units: equal wherever the same was planned. Certificates count
+        by their names, since each control plane issues its own.
+        """
+        digest = blake2b(digest_size=12)
+        for key in keys:
+            if key not in self._digests:
+                self._digests[key] = _digest(self.plans.get(key, Plan()))
+            digest.update(self._digests[key].encode())
+        return digest.hexdigest()
+
     def _plan(self, key: K, unit: Unit | None, before: Plan) -> Plan:
         self.failures.pop(key, None)
+        self._digests.pop(key, None)
         if unit is None:
             self.plans.pop(key, None)
             return Plan()
@@ -125,3 +139,13 @@ class Planner(Generic[K]):
                 self._held[name] = holder
                 upserts.append(holder)
         return tuple(upserts), tuple(removals)
+
+
+def _digest(plan: Plan) -> str:
+    digest = blake2b(digest_size=12)
+    for resource in plan.resources:
+        digest.update(f"{resource.node or ''}\0{resource.type_url}\0{resource.name}\0".encode())
+        digest.update(blake2b(resource.body, digest_size=16).digest())
+    for request in plan.certificates:
+        digest.update(repr(request).encode())
+    return digest.hexdigest()

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from smeagol import api
 from smeagol.intent import CanaryIntent, MutualTLSIntent, SidecarIntent, Unit, UnitKey, UnitKind
 from smeagol.plan import Feature, Plan
-from smeagol.refs import NodeId, ObjectRef, PodRef
-from smeagol.runtime.planner import Planner, ResourceKey
-from smeagol.status import Event, Observation, Rejection, Report, concerns, events, status_of
-from smeagol.xds import Acks
+from smeagol.refs import ObjectRef
+from smeagol.runtime.planner import Planner
+from smeagol.runtime.progress import Together, owners
+from smeagol.status import Event, Observation, Report, concerns, events, status_of
 
-__all__ = ["Happening", "Reporter", "observe"]
+__all__ = ["Happening", "Reporter"]
 
 EVENTS_KEPT = 500
 """As many as one may want to look back at; Kubernetes keeps an hour of them."""
@@ -37,34 +37,9 @@ class Happening:
     event: Event
 
 
-def observe(
-    concerned: Iterable[UnitKey], resources: Callable[[UnitKey], Iterable[ResourceKey]], acks: Acks
-) -> Observation:
-    """What the proxies say of the units behind an object.
-
-    A workload's proxy must be connected and have answered for everything; what all proxies share must be acknowledged
-    by each connected one that asked for it.
-    """
-    proxies: set[NodeId] = set()
-    lagging: set[NodeId] = set()
-    rejections: set[Rejection] = set()
-    for key in concerned:
-        if key.kind is UnitKind.WORKLOAD:
-            node = PodRef(key.namespace, key.name).node
-            progress = acks.of_node(node)
-            proxies.add(node)
-            if progress is None or not progress.settled:
-                lagging.add(node)
-            else:
-                rejections |= {Rejection(nack.node, nack.message) for nack in progress.refused}
-            continue
-        for resource in resources(key):
-            shared = acks.of(resource.type_url, resource.name)
-            refused = {nack.node for nack in shared.refused}
-            proxies |= {*shared.current, *shared.lagging, *refused}
-            lagging |= set(shared.lagging)
-            rejections |= {Rejection(nack.node, nack.message) for nack in shared.refused}
-    return Observation(proxies=len(proxies), lagging=tuple(sorted(lagging)), rejections=tuple(sorted(rejections)))
+PATIENCE = timedelta(seconds=5)
+"""For so long a claim stands while proxies take over what changed around an object that itself did not change: a
+proxy answers within milliseconds, and a claim that goes and comes with each Pod tells nobody anything."""
 
 
 class Reporter:
@@ -75,20 +50,30 @@ class Reporter:
         self._metrics_server = metrics_server
         self._clock = clock
         self.statuses: dict[ObjectRef, api.Status] = {}
+        self._since: dict[ObjectRef, datetime] = {}
         self.happenings: deque[Happening] = deque(maxlen=EVENTS_KEPT)
 
-    def update(self, units: Mapping[UnitKey, Unit], planner: Planner[UnitKey], acks: Acks) -> tuple[Happening, ...]:
+    def update(
+        self, units: Mapping[UnitKey, Unit], planner: Planner[UnitKey], replicas: Together
+    ) -> tuple[Happening, ...]:
         """Bring all statuses up to date, record what has changed, and return it."""
         happened: list[Happening] = []
         present: set[ObjectRef] = set()
         for key, unit in units.items():
             if isinstance(unit, CanaryIntent | MutualTLSIntent | SidecarIntent):
                 present.add(unit.ref)
-                happened += self._update(key, unit, planner, acks)
+                happened += self._update(key, unit, planner, replicas.of(unit.ref, owners(unit)))
         for gone in self.statuses.keys() - present:
             del self.statuses[gone]
+        for gone in self._since.keys() - present:
+            del self._since[gone]
         self.happenings.extend(happened)
         return tuple(happened)
+
+    @property
+    def patient(self) -> bool:
+        """Whether a claim stands for now that must be looked at again, even if nothing happens."""
+        return bool(self._since)
 
     def class_status(self, provider_class: api.ProviderClass, features: Iterable[Feature]) -> api.ProviderClassStatus:
         """What the provider says of its own class (spec: SMI-CLASS-08)."""
@@ -111,12 +96,11 @@ class Reporter:
         key: UnitKey,
         unit: CanaryIntent | MutualTLSIntent | SidecarIntent,
         planner: Planner[UnitKey],
-        acks: Acks,
+        seen: Observation,
     ) -> list[Happening]:
-        behind = (key, *concerns(unit))
-        failure = next((planner.failures[k] for k in behind if k in planner.failures), None)
+        failure = next((planner.failures[k] for k in (key, *concerns(unit)) if k in planner.failures), None)
         report = Report(
-            observation=observe(behind[1:], planner.resources_of, acks),
+            observation=seen,
             unsupported=planner.plans.get(key, Plan()).unsupported,
             unplanned=str(failure) if failure is not None else "",
             metrics_server=self._metrics_server,
@@ -124,5 +108,26 @@ class Reporter:
         before = self.statuses.get(unit.ref, _EMPTY[key.kind])
         now = self._clock()
         after = status_of(unit, before, report, controller=self._controller, now=now)
+        if _only_waits(before, after) and now - self._since.setdefault(unit.ref, now) < PATIENCE:
+            return []
+        self._since.pop(unit.ref, None)
         self.statuses[unit.ref] = after
         return [Happening(now, unit.ref, event) for event in events(before, after)] if after != before else []
+
+
+def _only_waits(before: api.Status, after: api.Status) -> bool:
+    """Whether all that changes is that a claim about the same generation is taken back to wait for proxies."""
+    was, now = _conditions(before), _conditions(after)
+    last, programmed = was.pop("Programmed", None), now.pop("Programmed", None)
+    return (
+        last is not None
+        and programmed is not None
+        and last.status is api.ConditionStatus.TRUE
+        and programmed.reason == "Pending"
+        and last.observed_generation == programmed.observed_generation
+        and was == now
+    )
+
+
+def _conditions(status: api.Status) -> dict[str, api.Condition]:
+    return {condition.type: condition for condition in status.conditions}

@@ -38,6 +38,8 @@ from smeagol.runtime.control_plane import ControlPlane, now
 from smeagol.runtime.looking import targets
 from smeagol.runtime.offline import load_folder
 from smeagol.runtime.on_host import PROXY_FILES, pod_on_host, pod_status, proxy_container, service_on_host
+from smeagol.runtime.own_view import own_view
+from smeagol.runtime.progress import Together
 from smeagol.runtime.reporting import Reporter
 from smeagol.runtime.traffic import Collector
 from smeagol.runtime.views import (
@@ -312,7 +314,7 @@ class Standalone:
         self._wake.set()
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(0.25 if self._leaving else None):
+                async with asyncio.timeout(0.25 if self._leaving or self.reporter.patient else None):
                     await self._wake.wait()
             self._wake.clear()
             self.plane.mesh.cache.acks.take_changes()  # all is looked at below; from here on a new one wakes us again
@@ -340,7 +342,9 @@ class Standalone:
     def _report(self) -> None:
         """Bring statuses up to date, and tell who watches the terminal what has happened."""
         mesh = self.plane.mesh
-        for happening in self.reporter.update(self.plane.resolver.units, mesh.planner, mesh.cache.acks):
+        units = self.plane.resolver.units
+        replicas = Together([own_view(mesh, units, self.settings.name)])
+        for happening in self.reporter.update(units, mesh.planner, replicas):
             event = happening.event
             tell = log.warning if event.type is EventType.WARNING else log.info
             tell(event.reason, object=str(happening.object), message=event.message)

@@ -11,6 +11,7 @@ from smeagol.xds.errors import Unauthenticated
 from smeagol.xds.resource import Resource
 from smeagol.xds.server import AdsServer, TlsConfig
 from smeagol.xds.stats import Stats
+from smeagol.xds.subscription import Standing
 
 __all__ = [
     "AckChanges",
@@ -26,6 +27,7 @@ __all__ = [
     "NodeUpdate",
     "Progress",
     "Resource",
+    "Standing",
     "Stats",
     "TlsConfig",
     "Unauthenticated",

@@ -115,6 +115,18 @@ class Acks:
             refused=tuple(sorted(refused, key=lambda nack: nack.node)),
         )
 
+    def standing(self, node: NodeId, type_url: str, name: str) -> Standing | Nack | None:
+        """How far one proxy is with one resource: its refusal, if it refused it; None if it has not asked for it."""
+        collection = self._cache.find(type_url)
+        streams = self._connections.get(node)
+        if collection is None or streams is None:
+            return None
+        subscription = collection.readers.get(_newest(streams).stream)
+        if subscription is None or subscription.entry(name) is None:
+            return None
+        standing = subscription.standing(name)
+        return _nack(subscription, name) if standing is Standing.REFUSED else standing
+
     def of_node(self, node: NodeId) -> NodeProgress | None:
         """How far one proxy is; None if it is not connected."""
         streams = self._connections.get(node)

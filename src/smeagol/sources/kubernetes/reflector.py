@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -95,6 +96,12 @@ class Reflector(Generic[T]):
         self._page = page
         self._version = ""
         self._fruitful = False
+        self._heard = time.monotonic()
+
+    @property
+    def silent_seconds(self) -> float:
+        """Since the API server last said something; a bookmark comes about every minute."""
+        return time.monotonic() - self._heard
 
     @property
     def plural(self) -> str:
@@ -205,6 +212,7 @@ class Reflector(Generic[T]):
 
     def _take(self, changed: Mapping[ObjectKey, T | None], version: str) -> None:
         self._version = version or self._version
+        self._heard = time.monotonic()
         if changed:
             self._on_change(changed)
 

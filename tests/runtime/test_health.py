@@ -1,0 +1,34 @@
+"""What the kubelet and Prometheus are told (installation: probes, metrics)."""
+
+from __future__ import annotations
+
+from starlette.testclient import TestClient
+
+from smeagol.runtime.controller_metrics import BUCKETS, Durations
+from smeagol.runtime.health import Readiness, health_app
+
+
+def test_ready_once_all_is_there_and_not_while_ending() -> None:
+    """What is missing is named; being well is another question."""
+    missing = ["not yet seen: pods", "no webhook yet"]
+    readiness = Readiness()
+    readiness.add(lambda: missing[0])
+    readiness.add(lambda: missing[1])
+    asked = TestClient(health_app(readiness, lambda: "smeagol_leader 1.0\n"))
+    answer = asked.get("/readyz")
+    assert (answer.status_code, answer.text) == (503, "not yet seen: pods\nno webhook yet\n")
+    missing[:] = ["", ""]
+    assert asked.get("/readyz").status_code == 200
+    readiness.ending = True
+    assert asked.get("/readyz").status_code == 503
+    assert asked.get("/healthz").status_code == 200
+    assert asked.get("/metrics").text == "smeagol_leader 1.0\n"
+
+
+def test_buckets_are_cumulated() -> None:
+    durations = Durations()
+    for seconds in (0.0005, 0.001, 0.3, 99.0):
+        durations.add(seconds)
+    found = dict(durations.buckets())
+    assert (found["0.001"], found["0.25"], found["0.5"], found["+Inf"]) == (2, 2, 3, 4)
+    assert len(found) == len(BUCKETS) + 1
