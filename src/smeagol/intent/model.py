@@ -207,6 +207,8 @@ class CanaryIntent:
     """the root's ports, empty while the root is missing"""
     left_out: tuple[LeftOut, ...]
     conditions: tuple[Condition, ...]
+    port_names: tuple[str, ...] = ()
+    """those of `ports`, in the same order; empty texts where a port has none"""
     root_headless: bool = False
     """the root has no address of its own: clients dial its endpoints"""
     cluster_domain: str = DEFAULT_CLUSTER_DOMAIN

@@ -191,6 +191,7 @@ def _canary_intents(graph: Graph, sources: Sources, ours: Ours, canaries: Canari
             root=canary.root or ServiceRef(canary.ref.namespace, ""),
             wanted=canary.wanted,
             ports=tuple((port.number, port.protocol) for port in division.ports) if division else (),
+            port_names=tuple(port.name for port in division.ports) if division else (),
             left_out=division.left_out if division else (),
             root_headless=division.root_headless if division else False,
             cluster_domain=sources.settings.cluster_domain,
