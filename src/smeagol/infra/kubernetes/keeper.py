@@ -32,7 +32,7 @@ class Place:
 
 
 class _List(msgspec.Struct):
-    items: list[dict[str, JSON]]
+    items: list[msgspec.Raw]
 
 
 class Keeper:
@@ -65,7 +65,8 @@ class Keeper:
                 f"{place.api}/{place.plural}", params={"fieldSelector": f"metadata.name={name}"}
             )
             answer.raise_for_status()
-            found = msgspec.json.decode(answer.content, type=_List).items
+            items = msgspec.json.decode(answer.content, type=_List).items
+            found: list[dict[str, JSON]] = [msgspec.json.decode(item) for item in items]
         except (httpx2.HTTPError, msgspec.MsgspecError) as error:
             log.warning("objects not listed", kind=place.kind, name=name, error=repr(error))
             return None
