@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat requirements/dev.lock pyproject.toml 2>/dev/null | sha256sum | cut -c1-16)
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: help setup demo test check fmt lint types unit golden bench cluster cluster-down images e2e docs lock clean
+.PHONY: help setup demo test check fmt lint types unit golden bench cluster cluster-down images chart e2e docs lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -58,6 +58,9 @@ cluster-down: setup ## End that Kubernetes and remove all that it has made
 
 images: setup ## Build Smeagol's images with buildah, and load them into that Kubernetes if it is up
 	@$(BIN)/python -m e2e.images $(ARGS)
+
+chart: setup ## Write the Helm chart from the manifests of smeagol install; review the diff as code
+	@$(BIN)/python deploy/chart.py
 
 e2e: setup ## The tests on Kubernetes: in that cluster, or with SMEAGOL_E2E=existing in the one of KUBECONFIG
 	@test "$$SMEAGOL_E2E" = existing || $(BIN)/python -m e2e.cluster up

@@ -15,7 +15,7 @@ from e2e.cluster.commands import run
 from e2e.cluster.places import cache_folder, held
 from e2e.cluster.toolchain import go_program
 
-__all__ = ["Binaries", "build"]
+__all__ = ["Binaries", "build", "helm"]
 
 _SOURCES = Path(__file__).parent / "go"
 _COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
@@ -41,6 +41,11 @@ def build(*, with_coredns: bool) -> Binaries:
         etcd=_Module(name="etcd").built(),
         coredns=_Module(name="coredns").built() if with_coredns else None,
     )
+
+
+def helm() -> Path:
+    """Helm, built if this is its first use."""
+    return _Module(name="helm").built() / "helm"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
