@@ -93,6 +93,14 @@ VALUES: Mapping[str, Value] = {
         schema=_TEXT,
         flag="--trust-domain",
     ),
+    "ca_secret": Value(
+        name="caSecret",
+        stand_in="stand-in-ca-secret",
+        default="",
+        comment="Secret with an intermediate to sign with, as cert-manager writes it; empty for the mesh's own CA.",
+        schema=_TEXT,
+        flag="--ca-secret",
+    ),
 }
 """By the field of InstallSettings, in the order of values.yaml."""
 
@@ -184,6 +192,11 @@ def _with_value(text: str, value: Value) -> str:
         return _replaced(text, value.stand_in, place)
     many = isinstance(value.stand_in, tuple)
     stand_in = value.stand_in[0] if many else value.stand_in
+    # A rule of a Role, if it is about what the value names.
+    rules = re.compile(rf"^- apiGroups:\n(?:  .*\n)*?  - {re.escape(stand_in)}\n", re.MULTILINE)
+    text = rules.sub(
+        lambda match: f"{{{{- with {place} }}}}\n{match[0].replace(stand_in, '{{ . | quote }}')}{{{{- end }}}}\n", text
+    )
     arguments = re.compile(rf"^( *)- {re.escape(value.flag)}\n *- {re.escape(stand_in)}$", re.MULTILINE)
     begin = "range" if many else "with"
     return arguments.sub(

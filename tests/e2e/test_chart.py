@@ -73,7 +73,7 @@ def test_it_makes_the_objects_of_smeagol_install(helm: Path) -> None:
 def test_it_makes_them_for_other_values_too(helm: Path) -> None:
     """Every value reaches each place that its option reaches."""
     values = ["--set", "image=r.example/s:2,proxyImage=r.example/e:3,replicas=3,clusterDomain=k8s.example"]
-    values += ["--set", "trustDomain=mesh.example,podCIDRs={10.1.0.0/16,fd00::/48}"]
+    values += ["--set", "trustDomain=mesh.example,caSecret=mesh-ca,podCIDRs={10.1.0.0/16,fd00::/48}"]
     assert templated(helm, *values, namespace="mesh") == installed(
         namespace="mesh",
         image="r.example/s:2",
@@ -81,6 +81,7 @@ def test_it_makes_them_for_other_values_too(helm: Path) -> None:
         replicas=3,
         cluster_domain="k8s.example",
         trust_domain="mesh.example",
+        ca_secret="mesh-ca",
         pod_cidrs=("10.1.0.0/16", "fd00::/48"),
     )
 
@@ -113,7 +114,7 @@ def removed_after(helm: Path, cluster: Cluster) -> Iterator[None]:
 
 def test_install_upgrade_uninstall(helm: Path, own_cluster: Cluster, images: Images) -> None:
     """A replica runs and leads, an upgrade changes what it is about, and at the end the users' objects are there."""
-    given = ["smeagol", CHART, "--namespace", SYSTEM, "--wait", "--timeout", "3m"]
+    given = ["smeagol", str(CHART), "--namespace", SYSTEM, "--wait", "--timeout", "3m"]
     given += ["--set", f"image={images.controller.reference},proxyImage={images.proxy.reference}"]
     check = ["check", "--kubeconfig", str(own_cluster.kubeconfig)]
     with removed_after(helm, own_cluster):

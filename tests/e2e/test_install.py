@@ -6,6 +6,7 @@ elsewhere. The control plane runs here beside it, as the service account that is
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import secrets
@@ -16,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,8 @@ from smeagol.install.resources import (
     SERVICE,
 )
 from smeagol.install.upgrading import NotInstalledError, TooFarError
+from smeagol.pki.certificates import Issuer, new_intermediate, new_root
+from smeagol.pki.pem import to_pem
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.xdist_group("install")]
 
@@ -410,6 +414,82 @@ def allowed(place: Place, account: str, attributes: dict[str, str]) -> bool:
     return verdict
 
 
+class TestIntermediateFromOutside:
+    """`--ca-secret`: with the rights that are installed, and the keys that somebody else renews."""
+
+    def test_it_is_waited_for_followed_and_never_replaced(self, place: Place, tmp_path: Path) -> None:
+        """Handed over late, renewed, spoilt, of another root: what the control plane shows leads to what is trusted."""
+        place.smeagol("install", "--ca-secret", "mesh-ca")
+        mine, other = new_root("one", now=utc_now(), lifetime=YEAR), new_root("two", now=utc_now(), lifetime=YEAR)
+        with control_plane(place, tmp_path, "--ca-secret", "mesh-ca") as log:
+
+            def told(what: str) -> None:
+                wait_for(what, lambda: what in log.read_text(encoding="utf-8"), within_seconds=90)
+
+            def kept() -> list[str]:
+                """The intermediates that are kept, those of the signing root first."""
+                secret = place.server.get(SECRET, "smeagol-authority", SYSTEM)
+                if secret is None:
+                    return []
+                data = secret.body["data"]
+                assert isinstance(data, dict)
+                assert data.keys() == {"supplied"}  # and none of the mesh's own
+                document = json.loads(base64.b64decode(str(data["supplied"])))
+                return [found["certificate"] for found in document["generations"]]
+
+            told("there is no such Secret")
+            first = hand_over(place, mine)
+            wait_for("it begins with the first", lambda: kept() == [first], within_seconds=60)
+            wait_for("it serves", (tmp_path / "discovery").exists, within_seconds=60)
+            renewed = hand_over(place, mine)
+            wait_for("it follows the second", lambda: kept() == [renewed], within_seconds=90)
+            hand_over(place, mine, key_of=other)
+            told("is not the key of the first certificate")
+            assert kept() == [renewed]
+            another = hand_over(place, other)
+            wait_for("both roots are kept", lambda: kept() == [renewed, another], within_seconds=90)
+        place.cluster.kubectl("-n", SYSTEM, "delete", "secret", "mesh-ca")  # or the namespace would stay
+        assert "forbidden" not in log.read_text(encoding="utf-8").lower()
+        assert "PRIVATE KEY" not in log.read_text(encoding="utf-8")
+
+    def test_the_rights_are_those_of_one_secret(self, place: Place) -> None:
+        """To read it, and only where it is named."""
+        account = f"system:serviceaccount:{SYSTEM}:{CONTROLLER}"
+        get = {"verb": "get", "resource": "secrets", "namespace": SYSTEM, "name": "mesh-ca"}
+        place.smeagol("install")
+        assert not allowed(place, account, get)
+        place.smeagol("install", "--ca-secret", "mesh-ca")
+        assert allowed(place, account, get)
+        assert not allowed(place, account, {**get, "verb": "patch"})
+
+
+YEAR = timedelta(days=365)
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def hand_over(place: Place, root: Issuer, *, key_of: Issuer | None = None) -> str:
+    """A new intermediate of that root, as cert-manager writes it; with the wrong key if there is `key_of`."""
+    made = new_intermediate(root, "cluster.local", now=utc_now(), lifetime=timedelta(days=90))
+    certificate = to_pem([made.certificate]).decode()
+    entries = {
+        "tls.crt": certificate,
+        "tls.key": (key_of or made).key_pem.reveal().decode(),
+        "ca.crt": to_pem([root.certificate]).decode(),
+    }
+    secret: Json = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "kubernetes.io/tls",
+        "metadata": {"name": "mesh-ca", "namespace": SYSTEM},
+        "stringData": dict(entries),
+    }
+    place.cluster.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(secret))
+    return certificate
+
+
 class TestCheck:
     """Findings, with cause and cure."""
 
@@ -491,7 +571,7 @@ def kubeconfig_of_account(place: Place, folder: Path, *, account: str = CONTROLL
 
 
 @contextmanager
-def control_plane(place: Place, folder: Path) -> Iterator[Path]:
+def control_plane(place: Place, folder: Path, *options: str) -> Iterator[Path]:
     """One replica, as the installed service account, while the block runs; its log."""
     log = folder / "controller.log"
     command: list[str] = [
@@ -500,6 +580,7 @@ def control_plane(place: Place, folder: Path) -> Iterator[Path]:
         *("--discovery-address", f"unix:{folder / 'discovery'}"),
         *("--peers-address", f"unix:{folder / 'peers'}"),
         *("--health-address", f"unix:{folder / 'health'}"),
+        *options,
     ]
     with log.open("w") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)

@@ -7,7 +7,7 @@ rights alone.
 from __future__ import annotations
 
 from smeagol.api import KINDS
-from smeagol.install.access import AUTHORITY_SECRET, CLUSTER_RULES, LEASE, NAMESPACE_RULES, AccessRule
+from smeagol.install.access import AUTHORITY_SECRET, CLUSTER_RULES, LEASE, NAMESPACE_RULES, AccessRule, handed_over
 from smeagol.sources.kubernetes import kinds
 from smeagol.webhook import WebhookPlace
 from smeagol.webhook.inject import TRUST_CONFIG_MAP
@@ -58,6 +58,13 @@ def verbs(rules: tuple[AccessRule, ...]) -> dict[tuple[str, str], set[str]]:
 def test_everywhere_it_may_do_what_is_asked_for() -> None:
     """Neither a verb more nor one less."""
     assert verbs(CLUSTER_RULES) == EVERYWHERE
+
+
+def test_an_intermediate_that_is_handed_over_may_be_read_and_nothing_else() -> None:
+    """That one Secret, and none if there is none."""
+    assert handed_over("") == ()
+    (rule,) = handed_over("mesh-ca")
+    assert (rule.verbs, rule.resources, rule.names) == (("get",), ("secrets",), ("mesh-ca",))
 
 
 def test_in_its_own_namespace_it_may_do_what_is_asked_for() -> None:

@@ -221,13 +221,18 @@ class TestTheControlPlane:
         app.command()(controller)
         known = {option for parameter in typer.main.get_command(app).params for option in parameter.opts}
         settings = InstallSettings(
-            version="1", image="i", pod_cidrs=("10.1.0.0/16", "fd00::/64"), trust_domain="mesh.example"
+            version="1",
+            image="i",
+            pod_cidrs=("10.1.0.0/16", "fd00::/64"),
+            trust_domain="mesh.example",
+            ca_secret="mesh-ca",
         )
         words = arguments(settings)
         assert words[0] == "controller"
         assert {word for word in words if word.startswith("--")} <= known
         assert words.count("--pod-cidr") == 2
         assert words[words.index("--trust-domain") + 1] == "mesh.example"
+        assert words[words.index("--ca-secret") + 1] == "mesh-ca"
 
     def test_the_token_is_given_to_the_pod_alone(self) -> None:
         """Not to everything that is started under the same account."""
@@ -270,6 +275,12 @@ class TestSettings:
     def test_replicas(self) -> None:
         with pytest.raises(SettingError, match="--replicas"):
             InstallSettings(version="1", image="i", replicas=0)
+
+    @pytest.mark.parametrize("secret", ["Mesh", "a/b", "-a", "smeagol-authority"])
+    def test_secrets_for_an_intermediate(self, secret: str) -> None:
+        """No name of a Secret, or the one with what is kept of it."""
+        with pytest.raises(SettingError, match="--ca-secret"):
+            InstallSettings(version="1", image="i", ca_secret=secret)
 
     @pytest.mark.parametrize("cidr", ["10.0.0.0/33", "10.0.0.1/8", "pods", ""])
     def test_ranges_that_are_none(self, cidr: str) -> None:

@@ -38,6 +38,9 @@ def controller(
         str, typer.Option("--cluster-domain", help="DNS domain of the cluster.")
     ] = "cluster.local",
     trust_domain: Annotated[str, typer.Option("--trust-domain", help="Of the identities; the cluster domain.")] = "",
+    ca_secret: Annotated[
+        str, typer.Option("--ca-secret", help="Secret with an intermediate to sign with; else the mesh's own.")
+    ] = "",
     discovery: Annotated[str, typer.Option("--discovery-address", help="Where proxies connect.")] = "[::]:18000",
     webhook: Annotated[
         str, typer.Option("--webhook-address", help="Where the API server asks about Pods.")
@@ -89,7 +92,7 @@ def controller(
     from smeagol.runtime.admission import AdmissionSettings
     from smeagol.runtime.controller import Controller, ControllerSettings
     from smeagol.runtime.logs import configure
-    from smeagol.runtime.secret_store import SecretKeyStore
+    from smeagol.runtime.secret_store import SecretKeyStore, SecretSupply
     from smeagol.webhook import InjectionSettings, WebhookPlace
 
     configure(verbose=verbose)
@@ -119,12 +122,15 @@ def controller(
         if task := asyncio.current_task():
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         with connect_blocking(kubeconfig) as blocking:
-            keys = SecretKeyStore(blocking, namespace=namespace, name="smeagol-authority")
+            # Two kinds of keys, so that neither is taken for the other.
+            entry = "supplied" if ca_secret else "authority"
+            keys = SecretKeyStore(blocking, namespace=namespace, name="smeagol-authority", entry=entry)
+            supply = SecretSupply(blocking, namespace=namespace, name=ca_secret) if ca_secret else None
             async with connect(kubeconfig) as client:
                 if isinstance(chosen, tuple):
                     await AdapterController(settings, client=client, providers=chosen).run()
                     return
-                controller = await Controller.open(settings, client=client, provider=chosen, keys=keys)
+                controller = await Controller.open(settings, client=client, provider=chosen, keys=keys, supply=supply)
                 await controller.run()
 
     with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):

@@ -44,6 +44,10 @@ def install(
         str, typer.Option("--cluster-domain", help="DNS domain of the cluster.")
     ] = DEFAULT_CLUSTER_DOMAIN,
     trust_domain: Annotated[str, typer.Option("--trust-domain", help="Of the identities; the cluster domain.")] = "",
+    ca_secret: Annotated[
+        str,
+        typer.Option("--ca-secret", help="Secret with an intermediate to sign with; else the mesh makes its own CA."),
+    ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, change nothing.")] = False,
     output: Annotated[
         Output, typer.Option("-o", "--output", help="Install and report, or print the manifests and ask nobody.")
@@ -73,6 +77,7 @@ def install(
         pod_cidrs=tuple(pod_cidr or ()),
         cluster_domain=cluster_domain,
         trust_domain=trust_domain,
+        ca_secret=ca_secret,
     )
     if output is Output.YAML:
         typer.echo(write_text(*(manifest.to_json() for manifest in manifests(settings))), nl=False)

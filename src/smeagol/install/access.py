@@ -21,6 +21,7 @@ __all__ = [
     "TRUST_CONFIG_MAP",
     "WEBHOOKS",
     "AccessRule",
+    "handed_over",
 ]
 
 LEASE = "smeagol"
@@ -98,3 +99,9 @@ NAMESPACE_RULES: tuple[AccessRule, ...] = (
     AccessRule(group="", resources=("secrets",), verbs=("get", "patch"), names=(AUTHORITY_SECRET,)),
 )
 """What it may do in the namespace that it runs in."""
+
+
+def handed_over(secret: str) -> tuple[AccessRule, ...]:
+    """What it may do there besides, to sign with the intermediate in this Secret if one is named."""
+    # runtime/secret_store.py, SecretSupply
+    return (AccessRule(group="", resources=("secrets",), verbs=("get",), names=(secret,)),) if secret else ()

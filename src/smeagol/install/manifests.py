@@ -9,7 +9,7 @@ from smeagol.api.documents import Json
 from smeagol.api.kinds import KINDS, Kind
 from smeagol.api.meta import DEFAULT_CLASS_ANNOTATION
 from smeagol.install import resources
-from smeagol.install.access import CLUSTER_RULES, NAMESPACE_RULES, AccessRule
+from smeagol.install.access import CLUSTER_RULES, NAMESPACE_RULES, AccessRule, handed_over
 from smeagol.install.resources import OWN_LABELS, Manifest, Resource
 from smeagol.install.settings import InstallSettings
 from smeagol.intent.selection import INJECT_LABEL
@@ -133,7 +133,7 @@ def _access(settings: InstallSettings) -> tuple[Manifest, ...]:
     return (
         _own(resources.CLUSTER_ROLE, CONTROLLER, settings, rules=_rules(CLUSTER_RULES)),
         _own(resources.CLUSTER_ROLE_BINDING, CONTROLLER, settings, **_binding(resources.CLUSTER_ROLE, settings)),
-        _own(resources.ROLE, CONTROLLER, settings, rules=_rules(NAMESPACE_RULES)),
+        _own(resources.ROLE, CONTROLLER, settings, rules=_rules(NAMESPACE_RULES + handed_over(settings.ca_secret))),
         _own(resources.ROLE_BINDING, CONTROLLER, settings, **_binding(resources.ROLE, settings)),
     )
 
@@ -289,6 +289,7 @@ def _container(settings: InstallSettings) -> dict[str, Json]:
 
 def _arguments(settings: InstallSettings) -> tuple[str, ...]:
     trust_domain = ("--trust-domain", settings.trust_domain) if settings.trust_domain else ()
+    ca_secret = ("--ca-secret", settings.ca_secret) if settings.ca_secret else ()
     return (
         "controller",
         "--namespace",
@@ -306,5 +307,6 @@ def _arguments(settings: InstallSettings) -> tuple[str, ...]:
         "--cluster-domain",
         settings.cluster_domain,
         *trust_domain,
+        *ca_secret,
         *(word for cidr in settings.pod_cidrs for word in ("--pod-cidr", cidr)),
     )

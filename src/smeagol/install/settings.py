@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 
 from smeagol.errors import SmeagolError
+from smeagol.install.access import AUTHORITY_SECRET
 from smeagol.refs import DEFAULT_CLUSTER_DOMAIN
 
 __all__ = ["PROXY_IMAGE", "InstallSettings", "SettingError"]
@@ -14,6 +15,7 @@ __all__ = ["PROXY_IMAGE", "InstallSettings", "SettingError"]
 PROXY_IMAGE = "envoyproxy/envoy:distroless-v1.40.0"
 """The upstream Envoy of the version that the provider's configuration is made for."""
 
+_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -27,7 +29,8 @@ class SettingError(SmeagolError):
 class InstallSettings:
     """`pod_cidrs`: where Pod addresses lie, so that proxies know a Pod's own address when one is dialled.
 
-    `trust_domain` is that of the identities, by default the cluster domain. Raises SettingError.
+    `trust_domain` is that of the identities, by default the cluster domain. `ca_secret`: the Secret with the
+    intermediate to sign with, by default the mesh makes its own. Raises SettingError.
     """
 
     version: str
@@ -38,6 +41,7 @@ class InstallSettings:
     pod_cidrs: tuple[str, ...] = ()
     cluster_domain: str = DEFAULT_CLUSTER_DOMAIN
     trust_domain: str = ""
+    ca_secret: str = ""
 
     def __post_init__(self) -> None:
         if not _LABEL.fullmatch(self.namespace):
@@ -51,6 +55,12 @@ class InstallSettings:
                 f"the namespace '{self.namespace}' belongs to Kubernetes",
                 where="--namespace",
                 fix="Take one that Smeagol has for itself; smeagol-system is the usual",
+            )
+        if self.ca_secret and (not _SUBDOMAIN.fullmatch(self.ca_secret) or self.ca_secret == AUTHORITY_SECRET):
+            raise SettingError(
+                f"'{self.ca_secret}' cannot be the Secret that an intermediate is handed over in",
+                where="--ca-secret",
+                fix=f"Name a Secret in the namespace of Smeagol, another than its own {AUTHORITY_SECRET}",
             )
         if self.replicas < 1:
             raise SettingError("there is no control plane without a replica", where="--replicas", fix="Use 2 or more")

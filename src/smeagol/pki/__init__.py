@@ -6,13 +6,14 @@ a clock or starts a task: the runtime asks `due` and `LocalAuthority.maintain` w
 
 from __future__ import annotations
 
-from smeagol.pki.authority import LEAF_LIFETIME, Authority, CALifetimes, LocalAuthority
+from smeagol.pki.authority import LEAF_LIFETIME, Authority, CALifetimes, KeptAuthority, LocalAuthority
 from smeagol.pki.certificates import AuthorityError, Issued
 from smeagol.pki.intermediate import IntermediateAuthority
 from smeagol.pki.roots import Generation, Overlap, Phase, RootState, Step, last_expiry, next_step
 from smeagol.pki.rotation import due, next_wakeup
 from smeagol.pki.secret import PrivateBytes
 from smeagol.pki.store import FileKeyStore, KeyStore, MemoryKeyStore, StoreError
+from smeagol.pki.supplied import Supplied, SuppliedAuthority, Supply
 from smeagol.plan import Purpose
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Generation",
     "IntermediateAuthority",
     "Issued",
+    "KeptAuthority",
     "KeyStore",
     "LocalAuthority",
     "MemoryKeyStore",
@@ -34,6 +36,9 @@ __all__ = [
     "RootState",
     "Step",
     "StoreError",
+    "Supplied",
+    "SuppliedAuthority",
+    "Supply",
     "due",
     "last_expiry",
     "next_step",

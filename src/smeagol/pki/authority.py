@@ -34,7 +34,7 @@ from smeagol.pki.secret import PrivateBytes
 from smeagol.pki.store import KeyStore
 from smeagol.plan import Purpose
 
-__all__ = ["LEAF_LIFETIME", "Authority", "CALifetimes", "LocalAuthority"]
+__all__ = ["LEAF_LIFETIME", "Authority", "CALifetimes", "KeptAuthority", "LocalAuthority"]
 
 LEAF_LIFETIME = timedelta(hours=24)
 
@@ -57,6 +57,28 @@ class Authority(Protocol):
         self, names: Iterable[str], purpose: Purpose, *, now: datetime, lifetime: timedelta = LEAF_LIFETIME
     ) -> Issued:
         """A new key and certificate. Raises InvalidNameError, AuthorityError."""
+        ...
+
+
+class KeptAuthority(Authority, Protocol):
+    """One whose roots are replaced in steps, which the runtime drives (see `roots`)."""
+
+    @property
+    def state(self) -> RootState: ...
+
+    def maintain(
+        self,
+        *,
+        now: datetime,
+        bundle_acknowledged: bool,
+        last_old_leaf_expiry: datetime | None,
+        rotate_root: bool = False,
+    ) -> Step:
+        """Do what is due and tell which step was taken. Blocks; arguments as in `roots.next_step`."""
+        ...
+
+    def next_maintenance(self, *, bundle_acknowledged: bool, last_old_leaf_expiry: datetime | None) -> datetime | None:
+        """When time alone calls for `maintain`."""
         ...
 
 

@@ -57,6 +57,11 @@ class IntermediateAuthority:
         return to_pem(self._bundle)
 
     @property
+    def root(self) -> x509.Certificate:
+        """Where what it signs leads to."""
+        return self._issuer.root
+
+    @property
     def not_after(self) -> datetime:
         """When it can't sign any more."""
         return self._issuer.not_after

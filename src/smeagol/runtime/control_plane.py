@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import structlog
 
 from smeagol.intent import MeshIntent, Resolver, Settings, UnitKey
-from smeagol.pki import KeyStore, LocalAuthority, Overlap
+from smeagol.pki import KeptAuthority, KeyStore, LocalAuthority, Overlap, SuppliedAuthority, Supply
 from smeagol.plan import ProxyProvider
 from smeagol.refs import NodeId
 from smeagol.runtime.mesh import Mesh
@@ -38,16 +38,22 @@ class ControlPlane:
         keys: KeyStore,
         overlap: Overlap,
         owner_of: Callable[[str], Awaitable[NodeId | None]],
-        tls: Callable[[LocalAuthority], TlsConfig],
+        tls: Callable[[KeptAuthority], TlsConfig],
         changed: Callable[[], None],
         alone: bool = True,
+        supply: Supply | None = None,
     ) -> None:
         """`owner_of` tells whose bearer token it is; `tls` makes the discovery server's identity, of the mesh's
         authority or of another; `changed` is called when proxies have answered.
-        `alone`: no other replica serves proxies of this mesh.
+        `alone`: no other replica serves proxies of this mesh. `supply`: where the authority's intermediate comes from,
+        if it is not the mesh's own.
         """
         self.resolver = Resolver(settings)
-        self.authority = LocalAuthority.open(keys, trust_domain=settings.trust_domain, now=now(), overlap=overlap)
+        self.authority: KeptAuthority = (
+            LocalAuthority.open(keys, trust_domain=settings.trust_domain, now=now(), overlap=overlap)
+            if supply is None
+            else SuppliedAuthority.open(keys, supply, now=now(), overlap=overlap)
+        )
         intent = MeshIntent(
             cluster_domain=settings.cluster_domain, trust_domain=settings.trust_domain, pod_cidrs=settings.pod_cidrs
         )

@@ -29,7 +29,7 @@ from smeagol.infra.kubernetes.writer import StatusWriter, own_part
 from smeagol.intent import Settings as ResolverSettings
 from smeagol.intent import UnitKey, UnitKind
 from smeagol.objects import EndpointSlice, Namespace
-from smeagol.pki import KeyStore, LocalAuthority, Overlap, Purpose, StoreError
+from smeagol.pki import AuthorityError, KeptAuthority, KeyStore, Overlap, Purpose, StoreError, Supply
 from smeagol.plan import ProxyProvider
 from smeagol.refs import DEFAULT_CLUSTER_DOMAIN, ObjectRef, ServiceRef
 from smeagol.runtime.admission import Admission, AdmissionSettings
@@ -119,6 +119,7 @@ class Controller:
         client: httpx2.AsyncClient,
         provider: ProxyProvider,
         keys: KeyStore,
+        supply: Supply | None = None,
     ) -> None:
         self.settings = settings
         self.provider = provider
@@ -143,6 +144,7 @@ class Controller:
             tls=self._identity,
             changed=self._wake.set,
             alone=False,
+            supply=supply,
         )
         self.readiness = Readiness()
         self.reconciled = Durations()
@@ -183,16 +185,19 @@ class Controller:
         client: httpx2.AsyncClient,
         provider: ProxyProvider,
         keys: KeyStore,
+        supply: Supply | None = None,
         backoff: Backoff | None = None,
     ) -> Controller:
-        """Wait until there are keys. Where several replicas start without any, each makes some and one saves them; the
-        others are told to look again, and so find those.
+        """Wait until there are keys, or until an intermediate that can be used is handed over. Where several replicas
+        start without any, each makes some and one saves them; the others are told to look again, and so find those.
         """
         backoff = backoff or Backoff()
         while True:
             try:
-                return cls(settings, client=client, provider=provider, keys=keys)
-            except StoreError as error:
+                return cls(settings, client=client, provider=provider, keys=keys, supply=supply)
+            except (StoreError, AuthorityError) as error:
+                if isinstance(error, AuthorityError) and supply is None:
+                    raise
                 wait = backoff.wait()
                 log.warning("no keys yet", error=str(error), wait_seconds=round(wait, 1))
                 await asyncio.sleep(wait)
@@ -266,7 +271,7 @@ class Controller:
 
     # What it shows to proxies and other replicas.
 
-    def _identity(self, authority: LocalAuthority) -> TlsConfig:
+    def _identity(self, authority: KeptAuthority) -> TlsConfig:
         """The discovery server's certificate, for the names of its Service; of the mesh's own authority."""
         service = ServiceRef(self.settings.namespace, self.settings.discovery_service)
         names = service.names(self.settings.cluster_domain)

@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 import structlog
 
 from smeagol.intent import MeshIntent, Unit, WorkloadIntent
-from smeagol.pki import LEAF_LIFETIME, LocalAuthority, Phase, Step, last_expiry
+from smeagol.pki import LEAF_LIFETIME, KeptAuthority, Phase, Step, last_expiry
 from smeagol.plan import CertificateRequest, ProxyProvider, ProxyResource
 from smeagol.refs import NodeId
 from smeagol.runtime.certificates import Certificates
@@ -48,7 +48,7 @@ class Mesh(Generic[K]):
         self,
         *,
         provider: ProxyProvider,
-        authority: LocalAuthority,
+        authority: KeptAuthority,
         mesh: MeshIntent,
         clock: Callable[[], datetime],
         alone: bool = True,

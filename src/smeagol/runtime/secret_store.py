@@ -9,9 +9,9 @@ from contextlib import contextmanager
 import httpx2
 import msgspec
 
-from smeagol.pki import PrivateBytes, StoreError
+from smeagol.pki import PrivateBytes, StoreError, Supplied
 
-__all__ = ["SecretKeyStore"]
+__all__ = ["SecretKeyStore", "SecretSupply"]
 
 _ENTRY = "authority"
 _TYPE = "smi-spec.io/authority"
@@ -39,8 +39,9 @@ class SecretKeyStore:
     Whatever else the Secret has (labels, an owner, further entries, its type) stays as it is.
     """
 
-    def __init__(self, client: httpx2.Client, *, namespace: str, name: str) -> None:
+    def __init__(self, client: httpx2.Client, *, namespace: str, name: str, entry: str = _ENTRY) -> None:
         self._client = client
+        self._entry = entry
         self._path = f"/api/v1/namespaces/{namespace}/secrets"
         self._namespace = namespace
         self._name = name
@@ -58,11 +59,11 @@ class SecretKeyStore:
             return None
         secret = self._read(answer)
         self._version = secret.metadata.resource_version
-        entry = secret.data.get(_ENTRY)
+        entry = secret.data.get(self._entry)
         return PrivateBytes(base64.b64decode(entry)) if entry else None
 
     def save(self, document: PrivateBytes) -> None:
-        data = {_ENTRY: base64.b64encode(document.reveal()).decode()}
+        data = {self._entry: base64.b64encode(document.reveal()).decode()}
         if self._version:
             found = _Metadata(resource_version=self._version)
             answer = self._ask("PATCH", f"{self._path}/{self._name}", _Secret(metadata=found, data=data))
@@ -97,3 +98,43 @@ class SecretKeyStore:
     @property
     def _where(self) -> str:
         return f"Secret {self._namespace}/{self._name}"
+
+
+class SecretSupply:
+    """An intermediate in a Secret of type kubernetes.io/tls with `ca.crt` beside, as cert-manager writes it."""
+
+    def __init__(self, client: httpx2.Client, *, namespace: str, name: str) -> None:
+        self._client = client
+        self._path = f"/api/v1/namespaces/{namespace}/secrets/{name}"
+        self._where = f"Secret {namespace}/{name}"
+
+    def load(self) -> Supplied:
+        try:
+            answer = self._client.get(self._path)
+        except httpx2.HTTPError as error:
+            raise StoreError(
+                f"the API server does not answer: {type(error).__name__}",
+                where=self._where,
+                fix="it is tried again",
+            ) from error
+        if answer.status_code == 404:
+            raise StoreError(
+                "the intermediate has not been handed over: there is no such Secret",
+                where=self._where,
+                fix="create it with tls.crt, tls.key and ca.crt (a Certificate of cert-manager with isCA: true does)",
+            )
+        if answer.is_error:
+            raise StoreError(
+                f"the API server refuses it with status {answer.status_code}",
+                where=self._where,
+                fix="grant get on this Secret: smeagol install --ca-secret does",
+            )
+        data = msgspec.json.decode(answer.content, type=_Secret).data
+        if missing := [entry for entry in ("tls.crt", "tls.key", "ca.crt") if not data.get(entry)]:
+            raise StoreError(
+                f"it has no {' and no '.join(missing)}",
+                where=self._where,
+                fix="put the intermediate into tls.crt, its key into tls.key, the roots into ca.crt",
+            )
+        certificate, key, bundle = (base64.b64decode(data[entry]) for entry in ("tls.crt", "tls.key", "ca.crt"))
+        return Supplied(certificate_pem=certificate, key_pem=PrivateBytes(key), bundle_pem=bundle)

@@ -1,0 +1,199 @@
+"""An intermediate that is renewed elsewhere is followed; no leaf in use ever leads to a root that is not trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from smeagol.pki import (
+    AuthorityError,
+    Issued,
+    MemoryKeyStore,
+    Overlap,
+    Phase,
+    PrivateBytes,
+    Purpose,
+    Step,
+    StoreError,
+    Supplied,
+    SuppliedAuthority,
+    last_expiry,
+)
+from smeagol.pki.certificates import Issuer, new_intermediate, new_root
+from smeagol.pki.pem import to_pem
+
+NOON = datetime(2030, 6, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+DAY = 24 * HOUR
+OVERLAP = Overlap(minimum=HOUR, patience=DAY)
+
+OpenSSLVerify = Callable[..., str]
+
+
+def root() -> Issuer:
+    return new_root("cluster.local", now=NOON, lifetime=3650 * DAY)
+
+
+def pair(of: Issuer, *, now: datetime = NOON, also: Iterable[Issuer] = ()) -> Supplied:
+    """A new intermediate of that root, handed over with it, and perhaps with further roots."""
+    made = new_intermediate(of, "cluster.local", now=now, lifetime=90 * DAY)
+    bundle = to_pem([of.certificate, *(issuer.certificate for issuer in also)])
+    return Supplied(certificate_pem=to_pem([made.certificate]), key_pem=made.key_pem, bundle_pem=bundle)
+
+
+@dataclass
+class Hand:
+    """Where it is handed over; None: not yet."""
+
+    pair: Supplied | None = None
+
+    def load(self) -> Supplied:
+        if self.pair is None:
+            raise StoreError("nothing there")
+        return self.pair
+
+
+@dataclass
+class World:
+    """An authority, what it is given, and where it keeps it; `again` is the same after a restart."""
+
+    root: Issuer = field(default_factory=root)
+    hand: Hand = field(default_factory=Hand)
+    store: MemoryKeyStore = field(default_factory=MemoryKeyStore)
+
+    def __post_init__(self) -> None:
+        self.hand.pair = pair(self.root)
+        self.authority = self.again()
+
+    def again(self, now: datetime = NOON) -> SuppliedAuthority:
+        return SuppliedAuthority.open(self.store, self.hand, now=now, overlap=OVERLAP)
+
+    def maintain(self, now: datetime, *, acknowledged: bool = True, old: datetime | None = None) -> Step:
+        return self.authority.maintain(now=now, bundle_acknowledged=acknowledged, last_old_leaf_expiry=old)
+
+
+def leaf(authority: SuppliedAuthority, now: datetime = NOON) -> Issued:
+    return authority.issue(["web.shop.svc.cluster.local"], Purpose.SERVER, now=now)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+class TestRenewal:
+    """Of the intermediate, under a root that is trusted already."""
+
+    def test_the_new_one_signs_at_once_and_the_bundle_stays(self, world: World, openssl_verify: OpenSSLVerify) -> None:
+        """Nobody has to learn of it: what the old and the new one signed verifies against the same root."""
+        before, bundle = leaf(world.authority), world.authority.trust_bundle_pem
+        world.hand.pair = pair(world.root, now=NOON + HOUR)
+        assert world.maintain(NOON + HOUR) is Step.WAIT
+        after = leaf(world.authority, NOON + HOUR)
+        assert world.authority.trust_bundle_pem == bundle
+        assert world.authority.state.phase is Phase.STEADY
+        assert world.hand.pair.certificate_pem in after.chain_pem
+        for issued in (before, after):
+            assert openssl_verify(issued, bundle, at=NOON + 2 * HOUR) == ""
+
+    def test_further_roots_are_trusted_as_soon_as_they_are_handed_over(self, world: World) -> None:
+        """As trust-manager or an administrator does it before the root changes."""
+        world.hand.pair = pair(world.root, also=[root()])
+        world.maintain(NOON)
+        assert world.authority.trust_bundle_pem.count(b"BEGIN CERTIFICATE") == 2
+
+    @pytest.mark.parametrize("restarted", [False, True])
+    def test_one_that_cannot_be_used_is_told_and_the_last_good_one_signs(self, world: World, restarted: bool) -> None:
+        """A key that is another's, a certificate that is no CA: whatever comes, also over a restart."""
+        good = world.hand.pair
+        other = pair(root())
+        assert good is not None
+        world.hand.pair = Supplied(
+            certificate_pem=good.certificate_pem, key_pem=other.key_pem, bundle_pem=good.bundle_pem
+        )
+        with pytest.raises(AuthorityError, match=r"tls\.key"):
+            world.maintain(NOON)
+        authority = world.again() if restarted else world.authority
+        assert good.certificate_pem in leaf(authority).chain_pem
+
+    def test_one_that_is_taken_away_is_told_too(self, world: World) -> None:
+        """And what is kept signs until it expires."""
+        world.hand.pair = None
+        with pytest.raises(StoreError):
+            world.maintain(NOON)
+        leaf(world.again())
+
+
+class TestAnotherRoot:
+    """As in `roots`: introduced, then signing, then alone."""
+
+    def test_step_by_step_no_leaf_leads_to_an_untrusted_root(self, world: World, openssl_verify: OpenSSLVerify) -> None:
+        """With a restart after each step: what is kept is enough to go on."""
+        held = [leaf(world.authority)]
+        new = root()
+        world.hand.pair = pair(new)
+        bundles = [world.authority.trust_bundle_pem]
+        steps: list[Step] = []
+        now = NOON
+        while len(steps) < 3 and now < NOON + 4 * DAY:
+            now += HOUR
+            world.authority = world.again(now)
+            in_use = [issued for issued in held if issued.not_after > now]
+            step = world.maintain(now, old=last_expiry(in_use, world.authority.state))
+            if step is not Step.WAIT:
+                steps.append(step)
+                bundles.append(world.authority.trust_bundle_pem)
+            held.append(leaf(world.authority, now))
+            for issued in (in_use[0], held[-1]):
+                assert openssl_verify(issued, world.authority.trust_bundle_pem, at=now) == ""
+        assert steps == [Step.BEGIN, Step.SWITCH, Step.DROP]
+        assert bundles[2] == bundles[1]
+        assert bundles[3] == to_pem([new.certificate])
+
+    def test_it_does_not_sign_before_all_trust_it(self, world: World) -> None:
+        """What proxies have acknowledged decides, or patience."""
+        old = world.authority.state.signer
+        world.hand.pair = pair(root())
+        assert world.maintain(NOON) is Step.BEGIN
+        assert world.maintain(NOON + 23 * HOUR, acknowledged=False) is Step.WAIT
+        assert leaf(world.authority).root == old
+        assert world.maintain(NOON + 24 * HOUR, acknowledged=False) is Step.SWITCH
+        assert leaf(world.authority).root != old
+
+    def test_replicas_go_together(self, world: World) -> None:
+        """A step that one has taken is adopted by the other, which takes none."""
+        other = world.again()
+        world.hand.pair = pair(root())
+        assert world.maintain(NOON) is Step.BEGIN
+        assert other.maintain(now=NOON, bundle_acknowledged=True, last_old_leaf_expiry=None) is Step.WAIT
+        assert other.state == world.authority.state
+        assert other.trust_bundle_pem == world.authority.trust_bundle_pem
+
+    def test_asked_to_rotate_it_does_nothing(self, world: World) -> None:
+        """The next root is for others to make."""
+        step = world.authority.maintain(now=NOON, bundle_acknowledged=True, last_old_leaf_expiry=None, rotate_root=True)
+        assert step is Step.WAIT
+
+
+class TestBeginning:
+    def test_without_any_it_does_not_begin(self) -> None:
+        """Nor makes keys of its own instead."""
+        with pytest.raises(StoreError):
+            SuppliedAuthority.open(MemoryKeyStore(), Hand(), now=NOON)
+
+    def test_after_all_has_expired_it_begins_anew(self, world: World) -> None:
+        """What was kept is of no use any more, and nobody holds a leaf of it."""
+        later = NOON + 200 * DAY
+        world.hand.pair = pair(root(), now=later)
+        assert world.again(later).state.phase is Phase.STEADY
+
+    def test_what_is_kept_and_damaged_is_told_without_a_key(self, world: World) -> None:
+        """Not even in the traceback's context."""
+        world.store.save(PrivateBytes(b'{"format": 1, "generations": [{"key": "SECRET"}]}'))
+        with pytest.raises(AuthorityError, match="damaged") as caught:
+            world.again()
+        assert caught.value.__context__ is None
+        assert "SECRET" not in str(caught.value)
