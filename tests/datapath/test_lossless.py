@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +18,8 @@ from datapath.apps.wire import Tally
 from datapath.harness import Mesh, eventually, running
 from datapath.manifests import canary, deployment, mutual_tls, pod, service
 from smeagol.control import Status
+from smeagol.pki.certificates import Issuer, new_intermediate, new_root
+from smeagol.pki.pem import to_pem
 
 pytestmark = [pytest.mark.netns, pytest.mark.envoy, pytest.mark.xdist_group("datapath-lossless")]
 
@@ -57,6 +61,10 @@ def load(mesh: Mesh) -> Iterator[Load]:
         yield load
         load.wait_for(200)
     assert_none_lost(load.end())
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
 
 
 def assert_none_lost(told: Tally) -> None:
@@ -132,6 +140,39 @@ def test_root_is_replaced(mesh: Mesh, load: Load) -> None:
     mesh.wait_for(lagging)
     load.wait_for(200)
     assert load.app.burst("http://web/", 50, fresh=True).failed == 0
+
+
+@pytest.mark.timeout(180)
+def test_intermediates_from_outside_are_followed(tmp_path: Path) -> None:
+    """SMI-MTLS-22: a renewed intermediate, and one of another root, with the files replaced one after the other."""
+    one, two = (new_root("cluster.local", now=now(), lifetime=timedelta(days=30)) for _ in range(2))
+
+    def hand_over(root: Issuer) -> None:
+        made = new_intermediate(root, "cluster.local", now=now(), lifetime=timedelta(days=3))
+        (tmp_path / "ca.crt").write_bytes(to_pem([root.certificate]))
+        (tmp_path / "tls.key").write_bytes(made.key_pem.reveal())
+        (tmp_path / "tls.crt").write_bytes(to_pem([made.certificate]))
+
+    hand_over(one)
+    objects = (V1, service("web", {"web": "yes"}), pod("client"), mutual_tls())
+    client = mutual_tls("client", {"app": "client"}, names=["client.example"])
+    with running(*objects, client, options=["--ca-dir", str(tmp_path)]) as mesh:
+        assert mesh.roots() == to_pem([one.certificate]).decode()
+        with mesh.app("client").load("http://web/", rate=500) as load:
+            load.wait_for(200)
+            hand_over(one)
+            mesh.ask("/v1/rotate", {"what": "certificates"})
+            load.wait_for(500)
+            hand_over(two)
+
+            def replaced() -> None:
+                assert mesh.roots() == to_pem([two.certificate]).decode(), "the old root is still trusted"
+
+            eventually(replaced, seconds=60)
+            mesh.wait_for(lagging)
+            load.wait_for(200)
+            assert load.app.burst("http://web/", 50, fresh=True).failed == 0
+        assert_none_lost(load.end())
 
 
 def test_control_plane_restarts(mesh: Mesh, load: Load) -> None:

@@ -47,6 +47,17 @@ def up(
             "or only those labelled enabled or selected by a MutualTLS or Sidecar.",
         ),
     ] = Inject.ALL,
+    ca_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--ca-dir",
+            help="Folder with an intermediate to sign with (tls.crt, tls.key, ca.crt), followed when it changes; "
+            "else the mesh makes its own authority.",
+            exists=True,
+            file_okay=False,
+            resolve_path=True,
+        ),
+    ] = None,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log every step.")] = False,
 ) -> None:
     """Run a mesh on this machine: each Pod of the folder in a network namespace of its own, with its Envoy.
@@ -64,6 +75,7 @@ def up(
             state_dir=state_dir,
             metrics_port=metrics_port,
             inject_by_default=inject is Inject.ALL,
+            ca_dir=ca_dir,
             verbose=verbose,
         )
     )

@@ -13,7 +13,7 @@ from smeagol.pki.roots import Generation, Overlap, Phase, RootState, Step, last_
 from smeagol.pki.rotation import due, next_wakeup
 from smeagol.pki.secret import PrivateBytes
 from smeagol.pki.store import FileKeyStore, KeyStore, MemoryKeyStore, StoreError
-from smeagol.pki.supplied import Supplied, SuppliedAuthority, Supply
+from smeagol.pki.supplied import FileSupply, Supplied, SuppliedAuthority, Supply
 from smeagol.plan import Purpose
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "AuthorityError",
     "CALifetimes",
     "FileKeyStore",
+    "FileSupply",
     "Generation",
     "IntermediateAuthority",
     "Issued",

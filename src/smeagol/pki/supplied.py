@@ -13,6 +13,7 @@ import random
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Protocol
 
 from cryptography import x509
@@ -25,10 +26,10 @@ from smeagol.pki.intermediate import IntermediateAuthority
 from smeagol.pki.pem import read_certificates, to_pem
 from smeagol.pki.roots import Generation, Overlap, Phase, RootState, Step
 from smeagol.pki.secret import PrivateBytes
-from smeagol.pki.store import KeyStore
+from smeagol.pki.store import KeyStore, StoreError
 from smeagol.plan import Purpose
 
-__all__ = ["Supplied", "SuppliedAuthority", "Supply"]
+__all__ = ["FileSupply", "Supplied", "SuppliedAuthority", "Supply"]
 
 _FORMAT = 1
 
@@ -48,6 +49,26 @@ class Supply(Protocol):
     def load(self) -> Supplied:
         """What is there now. Blocks. Raises StoreError if that can't be read or isn't there yet."""
         ...
+
+
+class FileSupply:
+    """The three as files of a directory, named as in a Secret; a mounted one is such a directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def load(self) -> Supplied:
+        try:
+            certificate, key, bundle = (
+                (self._directory / name).read_bytes() for name in ("tls.crt", "tls.key", "ca.crt")
+            )
+        except OSError as error:
+            raise StoreError(
+                f"the intermediate can't be read: {error.strerror}",
+                where=str(error.filename or self._directory),
+                fix="put the intermediate into tls.crt, its key into tls.key, the roots into ca.crt",
+            ) from None
+        return Supplied(certificate_pem=certificate, key_pem=PrivateBytes(key), bundle_pem=bundle)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +147,7 @@ class SuppliedAuthority:
         """Look at what is handed over, and take the step that is due. Arguments as in `roots.next_step`.
 
         Raises AuthorityError for an intermediate that can't be used, after all else is done: the last good one signs.
-        `rotate_root` is for whoever hands over the next root to do, so it does nothing.
+        `rotate_root` does nothing: the next root is for others to hand over.
         """
         with self._store.lock():
             current = _load(self._store.load(), now) or self._document

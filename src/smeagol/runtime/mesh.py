@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 import structlog
 
 from smeagol.intent import MeshIntent, Unit, WorkloadIntent
-from smeagol.pki import LEAF_LIFETIME, KeptAuthority, Phase, Step, last_expiry
+from smeagol.pki import LEAF_LIFETIME, AuthorityError, KeptAuthority, Phase, Step, SuppliedAuthority, last_expiry
 from smeagol.plan import CertificateRequest, ProxyProvider, ProxyResource
 from smeagol.refs import NodeId
 from smeagol.runtime.certificates import Certificates
@@ -115,7 +115,15 @@ class Mesh(Generic[K]):
         return min(filter(None, (upkeep, self.certificates.next_due())), default=None)
 
     def rotate_root(self) -> None:
-        """Begin a root rotation at the next tending; the old root stays trusted until nothing depends on it."""
+        """Begin a root rotation at the next tending; the old root stays trusted until nothing depends on it.
+
+        Raises AuthorityError if the root is not ours to replace.
+        """
+        if isinstance(self._authority, SuppliedAuthority):
+            raise AuthorityError(
+                "the root was made elsewhere, and is replaced there",
+                fix="hand over an intermediate of the new root; the rest follows",
+            )
         self._rotate_root = True
 
     def renew_certificates(self) -> int:

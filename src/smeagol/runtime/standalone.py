@@ -31,7 +31,7 @@ from smeagol.infra.host.redirect import PROXY_MARK
 from smeagol.intent import ServiceIntent, SidecarIntent, Unit, UnitKey, UnitKind, WorkloadIntent
 from smeagol.intent import Settings as ResolverSettings
 from smeagol.objects import EndpointSlice, Pod, Service
-from smeagol.pki import FileKeyStore, LocalAuthority, MemoryKeyStore, Overlap, Purpose
+from smeagol.pki import FileKeyStore, FileSupply, LocalAuthority, MemoryKeyStore, Overlap, Purpose
 from smeagol.plan import ProxyConnection, ProxyProvider
 from smeagol.refs import DEFAULT_CLUSTER_DOMAIN, NodeId, ObjectRef, PodRef, ServiceRef
 from smeagol.runtime.control_plane import ControlPlane, now
@@ -88,6 +88,7 @@ class Settings:
     pod_networks: tuple[str, ...] = ("10.244.0.0/16", "fd00:10:244::/112")
     service_networks: tuple[str, ...] = ("10.96.0.0/16", "fd00:10:96::/112")
     metrics_url: str = ""
+    ca_dir: Path | None = None
     proxy: tuple[str, ...]
     """the proxy's command, to which its configuration's path is added"""
 
@@ -150,7 +151,8 @@ class Standalone:
             cluster_domain=self.settings.cluster_domain,
             working_dir=self.settings.folder,
             seen=(*program_folders(), Path(self.settings.proxy[0]).parent),
-            hidden=(self.settings.state,),  # the mesh's keys, and its sockets
+            # The mesh's keys, and its sockets.
+            hidden=(self.settings.state, *((self.settings.ca_dir,) if self.settings.ca_dir else ())),
         )
         async with Host(settings) as host:
             self.host = host
@@ -300,7 +302,7 @@ class Standalone:
                 with self._fault_of(ObjectRef("KeyStore", "", str(self.settings.state / "keys"))):
                     await mesh.tend()
             due = mesh.next_tending()
-            wait = timedelta(seconds=1) if mesh.rotating else timedelta(seconds=30)
+            wait = timedelta(seconds=1) if mesh.rotating or self.settings.ca_dir else timedelta(seconds=30)
             if due is not None:
                 wait = min(wait, max(due - now(), timedelta(seconds=1)))
             with contextlib.suppress(TimeoutError):
@@ -487,10 +489,12 @@ class Standalone:
         return f"{self.node.ips[0]}:{XDS_PORT}"
 
     def _new_plane(self) -> ControlPlane:
+        ca_dir = self.settings.ca_dir
         return ControlPlane(
             settings=self._resolver_settings,
             provider=self.provider,
-            keys=FileKeyStore(self.settings.state / "keys"),
+            keys=FileKeyStore(self.settings.state / ("supplied-keys" if ca_dir else "keys")),
+            supply=FileSupply(ca_dir) if ca_dir else None,
             overlap=Overlap(minimum=timedelta(0)),  # nobody but the proxies depends on the old root
             owner_of=self._owner_of,
             tls=lambda _: self._tls,

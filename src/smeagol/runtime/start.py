@@ -31,6 +31,7 @@ class Options:
     state_dir: Path | None = None
     metrics_port: int = 0
     inject_by_default: bool = True
+    ca_dir: Path | None = None
     verbose: bool = False
 
 
@@ -133,6 +134,7 @@ async def _serve(
             inject_by_default=options.inject_by_default,
             proxy=envoy_command(),
             metrics_url=metrics_url,
+            ca_dir=options.ca_dir,
         ),
         provider,
     )
