@@ -46,6 +46,7 @@ types: setup ## mypy, strict
 
 golden: setup ## Rewrite the expected side of the golden pairs; review the diff as code
 	@SMEAGOL_GOLDEN=write $(BIN)/python -m pytest -q tests/providers tests/api/test_crds.py tests/docs/test_reference.py tests/docs/test_problem_pages.py
+	@$(BIN)/python deploy/chart.py
 
 bench: setup ## Measure xDS fan-out and the data path; writes bench/results.md
 	@$(BIN)/python -m bench $(ARGS)

@@ -27,6 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_grou
 
 CHART = Path(__file__).parents[2] / "deploy" / "helm" / "smeagol"
 SYSTEM = "smeagol-system"
+WEBHOOKS = "mutatingwebhookconfigurations,validatingwebhookconfigurations"
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +90,10 @@ def test_it_makes_them_for_other_values_too(helm: Path) -> None:
 def test_what_only_the_chart_has_reaches_the_pods(helm: Path) -> None:
     """Where they run, and how their image is got."""
     values = {"nodeSelector": {"a": "b"}, "imagePullSecrets": [{"name": "c"}], "priorityClassName": "high"}
-    values |= {"resources": {"limits": {"memory": "1Gi"}}, "tolerations": [{"operator": "Exists"}]}
+    values |= {
+        "resources": {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"memory": "1Gi"}},
+        "tolerations": [{"operator": "Exists"}],
+    }
     arguments = [f"--set-json={name}={json.dumps(value)}" for name, value in values.items()]
     pod = templated(helm, *arguments)["Deployment smeagol-controller"]["spec"]["template"]["spec"]
     assert pod["containers"][0]["resources"] == values.pop("resources")
@@ -108,6 +112,7 @@ def removed_after(helm: Path, cluster: Cluster) -> Iterator[None]:
         yield
     finally:
         subprocess.run([helm, "uninstall", "smeagol", "-n", SYSTEM, "--kubeconfig", cluster.kubeconfig, "--wait"])
+        cluster.kubectl("delete", WEBHOOKS, "smeagol", "--ignore-not-found")
         cluster.kubectl("delete", "namespace", SYSTEM, "--ignore-not-found")
         cluster.kubectl("delete", "crd", "-l", "app.kubernetes.io/part-of=smeagol")
 
@@ -120,6 +125,7 @@ def test_install_upgrade_uninstall(helm: Path, own_cluster: Cluster, images: Ima
     with removed_after(helm, own_cluster):
         notes = run(helm, "install", *given, "--create-namespace", "--set", "replicas=1", cluster=own_cluster)
         assert "podCIDRs is empty" in notes
+        assert f"kubectl delete {WEBHOOKS} smeagol" in notes
         done = CliRunner().invoke(build(), check)
         assert done.exit_code == 0, done.output
         own_cluster.kubectl("apply", "-f", "-", stdin=json.dumps(SIDECAR))
@@ -131,6 +137,8 @@ def test_install_upgrade_uninstall(helm: Path, own_cluster: Cluster, images: Ima
         assert done.exit_code == 0, done.output
         run(helm, "uninstall", "smeagol", "--namespace", SYSTEM, "--wait", cluster=own_cluster)
         assert own_cluster.kubectl("-n", SYSTEM, "get", "deployments,services", "-o", "name") == ""
+        # The leader's and not the chart's, so Helm leaves them, as the notes say.
+        assert len(own_cluster.kubectl("get", WEBHOOKS, "-o", "name").split()) == 2
         assert "watched" in own_cluster.kubectl("-n", "default", "get", "sidecars.smi-spec.io", "-o", "name")
 
 
