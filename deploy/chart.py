@@ -125,6 +125,7 @@ _POD_DEFAULTS: Mapping[str, Json] = {
     "affinity": {},
     "priorityClassName": "",
 }
+_MANAGED_BY = "app.kubernetes.io/managed-by"
 _DEFAULT_CLASS = "defaultClass"
 _GENERATED = "# Written by deploy/chart.py from the manifests of `smeagol install`: make chart.\n"
 
@@ -140,7 +141,10 @@ def chart() -> dict[str, str]:
         if manifest.resource == resources.NAMESPACE:
             continue  # the release's own, which is there before the release
         if manifest.resource == resources.CRD:
-            files[f"crds/{manifest.name}.yaml"] = _GENERATED + write_text(_owned_by_helm(manifest))
+            # Nobody's: Helm does not look after definitions, and `smeagol check` would find them in other hands.
+            definition: Any = manifest.to_json()
+            del definition["metadata"]["labels"][_MANAGED_BY]
+            files[f"crds/{manifest.name}.yaml"] = _GENERATED + write_text(definition)
         else:
             files[f"templates/{manifest.name}-{manifest.resource.kind.lower()}.yaml"] = _template(manifest)
     return files
