@@ -21,6 +21,7 @@ __all__ = [
     "ObjectStatus",
     "Pod",
     "Problem",
+    "ProviderEntry",
     "ProxyStatus",
     "Rejected",
     "Replica",
@@ -30,6 +31,7 @@ __all__ = [
     "SmiObject",
     "Status",
     "Traffic",
+    "Unsupported",
 ]
 
 MutualTLSMode = Literal["Strict", "Permissive"]
@@ -79,13 +81,37 @@ class Condition(_Wire, frozen=True, kw_only=True):
     reason: str = ""
     message: str = ""
     last_transition_time: str = ""
+    observed_generation: int = 0
+
+
+class Unsupported(_Wire, frozen=True, kw_only=True):
+    """One thing an object asks for that its provider cannot do."""
+
+    field: str
+    feature: str
+    message: str = ""
+
+
+class ProviderEntry(_Wire, frozen=True, kw_only=True):
+    """What one provider says of an object."""
+
+    controller_name: str
+    class_name: str = ""
+    conditions: tuple[Condition, ...] = ()
+    unsupported: tuple[Unsupported, ...] = ()
 
 
 class ObjectStatus(_Wire, frozen=True, kw_only=True):
-    """`observed_generation` trails the object's generation while a change has not been seen yet."""
+    """`observed_generation` trails the object's generation while a change has not been seen yet.
+
+    `supported_features` is a ProviderClass's, `metrics_server` a Sidecar's.
+    """
 
     observed_generation: int = 0
     conditions: tuple[Condition, ...] = ()
+    providers: tuple[ProviderEntry, ...] = ()
+    supported_features: tuple[str, ...] = ()
+    metrics_server: str = ""
 
     def condition(self, type_: str) -> Condition | None:
         return next((condition for condition in self.conditions if condition.type == type_), None)

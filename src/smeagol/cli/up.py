@@ -58,6 +58,12 @@ def up(
             resolve_path=True,
         ),
     ] = None,
+    provider: Annotated[
+        str,
+        typer.Option(
+            "-p", "--provider", help="Who configures the proxies: an installed provider, or module:attribute."
+        ),
+    ] = "envoy",
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log every step.")] = False,
 ) -> None:
     """Run a mesh on this machine: each Pod of the folder in a network namespace of its own, with its Envoy.
@@ -76,6 +82,7 @@ def up(
             metrics_port=metrics_port,
             inject_by_default=inject is Inject.ALL,
             ca_dir=ca_dir,
+            provider=provider,
             verbose=verbose,
         )
     )

@@ -35,8 +35,13 @@ def providers() -> Mapping[str, EntryPoint]:
 
 
 def provider_named(name: str) -> Provider:
-    """Load a provider. Raises NoSuchProviderError, also if what is installed under the name is no provider."""
-    known = providers()
+    """Load a provider, by the name of its entry point or as `module:attribute`.
+
+    Raises NoSuchProviderError, also if what is found under the name is no provider.
+    """
+    known = dict(providers())
+    if ":" in name:
+        known[name] = EntryPoint(name=name, value=name, group=GROUP)
     if name not in known:
         raise NoSuchProviderError(
             f"no provider '{name}' is installed", fix=f"choose one of {', '.join(known)}, or install its package"

@@ -32,6 +32,7 @@ class Options:
     metrics_port: int = 0
     inject_by_default: bool = True
     ca_dir: Path | None = None
+    provider: str = "envoy"
     verbose: bool = False
 
 
@@ -120,12 +121,18 @@ def mendable(error: SmeagolError | BaseExceptionGroup[BaseException]) -> list[Sm
 async def _serve(
     options: Options, state: Path, control: socket.socket, metrics: socket.socket, metrics_url: str
 ) -> int:
-    from smeagol.providers.envoy import provider
+    from smeagol.plan import ProxyProvider
     from smeagol.providers.envoy.binary import envoy_command
     from smeagol.runtime.control import control_app, metrics_app
+    from smeagol.runtime.offline import NoSuchProviderError, provider_named
     from smeagol.runtime.standalone import Settings, Standalone
     from smeagol.runtime.web import serve
 
+    provider = provider_named(options.provider)
+    if not isinstance(provider, ProxyProvider):
+        raise NoSuchProviderError(
+            f"'{options.provider}' has no proxies to run on one machine", fix="leave --provider out, or name envoy"
+        )
     mesh = Standalone(
         Settings(
             folder=options.folder,
