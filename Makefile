@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat requirements/dev.lock pyproject.toml 2>/dev/null | sha256sum | cut -c1-16)
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: help setup demo test check fmt lint types unit golden bench cluster cluster-down images chart e2e docs lock clean
+.PHONY: help setup demo test check fmt lint types unit golden bench cluster cluster-down images chart e2e docs conformance lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -66,6 +66,9 @@ chart: setup ## Write the Helm chart from the manifests of smeagol install; revi
 e2e: setup ## The tests on Kubernetes: in that cluster, or with SMEAGOL_E2E=existing in the one of KUBECONFIG
 	@test "$$SMEAGOL_E2E" = existing || $(BIN)/python -m e2e.cluster up
 	@SMEAGOL_E2E=$${SMEAGOL_E2E:-own} $(BIN)/python -m pytest tests/e2e $(ARGS)
+
+conformance: setup ## Hold the Envoy provider to the specification; writes the report in conformance/reports
+	@$(BIN)/smeagol conformance -p envoy -o conformance/reports/envoy-standalone.yaml $(ARGS)
 
 lock: ## Resolve the dependencies anew (needs uv)
 	uv pip compile --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 --extra standalone --extra kubernetes --group dev pyproject.toml -o requirements/dev.lock

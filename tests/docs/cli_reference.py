@@ -26,7 +26,7 @@ Commands that look into a mesh find it below `--state-dir`, else `$XDG_RUNTIME_D
 `--name` is needed only where several are running. With `--kubeconfig` or `--context`, as `kubectl smeagol …`, and where
 no standalone mesh is running, it is the [mesh of a cluster](../operations.md#look).
 """
-_PANELS = ("Try it", "Standalone mode", "Look into a mesh", "Manifests", "In a cluster")
+_PANELS = ("Try it", "Standalone mode", "Look into a mesh", "Manifests", "In a cluster", "Provider authors")
 
 
 def commands() -> dict[str, TyperCommand]:

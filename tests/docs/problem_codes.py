@@ -35,7 +35,7 @@ GROUPS = {
     "H": "This machine and its Pods",
     "E": "Envoy",
     "X": "The discovery server",
-    "T": "The demo",
+    "T": "The demo, and the conformance suite",
 }
 """What the beginning of a code says."""
 

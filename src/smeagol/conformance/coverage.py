@@ -1,0 +1,45 @@
+"""Rules that no case checks, and why: a test holds this list and the cases against the specification."""
+
+from __future__ import annotations
+
+__all__ = ["UNSEEN"]
+
+UNSEEN = {
+    "SMI-COMMON-01": "every case uses group and version; scopes are in the CRDs",
+    "SMI-CLASS-01": "which of several ways picks a class would change the default class of a cluster that is in use",
+    "SMI-CLASS-03": "would need a cluster without a default class",
+    "SMI-CLASS-05": "would need a second default class in a cluster that is in use",
+    "SMI-COMMON-06": "to come: in standalone mode tools convert the early drafts, as the rule allows",
+    "SMI-CLASS-06": "a permission: it obliges nobody",
+    "SMI-CLASS-07": "the platform's CRD says it, and a folder of files has no old object to compare with; to come",
+    "SMI-POD-01": "every stage depends on it; that a Pod is given no proxy cannot be told from one that passes all on",
+    "SMI-POD-03": "Pods of the host's network and of kube-system are not the suite's to create",
+    "SMI-POD-05": "needs Pods that run already without a proxy; to come, for clusters",
+    "SMI-POD-06": "seen in part by mutual-tls-ends-with-its-object",
+    "SMI-POD-07": "addresses are given out by the platform, not by the suite",
+    "SMI-POD-08": "the identity of a Pod that has finished is used by nobody who could tell",
+    "SMI-POD-09": "how many proxies a Pod has is the provider's own affair as long as traffic is as it should be",
+    "SMI-PORT-01": "every stage depends on the declarations http and tcp; the other names have the same effect",
+    "SMI-PORT-02": "seen in part by identity-cannot-be-forged, on an undeclared port",
+    "SMI-PORT-03": "how a contradiction is reported is the provider's choice",
+    "SMI-PORT-04": "needs hand-made EndpointSlices across namespaces, which a cluster may forbid",
+    "SMI-PORT-05": "to come: named target ports that differ from Pod to Pod",
+    "SMI-PORT-06": "the suite's applications speak TCP; to come",
+    "SMI-SVC-02": "seen in part by canary-no-ready-endpoint",
+    "SMI-SVC-03": "to come: publishNotReadyAddresses",
+    "SMI-SVC-04": "would need Pods that serve while they end, at a moment that the suite cannot hold",
+    "SMI-SVC-06": "seen in part by canary-of-an-external-name",
+    "SMI-MTLS-11": "parameters of a ProviderClass are the provider's own",
+    "SMI-MTLS-21": "which authority signs is set up by whoever installs the provider",
+    "SMI-MTLS-23": "what a provider cannot enforce differs from one to the next",
+    "SMI-MTLS-24": "to come: ports that a Pod's owner excludes",
+    "SMI-CAN-22": "a permission: it obliges nobody",
+    "SMI-SIDE-07": "to come; no provider declares SidecarContainers yet",
+    "SMI-STATUS-03": "writing a foreign condition needs the right to write status, which users do not have",
+    "SMI-STATUS-06": "a proxy that refuses its configuration cannot be brought about from outside",
+    "SMI-STATUS-08": "writes that change nothing leave no trace",
+    "SMI-STATUS-09": "to come: needs conditions with times, over a change",
+    "SMI-STATUS-11": "about adapters; what their mesh says is not the suite's to bring about",
+    "SMI-STATUS-12": "needs objects of the other mesh, which differ from one to the next",
+    "SMI-STATUS-13": "to come: texts for people",
+}

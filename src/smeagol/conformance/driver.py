@@ -1,0 +1,110 @@
+"""What the suite needs of a platform. Objects are plain data, as in YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+__all__ = ["Credentials", "Driver", "Event", "Manifest", "Output", "PodSeen", "reference"]
+
+Manifest = dict[str, Any]
+"""One object, as in YAML."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodSeen:
+    """A Pod as its user sees it. `restarts`: of all its containers."""
+
+    name: str
+    ips: tuple[str, ...]
+    ready: bool
+    restarts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    type: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    code: int
+    text: str
+    errors: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """A client certificate of the mesh's own authority, for somebody outside the mesh; all PEM."""
+
+    certificate: str
+    key: str
+    roots: str
+
+    def __repr__(self) -> str:
+        return "Credentials([redacted])"
+
+
+class Driver(Protocol):
+    """A platform with a provider on it. Methods raise ConformanceError where the platform itself fails."""
+
+    @property
+    def mode(self) -> str:
+        """`standalone` or `kubernetes`, for the report."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Of what runs there, for the report."""
+        ...
+
+    def apply(self, objects: Sequence[Manifest]) -> None:
+        """Create or change. Does not wait for anything to come true."""
+        ...
+
+    def delete(self, objects: Sequence[Manifest]) -> None:
+        """Delete; objects that are not there do not matter. Does not wait."""
+        ...
+
+    def refusal(self, manifest: Manifest) -> str:
+        """What the platform says against this object at admission; empty if it would take it. Nothing stays."""
+        ...
+
+    def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
+        """An object of the mesh with its status; None if there is none. `namespace` is empty for a ProviderClass."""
+        ...
+
+    def pod(self, namespace: str, name: str) -> PodSeen | None: ...
+
+    def pods(self, namespace: str) -> Sequence[PodSeen]: ...
+
+    def cluster_ips(self, namespace: str, service: str) -> tuple[str, ...]: ...
+
+    def events(self, kind: str, namespace: str, name: str) -> Sequence[Event]: ...
+
+    def exec(self, namespace: str, pod: str, command: Sequence[str], *, stdin: str = "") -> Output: ...
+
+    def background(self, namespace: str, pod: str, command: Sequence[str], *, stdin: str = "") -> Callable[[], Output]:
+        """Start a command; what is returned waits for its end."""
+        ...
+
+    def scrape(self, url: str) -> str:
+        """What a Prometheus endpoint of the mesh says."""
+        ...
+
+    def credentials(self, names: Sequence[str]) -> Credentials | None:
+        """None where nobody outside the mesh can have such."""
+        ...
+
+    def facts(self) -> Mapping[str, str]:
+        """What an answer may depend on: `clusterDomain`, `trustDomain`."""
+        ...
+
+
+def reference(manifest: Manifest) -> tuple[str, str, str]:
+    """(kind, namespace, name)"""
+    metadata = manifest["metadata"]
+    return str(manifest["kind"]), str(metadata.get("namespace", "")), str(metadata["name"])

@@ -1,0 +1,183 @@
+"""Picks cases, brings their stages up, runs them one by one, and says what came of each."""
+
+from __future__ import annotations
+
+import fnmatch
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import yaml
+
+from smeagol.conformance.bench import Bench
+from smeagol.conformance.cases import CASES
+from smeagol.conformance.driver import Driver, Manifest
+from smeagol.conformance.limits import Limits
+from smeagol.conformance.model import PROFILES, Case, ConformanceError, NotHereError, Outcome, Result, UnmetError
+from smeagol.conformance.write import provider_class, stage
+from smeagol.errors import SmeagolError
+
+__all__ = ["Pick", "Run", "by_profile", "chosen", "features_of", "run"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pick:
+    """Which cases: those that meet every filter that is given, and of each filter any of its values."""
+
+    profiles: Sequence[str] = ()
+    cases: Sequence[str] = ()
+    """names, with `*` for any text"""
+    rules: Sequence[str] = ()
+    features: Sequence[str] = ()
+
+
+@dataclass(slots=True)
+class Run:
+    """What a run has found so far."""
+
+    features: frozenset[str] = frozenset()
+    controller: str = ""
+    results: list[Result] = field(default_factory=list)
+    tags: dict[str, list[int]] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> int:
+        return sum(result.outcome is Outcome.FAILED for result in self.results)
+
+
+def chosen(pick: Pick) -> tuple[Case, ...]:
+    """The cases, in their order. Raises ConformanceError for a filter that fits nothing."""
+    known: dict[str, tuple[Sequence[str], Callable[[Case], Sequence[str]]]] = {
+        "profile": (pick.profiles, lambda case: [case.profile]),
+        "case": (pick.cases, lambda case: [case.name]),
+        "rule": (pick.rules, lambda case: list(case.rules)),
+        "feature": (pick.features, lambda case: sorted(case.features)),
+    }
+    found = list(CASES)
+    for what, (wanted, values) in known.items():
+        for each in wanted:
+            if not any(fnmatch.fnmatchcase(value, each) for case in CASES for value in values(case)):
+                raise ConformanceError(f"no case has the {what} {each!r}", fix="See smeagol conformance --list")
+        if wanted:
+            found = [c for c in found if any(fnmatch.fnmatchcase(v, each) for v in values(c) for each in wanted)]
+    return tuple(found)
+
+
+def features_of(driver: Driver, name: str, controller: str, limits: Limits) -> tuple[frozenset[str], str, bool]:
+    """What a ProviderClass declares, its controller, and whether the class had to be made.
+
+    Raises ConformanceError if nobody answers for the class.
+    """
+    made = driver.get("ProviderClass", "", name) is None
+    if made:
+        driver.apply([provider_class(name, controller, default=True)])
+    deadline = time.monotonic() + limits.condition
+    while time.monotonic() < deadline:
+        found = driver.get("ProviderClass", "", name)
+        status = found.get("status", {}) if found else {}
+        if found and status.get("conditions"):
+            said = str(found.get("spec", {}).get("controllerName", controller))
+            return frozenset(status.get("supportedFeatures", ())), said, made
+        time.sleep(limits.poll)
+    raise ConformanceError(
+        f"no provider has written the status of ProviderClass {name}",
+        where=f"controllerName {controller}",
+        fix="Name its class by -p, and see that the provider runs",
+    )
+
+
+def run(
+    driver: Driver,
+    cases: Sequence[Case],
+    *,
+    provider: str,
+    controller: str,
+    limits: Limits,
+    begun: Callable[[Case], None] = lambda _: None,
+    ended: Callable[[Result], None] = lambda _: None,
+) -> Run:
+    """Run the cases; every one has a result, whatever happens to the others. What was applied is deleted at the end."""
+    outcome = Run()
+    outcome.features, outcome.controller, made = features_of(driver, provider, controller, limits)
+    stages = _Stages(driver, limits)
+    try:
+        for case in cases:
+            begun(case)
+            result = _one(case, driver, provider, limits, outcome, stages)
+            outcome.results.append(result)
+            ended(result)
+    finally:
+        stages.clear()
+        if made:
+            driver.delete([provider_class(provider, controller)])
+    return outcome
+
+
+def _one(case: Case, driver: Driver, provider: str, limits: Limits, run: Run, stages: _Stages) -> Result:
+    if missing := sorted(case.features - run.features):
+        return Result(case=case, outcome=Outcome.SKIPPED, message=f"not declared: {', '.join(missing)}")
+    bench = Bench(driver, limits, run.features, provider, tags=run.tags)
+    start = time.monotonic()
+    outcome, message = Outcome.PASSED, ""
+    try:
+        stages.need(case.stage)
+        try:
+            case.check(bench)
+        finally:
+            bench.clean_up()
+    except NotHereError as error:
+        outcome, message = Outcome.SKIPPED, str(error)
+    except (UnmetError, SmeagolError) as error:
+        outcome, message = Outcome.FAILED, str(error)
+    except (
+        Exception
+    ) as error:  # a status or an answer of no known shape is the provider's fault, not the end of the run
+        outcome, message = Outcome.FAILED, f"{type(error).__name__}: {error}"
+    failed = outcome is Outcome.FAILED
+    return Result(
+        case=case,
+        outcome=outcome,
+        seconds=time.monotonic() - start,
+        message=message,
+        applied=yaml.safe_dump_all(_distinct(bench.applied), sort_keys=False) if failed else "",
+    )
+
+
+def _distinct(objects: Iterable[Manifest]) -> list[Manifest]:
+    found: list[Manifest] = []
+    for each in objects:
+        if each not in found:
+            found.append(each)
+    return found
+
+
+class _Stages:
+    """The Pods that cases share. They stay until a case comes that needs none of them."""
+
+    def __init__(self, driver: Driver, limits: Limits) -> None:
+        self._driver = driver
+        self._limits = limits
+        self._up: dict[str, Bench] = {}
+
+    def need(self, names: Sequence[str]) -> None:
+        if not set(self._up) & set(names):
+            self.clear()
+        for name in names:
+            if name not in self._up:
+                bench = Bench(self._driver, self._limits, frozenset())
+                self._up[name] = bench  # also if it fails: what was applied is to be deleted
+                bench.apply(*stage(name))
+
+    def clear(self) -> None:
+        for bench in self._up.values():
+            bench.clean_up()
+        self._up.clear()
+
+
+def by_profile(results: Iterable[Result]) -> Iterator[tuple[str, Mapping[bool, list[Result]]]]:
+    """The results of each profile that has any: those of core cases (True) and of extended ones."""
+    found = list(results)
+    for name in PROFILES:
+        own = [result for result in found if result.case.profile == name]
+        if own:
+            yield name, {core: [r for r in own if r.case.core is core] for core in (True, False)}
