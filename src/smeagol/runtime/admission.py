@@ -15,7 +15,7 @@ from functools import partial
 
 import structlog
 
-from smeagol.infra.kubernetes.keeper import Keeper, Place
+from smeagol.infra.kubernetes.keeper import Keeper, Kept, Place
 from smeagol.intent import INJECT_LABEL, MutualTLSIntent, SidecarIntent, Unit, UnitKey, WorkloadIntent
 from smeagol.intent.selection import Inject
 from smeagol.pki import Purpose
@@ -178,14 +178,12 @@ class Admission:
         return KeyPair(chain_pem=issued.chain_pem, key_pem=issued.key_pem.reveal(), renew_at=issued.renew_at)
 
 
-def _says(there: Mapping[str, JSON] | None, wanted: Mapping[str, JSON]) -> bool:
-    return there is not None and there.get("data") == wanted["data"] and _is_ours(there)
+def _says(there: Kept | None, wanted: Mapping[str, JSON]) -> bool:
+    return there is not None and there.data == wanted["data"] and _is_ours(there)
 
 
-def _is_ours(there: Mapping[str, JSON]) -> bool:
-    metadata = there.get("metadata")
-    labels = metadata.get("labels") if isinstance(metadata, Mapping) else None
-    return isinstance(labels, Mapping) and labels.get("app.kubernetes.io/managed-by") == "smeagol"
+def _is_ours(there: Kept) -> bool:
+    return there.metadata.labels.get("app.kubernetes.io/managed-by") == "smeagol"
 
 
 def _bound(address: str) -> socket.socket:

@@ -12,7 +12,7 @@ import structlog
 from smeagol.infra.kubernetes.writer import FIELD_MANAGER
 from smeagol.plan import JSON
 
-__all__ = ["Keeper", "Place"]
+__all__ = ["Keeper", "Kept", "Place"]
 
 log = structlog.get_logger(__name__)
 
@@ -31,8 +31,20 @@ class Place:
         return f"{self.api}{within}/{self.plural}/{name}"
 
 
-class _List(msgspec.Struct):
-    items: list[msgspec.Raw]
+class _Metadata(msgspec.Struct, frozen=True):
+    namespace: str = ""
+    labels: dict[str, str] = {}
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """As much of an object that is there as tells whether it is as it should be."""
+
+    metadata: _Metadata = _Metadata()
+    data: dict[str, str] = {}
+
+
+class _List(msgspec.Struct, frozen=True):
+    items: tuple[Kept, ...]
 
 
 class Keeper:
@@ -58,19 +70,18 @@ class Keeper:
         """One that is gone already is gone."""
         return await self._send("DELETE", place.path(name, namespace))
 
-    async def named(self, place: Place, name: str) -> dict[str, dict[str, JSON]] | None:
+    async def named(self, place: Place, name: str) -> dict[str, Kept] | None:
         """All objects of one name, by namespace; None if the API server does not say."""
         try:
             answer = await self._client.get(
                 f"{place.api}/{place.plural}", params={"fieldSelector": f"metadata.name={name}"}
             )
             answer.raise_for_status()
-            items = msgspec.json.decode(answer.content, type=_List).items
-            found: list[dict[str, JSON]] = [msgspec.json.decode(item) for item in items]
+            found = msgspec.json.decode(answer.content, type=_List).items
         except (httpx2.HTTPError, msgspec.MsgspecError) as error:
             log.warning("objects not listed", kind=place.kind, name=name, error=repr(error))
             return None
-        return {str(_metadata(item).get("namespace", "")): item for item in found}
+        return {item.metadata.namespace: item for item in found}
 
     async def _send(self, method: str, path: str, **request: object) -> bool:
         try:
@@ -82,8 +93,3 @@ class Keeper:
             log.warning("object refused", method=method, path=path, code=answer.status_code, answer=answer.text[:300])
             return False
         return True
-
-
-def _metadata(item: Mapping[str, JSON]) -> Mapping[str, JSON]:
-    metadata = item.get("metadata")
-    return metadata if isinstance(metadata, Mapping) else {}
