@@ -8,30 +8,40 @@ import msgspec
 import pytest
 
 from smeagol.api.documents import Json
-from smeagol.install.api_server import Live
+from smeagol.install.api_server import Live, RefusedError
 from smeagol.install.checking import (
     Finding,
     Level,
+    TriedPod,
     address_findings,
     class_findings,
     definitions_findings,
     deployment_findings,
     discovery_finding,
+    injection_finding,
     leader_finding,
     object_findings,
+    security_findings,
     version_finding,
 )
 from smeagol.install.facts import ControllerPod, Holder, MachineRange, Workload
-from smeagol.install.resources import CRD, OURS, PROVIDER_CLASS, Resource
+from smeagol.install.resources import CRD, NAMESPACE, OURS, PROVIDER_CLASS, Resource
 from smeagol.objects import EndpointSlice, Metadata
 
 
-def live(resource: Resource, name: str, *, annotations: dict[str, str] | None = None, **body: Json) -> Live:
+def live(
+    resource: Resource,
+    name: str,
+    *,
+    annotations: dict[str, str] | None = None,
+    labels: dict[str, str] | None = None,
+    **body: Json,
+) -> Live:
     """An object as the API server would send it."""
     metadata: Json = {"name": name, "annotations": dict(annotations or {})}
     return Live(
         resource=resource,
-        metadata=Metadata(name=name, annotations=annotations or {}),
+        metadata=Metadata(name=name, annotations=annotations or {}, labels=labels or {}),
         body={"metadata": metadata, **body},
     )
 
@@ -170,3 +180,48 @@ def levels(findings: object) -> list[str]:
         assert each.level is Level.OK or each.fix, each
         assert re.match(r"[^A-Z]", each.what), "a finding reads like the errors do"
     return [each.level.value for each in found]
+
+
+class TestInjection:
+    """Whether Pods get their proxies is tried, by a Pod that is not made."""
+
+    @pytest.mark.parametrize("place", ["initContainers", "containers"])
+    def test_a_pod_that_comes_back_with_a_proxy(self, place: str) -> None:
+        containers: dict[str, Json] = {"containers": [{"name": "app"}], "initContainers": []}
+        containers[place] = [{"name": "smeagol-proxy"}]
+        made = msgspec.convert({"spec": containers}, TriedPod)
+        assert injection_finding(lambda: made).level is Level.OK
+
+    def test_a_pod_that_comes_back_as_it_was(self) -> None:
+        """Nobody asked the webhook."""
+        made = msgspec.convert({"spec": {"containers": [{"name": "app"}]}}, TriedPod)
+        assert injection_finding(lambda: made).level is Level.PROBLEM
+
+    @pytest.mark.parametrize(
+        ("said", "level"),
+        [
+            ('failed calling webhook "pod.inject.smi-spec.io": context deadline exceeded', Level.PROBLEM),
+            ('violates PodSecurity "baseline": non-default capabilities (container "smeagol-init")', Level.OK),
+        ],
+    )
+    def test_a_pod_that_is_refused(self, said: str, level: Level) -> None:
+        """By the webhook that does not answer; or by Pod Security, which judges the Pod with its proxy."""
+
+        def refused() -> TriedPod:
+            raise RefusedError(said, status=403)
+
+        assert injection_finding(refused).level is level
+
+    def test_a_namespace_that_forbids_what_it_asks_for(self) -> None:
+        """`baseline` and `restricted` forbid NET_ADMIN (Kubernetes: Pod Security Standards)."""
+        asked = {"smi-spec.io/inject": "enabled"}
+        enforced = "pod-security.kubernetes.io/enforce"
+        found = security_findings(
+            [
+                live(NAMESPACE, "open", labels=asked),
+                live(NAMESPACE, "privileged", labels={**asked, enforced: "privileged"}),
+                live(NAMESPACE, "strict", labels={**asked, enforced: "restricted"}),
+                live(NAMESPACE, "outside", labels={enforced: "restricted"}),
+            ]
+        )
+        assert [re.findall(r"namespace '(\w+)'", one.what) for one in found] == [["strict"]]

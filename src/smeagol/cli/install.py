@@ -58,7 +58,7 @@ def install(
 ) -> None:
     """Install Smeagol into a cluster, or upgrade it: definitions, access, and the control plane.
 
-    A preview: objects are watched and get their status, and proxies are not put into Pods yet.
+    From then on Pods that are made get a proxy where an object or a label asks for it; Pods that run are not changed.
 
     What is there already is left or brought in line, never deleted; `smeagol uninstall` undoes it.
     """
@@ -98,4 +98,4 @@ def install(
             return
         if wait:
             wait_until_ready(server, settings, seconds=timeout, progress=typer.echo)
-    typer.echo(paint("Installed.", "green", bold=True) + " See smeagol check. Proxies are not put into Pods yet.")
+    typer.echo(paint("Installed.", "green", bold=True) + " See smeagol check.")

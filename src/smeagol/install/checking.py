@@ -6,7 +6,7 @@ The judgements are functions of what was read; `check` reads it and puts them in
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -17,7 +17,7 @@ from smeagol.api.documents import Json
 from smeagol.api.meta import DEFAULT_CLASS_ANNOTATION
 from smeagol.errors import sentence
 from smeagol.install import resources
-from smeagol.install.access import AUTHORITY_SECRET, LEASE
+from smeagol.install.access import AUTHORITY_SECRET, LEASE, WEBHOOKS
 from smeagol.install.api_server import ApiServer, ConflictError, Live, RefusedError
 from smeagol.install.facts import (
     ControllerPod,
@@ -28,12 +28,21 @@ from smeagol.install.facts import (
     Workload,
     condition,
 )
-from smeagol.install.manifests import CLASS, CONTROLLER, DISCOVERY_SERVICE, SELECTOR, manifests
+from smeagol.install.manifests import (
+    CLASS,
+    CONTROLLER,
+    DISCOVERY_SERVICE,
+    SELECTOR,
+    WEBHOOK_PORT,
+    WEBHOOK_SERVICE,
+    manifests,
+)
 from smeagol.install.resources import INSTALLED, Resource
 from smeagol.install.settings import InstallSettings
-from smeagol.objects import EndpointSlice
+from smeagol.intent.selection import INJECT_LABEL, PROXY_CONTAINER
+from smeagol.objects import Container, EndpointSlice
 
-__all__ = ["OLDEST", "Finding", "Level", "check", "deployment_findings", "version_finding"]
+__all__ = ["OLDEST", "Finding", "Level", "TriedPod", "check", "deployment_findings", "version_finding"]
 
 OLDEST: Final = (1, 29)
 """Oldest minor version of Kubernetes: the first with native sidecars by default and the rules of our kinds (CEL)."""
@@ -94,10 +103,8 @@ def check(server: ApiServer, settings: InstallSettings) -> Iterator[Finding]:
     yield from object_findings(
         live for kind in resources.OURS if kind != resources.PROVIDER_CLASS for live in server.list(kind)
     )
-    yield Finding(
-        level=Level.NOTE,
-        what="proxies are not put into Pods by this version: objects get a status, and traffic stays as it was",
-    )
+    yield injection_finding(lambda: _tried_pod(server))
+    yield from security_findings(server.list(resources.NAMESPACE))
 
 
 def version_finding(version: str) -> Finding:
@@ -196,6 +203,43 @@ def discovery_finding(slices: Sequence[EndpointSlice]) -> Finding:
         what=f"the Service {DISCOVERY_SERVICE} has no ready endpoint, so no proxy can connect; those that run go on",
         fix="Mend the replicas",
     )
+
+
+def injection_finding(make: Callable[[], TriedPod]) -> Finding:
+    """A Pod that asks for a proxy gets one. `make` tries it, and may raise RefusedError."""
+    try:
+        made = make()
+    except RefusedError as error:
+        if "violates PodSecurity" in error.what:  # asked after the webhooks, so of the Pod with its proxy
+            return Finding(level=Level.OK, what="Pods get their proxies")
+        return Finding(
+            level=Level.PROBLEM,
+            what=f"a Pod that asks for a proxy cannot be made: {error.what}",
+            fix=f"See whether the Service {WEBHOOK_SERVICE} has ready endpoints, and whether the API server reaches "
+            f"port {WEBHOOK_PORT} of the nodes' Pods",
+        )
+    if any(container.name == PROXY_CONTAINER for container in (*made.spec.init_containers, *made.spec.containers)):
+        return Finding(level=Level.OK, what="Pods get their proxies")
+    return Finding(
+        level=Level.PROBLEM,
+        what="a Pod that asks for a proxy gets none: the API server does not ask for it",
+        fix=f"The leader makes the MutatingWebhookConfiguration '{WEBHOOKS}'; read its log if it does not",
+    )
+
+
+def security_findings(namespaces: Sequence[Live]) -> Iterator[Finding]:
+    """Where Pods ask for proxies, they may have them: the init container needs NET_ADMIN (Pod Security: privileged)."""
+    for live in namespaces:
+        labels = live.metadata.labels
+        level = labels.get("pod-security.kubernetes.io/enforce", "privileged")
+        if labels.get(INJECT_LABEL) == "enabled" and level != "privileged":
+            yield Finding(
+                level=Level.WARNING,
+                what=f"the namespace '{live.metadata.name}' enforces the Pod Security level '{level}', which forbids "
+                "NET_ADMIN, the capability that sets redirect rules: Pods with a proxy are refused there",
+                fix=f"kubectl label namespace {live.metadata.name} pod-security.kubernetes.io/enforce=privileged "
+                "--overwrite, or keep it out of the mesh",
+            )
 
 
 def leader_finding(lease: Holder | None, pods: Sequence[str]) -> Finding:
@@ -304,6 +348,30 @@ class _Allowed(msgspec.Struct):
 
 class _Review(msgspec.Struct):
     status: _Allowed
+
+
+class TriedSpec(msgspec.Struct, rename="camel"):
+    """As much of a Pod as tells whether it has a proxy."""
+
+    containers: list[Container]
+    init_containers: list[Container] = []
+
+
+class TriedPod(msgspec.Struct):
+    """A Pod as the API server would store it."""
+
+    spec: TriedSpec
+
+
+def _tried_pod(server: ApiServer) -> TriedPod:
+    """A Pod as the API server would store it, by a dry run: the webhooks are asked, and nothing is made."""
+    pod: dict[str, Json] = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"generateName": "smeagol-check-", "labels": {INJECT_LABEL: "enabled"}},
+        "spec": {"containers": [{"name": "app", "image": "none"}]},
+    }
+    return server.create(f"{resources.POD.path('default')}?dryRun=All", pod, answer=TriedPod)
 
 
 def _missing_rights(server: ApiServer, settings: InstallSettings) -> list[tuple[str, Resource]]:
