@@ -233,7 +233,7 @@ def _manifests(root: Path, without: Path | None, failed: Callable[[OSError], Non
         at = Path(folder)
         folders[:] = [f for f in folders if not f.startswith(".") and f not in _TOOLS and at / f != without]
         for name in names:
-            if Path(name).suffix not in _SUFFIXES:
+            if Path(name).suffix not in _SUFFIXES or Path(name).stem == "kustomization":
                 continue
             if name.isprintable():
                 yield at / name
