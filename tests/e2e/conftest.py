@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -84,3 +85,30 @@ def namespace(kubectl: Kubectl) -> Iterator[str]:
     kubectl("create", "namespace", name)
     yield name
     kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def mesh(own_cluster: Cluster, images: Images) -> Iterator[Cluster]:
+    """The cluster with Smeagol installed as users install it: two replicas, and nothing else set."""
+    options = ["--image", images.controller.reference, "--proxy-image", images.proxy.reference]
+    smeagol(own_cluster, "install", *options, "--pod-cidr", "10.64.0.0/10", "--wait")
+    yield own_cluster
+    smeagol(own_cluster, "uninstall", "--yes")
+
+
+def smeagol(cluster: Cluster, *arguments: str) -> str:
+    """What the command says of that cluster. Fails the test with its complaint if it fails."""
+    command = [sys.executable, "-c", "from smeagol.cli import main; main()", *arguments]
+    done = subprocess.run([*command, "--kubeconfig", cluster.kubeconfig], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def meshed(mesh: Cluster) -> Iterator[str]:
+    """A namespace of the test's own in which every Pod gets a proxy."""
+    name = f"mesh-{secrets.token_hex(4)}"
+    mesh.kubectl("create", "namespace", name)
+    mesh.kubectl("label", "namespace", name, "smi-spec.io/inject=enabled")
+    yield name
+    mesh.kubectl("delete", "namespace", name, "--wait=false")
