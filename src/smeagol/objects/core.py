@@ -162,8 +162,8 @@ class Container(_Narrow, frozen=True, kw_only=True):
     liveness_probe: Probe | None = None
     startup_probe: Probe | None = None
     lifecycle: Lifecycle | None = None
-    restart_policy: Literal["", "Always"] = ""
-    """`Always` on an init container makes it a native sidecar."""
+    restart_policy: Literal["", "Always", "OnFailure", "Never"] = ""
+    """`Always` on an init container makes it a native sidecar. Other values are a cluster's to act on."""
 
 
 class PodSpec(_Narrow, frozen=True, kw_only=True):
