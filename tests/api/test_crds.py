@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from smeagol.api import KINDS, Kind
+from smeagol.api.cel import judge
 from smeagol.api.crd import crd
 from smeagol.api.documents import read_text, write_text
 from smeagol.api.problems import CODES
@@ -41,6 +43,25 @@ def parts(schema: Schema, path: str = "") -> Iterator[tuple[str, Schema]]:
     for inner in (schema.items, schema.values):
         if inner is not None:
             yield from parts(inner, f"{path}[]")
+
+
+@kinds
+def test_where_a_kind_belongs(kind: Kind) -> None:
+    """SMI-COMMON-01: group, version and scope of each kind, as the cluster has them."""
+    spec: Any = crd(kind)["spec"]
+    assert spec["group"] == "smi-spec.io"
+    assert [(v["name"], v["served"], v["storage"]) for v in spec["versions"]] == [("v1beta1", True, True)]
+    assert spec["scope"] == ("Cluster" if kind.name == "ProviderClass" else "Namespaced")
+
+
+@pytest.mark.parametrize(("new", "refused"), [("a.example/one", False), ("a.example/two", True)])
+def test_a_class_keeps_its_controller(new: str, refused: bool) -> None:
+    """SMI-CLASS-07: a CRD has the rule, about changes, and it refuses another controller and nothing else."""
+    (kind,) = [kind for kind in KINDS if kind.name == "ProviderClass"]
+    field = schema_of(kind.model).properties["spec"].properties["controllerName"]
+    (rule,) = [rule for rule in field.rules if rule.is_transition]
+    assert rule.expression in write_text(crd(kind))
+    assert (judge(rule, new, "a.example/one") is not None) is refused
 
 
 @kinds

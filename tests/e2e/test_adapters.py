@@ -251,7 +251,7 @@ class TestCanary:
         assert routes(api, shop)["smi-web-80"]["metadata"]["uid"] != uid
 
     def test_an_older_foreign_route_wins(self, api: ApiServer, shop: str) -> None:
-        """SMI-COMMON-04: nothing is made beside it, until it goes."""
+        """SMI-COMMON-04, SMI-STATUS-12: nothing is made beside it, until it goes."""
         api.apply(FOREIGN.format(name="theirs", service="web"), shop)
         before = routes(api, shop)["theirs"]
         api.apply(canary("web", "web", v1="1"), shop)
@@ -263,7 +263,7 @@ class TestCanary:
         told(api, "canary", "web", shop, Accepted="True/Accepted")
 
     def test_a_foreign_object_of_our_name_is_not_adopted(self, api: ApiServer, shop: str) -> None:
-        """Not one byte of it changes, even if it carries our labels."""
+        """SMI-STATUS-12: not one byte of it changes, even if it carries our labels."""
         foreign = FOREIGN.format(name="smi-web-80", service="other").replace(
             "smi-web-80}", "smi-web-80, labels: {smi-spec.io/made-by: gateway-api}}"
         )

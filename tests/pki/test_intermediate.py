@@ -95,6 +95,7 @@ class TestAccepted:
     def test_what_it_signs_verifies_against_the_roots(
         self, chain: tuple[CA, ...], length: int, openssl_verify: OpenSSLVerify
     ) -> None:
+        """SMI-MTLS-21: an authority from outside may stand in for the mesh's own."""
         authority = hand_over(*chain, bundle=ROOT.pem)
         assert authority.trust_bundle_pem == ROOT.pem
         for purpose, option in ((Purpose.SERVER, "sslserver"), (Purpose.CLIENT, "sslclient")):

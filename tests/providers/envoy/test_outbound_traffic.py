@@ -81,6 +81,7 @@ class TestMutualTLS:
             assert (answer.status, app.values("x-sme-identity")) == (200, ["spiffe://cluster.local/ns/shop/sa/web"])
 
     async def test_a_server_without_the_name_is_not_spoken_to(self, tmp_path: Path) -> None:
+        """SMI-MTLS-02: a certificate of the mesh is not enough; it must carry the name that was dialled."""
         async with (
             applications("web") as [app],
             meshed(tmp_path, app, "other.shop.svc.cluster.local") as endpoint,

@@ -11,14 +11,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from providers.envoy.kit import LOCAL, MESH, backend, service, service_port, split, workload
-from providers.envoy.real_envoy import AUTHORITY, Json, message, objections
+from providers.envoy.real_envoy import AUTHORITY, Json, message, objections, parts
 from smeagol.intent import (
     Backend,
     Endpoint,
     InboundPort,
     Protocol,
+    Selection,
     ServiceIntent,
     ServicePort,
+    SidecarIntent,
     Split,
     TLSMode,
     Unit,
@@ -28,7 +30,7 @@ from smeagol.plan import CertificateRequest, Feature, ProxyConnection, ProxyProv
 from smeagol.providers.envoy import provider
 from smeagol.providers.envoy.bootstrap import BadConnectionError
 from smeagol.providers.envoy.split import integer_weights, request_weights
-from smeagol.refs import NodeId, SubjectName
+from smeagol.refs import NodeId, ObjectRef, SubjectName
 
 BOOTSTRAP_CLUSTERS = {"app", "admin", "xds"}
 SECRETS = {"client", "server", "roots"}
@@ -254,6 +256,52 @@ class TestCanaryChangesLittle:
 
         assert clusters(divided) == clusters(other)
 
+    @given(divided=splits(), data=st.data())
+    def test_weights_of_requests_move_routes_alone(self, divided: Split, data: st.DataObject) -> None:
+        """What a route does not use is not sent: of an HTTP root with new weights, everything else is as it was."""
+        weight = st.integers(1, 5_000)
+        other = split(*(backend(b.service.name, data.draw(weight), *b.endpoints) for b in divided.backends))
+
+        def root(chosen: Split) -> dict[str, bytes]:
+            made = resources(service(service_port(Endpoint("10.0.0.1", 80), protocol=Protocol.HTTP, divided=chosen)))
+            return {r.type_url: r.body for r in made if r.name == "web.shop.svc.cluster.local:80"}
+
+        before, after = root(divided), root(other)
+        assert {url.rpartition(".")[2] for url in before if before[url] != after[url]} <= {"RouteConfiguration"}
+
+
+class TestWhatCannotBeEnforced:
+    @given(spoken=st.lists(st.sampled_from(Protocol), max_size=4))
+    def test_a_strict_pod_has_no_way_in_but_mutual_tls(self, spoken: list[Protocol]) -> None:
+        """SMI-MTLS-23: each way to the application waits for a certificate; until there is one, nobody gets in."""
+        strict = workload(*(InboundPort(8080 + n, protocol) for n, protocol in enumerate(spoken)))
+        (listener,) = [message(r) for r in provider.plan(strict).resources if r.name == "inbound"]
+        assert "default_filter_chain" not in listener
+        for chain in listener["filter_chains"]:
+            match = chain["filter_chain_match"]
+            if match.get("destination_port") in (15001, 15006):
+                continue  # hangs up
+            assert match["transport_protocol"] == "tls"
+            (context,) = parts(chain["transport_socket"], ".DownstreamTlsContext")
+            assert context["require_client_certificate"] is True
+            common = context["common_tls_context"]
+            assert common["tls_certificate_sds_secret_configs"]
+            assert not common.get("tls_certificates")
+
+    def test_containers_are_not_passed_over_in_silence(self) -> None:
+        """SMI-SIDE-07 is an extension that this provider lacks: it is not claimed, and answered with SMI-STATUS-07."""
+        sidecar = SidecarIntent(
+            ref=ObjectRef("Sidecar", "shop", "s"),
+            generation=1,
+            selection=Selection(),
+            metric_labels=None,
+            containers=("logs", "exporter"),
+        )
+        assert Feature.SIDECAR_CONTAINERS not in provider.features
+        (told,) = provider.plan(sidecar).unsupported
+        assert (told.field, told.feature) == ("spec.containers", Feature.SIDECAR_CONTAINERS)
+        assert "logs, exporter" in told.message
+
 
 class TestSecrets:
     def test_an_explained_key_is_redacted(self) -> None:
@@ -357,7 +405,6 @@ class TestBootstrap:
 class TestProvider:
     def test_it_is_a_provider_of_proxies(self) -> None:
         assert isinstance(provider, ProxyProvider)
-        assert Feature.SIDECAR_CONTAINERS not in provider.features
 
     def test_a_service_without_an_address_has_no_listener(self) -> None:
         """An address may come later; the rest is warm then."""

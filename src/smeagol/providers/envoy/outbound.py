@@ -119,8 +119,11 @@ def _touched(port: ServicePort) -> Sequence[Endpoint]:
 
 
 def _endpoints(name: str, service: ServiceIntent, port: ServicePort) -> Message:
-    """Those of the Service itself, or of its split's backends as connections are divided among them."""
-    if port.split:
+    """Those of the Service itself, or of its split's backends as connections are divided among them.
+
+    Requests are divided by routes, each backend with a cluster of its own: new weights move no endpoints.
+    """
+    if port.split and not port.protocol.is_http:
         return connection_assignment(name, port.split, service.cluster_domain)
     return assignment(name, [lb_endpoint(endpoint) for endpoint in port.endpoints])
 
