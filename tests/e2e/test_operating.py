@@ -219,7 +219,7 @@ class TestLooking:
     def test_nothing_but_loopback_listens(self, shop: Shop) -> None:
         """The control API is not on the Pod's address."""
         one, other = shop.api.items("pods", SYSTEM)
-        ask = f"import socket; socket.create_connection(('{one['status']['podIP']}', 18001), timeout=3)"
+        ask = f"import socket; socket.create_connection(('{one['status']['podIP']}', 18003), timeout=3)"
         with pytest.raises(ClusterError, match="ConnectionRefusedError"):
             shop.api.kubectl("-n", SYSTEM, "exec", other["metadata"]["name"], "--", "python3", "-c", ask)
 

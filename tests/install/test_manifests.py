@@ -197,6 +197,13 @@ class TestTheControlPlane:
         paths = {probe: at(controller_of(), f"{probe}Probe", "httpGet", "path") for probe in ("liveness", "readiness")}
         assert paths == {"liveness": "/healthz", "readiness": "/readyz"}
 
+    def test_no_two_of_its_servers_want_one_port(self) -> None:
+        """Also those of loopback alone, which no Service and no policy names."""
+        given = arguments(SETTINGS)
+        ports = [word.rpartition(":")[2] for word in given if word.startswith("[::]:")]
+        ports.append(given[given.index("--control-port") + 1])
+        assert len(ports) == len(set(ports))
+
     def test_who_dials_finds_the_name_that_the_certificate_has(self) -> None:
         """The certificates are issued for the Services by their names: proxies dial one, the API server the other."""
         assert ControllerSettings(identity="a").discovery_service == DISCOVERY_SERVICE

@@ -32,7 +32,7 @@ CONTROLLER = "smeagol-controller"
 
 DISCOVERY_SERVICE = "smeagol-discovery"
 DISCOVERY_PORT = 18000
-CONTROL_PORT = 18001
+CONTROL_PORT = 18003
 """On the Pod's loopback: `smeagol status` and its kin come by port-forward."""
 
 WEBHOOK_SERVICE = "smeagol-webhook"
