@@ -1,8 +1,8 @@
 """Writes the Helm chart from the manifests of `smeagol install`, so that the two are one: `make chart`.
 
 Each manifest is made with stand-ins for what can be chosen, and in its text every stand-in becomes an expression over
-the chart's values. What an installation has, the chart has at once; a setting that is new must be named in `VALUES` or
-in `NOT_VALUES`, or the tests fail.
+the chart's values. What an installation has, the chart has at once; a setting that is new must be named in `VALUES`,
+`NOT_VALUES` or `LEFT_OUT`, or the tests fail.
 
 Definitions are in `crds/`: Helm brings those before all else, as the ProviderClass of the chart needs, and never
 deletes them, which would delete the objects of all users. It does not change them either: see the notes of the chart.
@@ -24,7 +24,7 @@ from smeagol.cli.install import IMAGE
 from smeagol.install import InstallSettings, Manifest, manifests, resources
 from smeagol.install.settings import PROXY_IMAGE
 
-__all__ = ["FOLDER", "NOT_VALUES", "VALUES", "chart"]
+__all__ = ["FOLDER", "LEFT_OUT", "NOT_VALUES", "VALUES", "chart"]
 
 FOLDER = Path(__file__).parent / "helm" / "smeagol"
 
@@ -109,6 +109,9 @@ NOT_VALUES: Mapping[str, tuple[str, str]] = {
     "version": ("0.0.0-stand-in", ".Chart.AppVersion"),
 }
 """Fields that Helm knows by itself: their stand-in and where it is."""
+
+LEFT_OUT = frozenset({"further"})
+"""Settings without a value: `further` is what `smeagol upgrade` has found added by hand."""
 
 _POD_VALUES: Mapping[str, str] = {
     "imagePullSecrets": "To get the control plane's image, as `- name: …`.",

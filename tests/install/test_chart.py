@@ -45,7 +45,7 @@ def test_it_is_what_the_manifests_make_of_it(generator: ModuleType) -> None:
 def test_every_setting_of_an_installation_is_a_value(generator: ModuleType) -> None:
     """A new setting is given to users of Helm too: name it in VALUES of deploy/chart.py."""
     fields = {field.name for field in dataclasses.fields(InstallSettings)}
-    assert fields == {*generator.VALUES, *generator.NOT_VALUES}
+    assert fields == {*generator.VALUES, *generator.NOT_VALUES, *generator.LEFT_OUT}
 
 
 def test_every_value_has_the_default_of_the_command(generator: ModuleType) -> None:

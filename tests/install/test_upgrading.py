@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +13,15 @@ from smeagol.install import InstallSettings, manifests
 from smeagol.install.api_server import Live
 from smeagol.install.differences import differences
 from smeagol.install.resources import DEPLOYMENT
-from smeagol.install.upgrading import TooFarError, installed_from, next_image, outdated_owners, refuse_skew
+from smeagol.install.settings import PROXY_IMAGE
+from smeagol.install.upgrading import (
+    TooFarError,
+    installed_from,
+    next_image,
+    next_proxy_image,
+    outdated_owners,
+    refuse_skew,
+)
 from smeagol.objects import Container, Metadata, OwnerReference, Pod, PodSpec
 from smeagol.refs import ObjectRef
 
@@ -23,7 +33,7 @@ JSON = st.recursive(
 
 
 def test_settings_come_back_from_the_deployment() -> None:
-    """All that was set at installation, so that an upgrade keeps it."""
+    """All that was set at installation, or added by hand, so that an upgrade keeps it."""
     settings = InstallSettings(
         version="1.2.3",
         image="mirror.example/smeagol:1.2.3",
@@ -33,6 +43,8 @@ def test_settings_come_back_from_the_deployment() -> None:
         pod_cidrs=("10.0.0.0/8", "fd00::/8"),
         cluster_domain="example.local",
         trust_domain="trust.example",
+        ca_secret="mesh-ca",
+        further=("--verbose", "--of-tomorrow", "x"),
     )
     (made,) = (manifest for manifest in manifests(settings) if manifest.resource == DEPLOYMENT)
     body = made.to_json()
@@ -59,6 +71,23 @@ def test_the_image_keeps_its_place() -> None:
     """A mirror stays a mirror; a digest, or a tag of one's own, is not guessed at."""
     assert next_image("mirror.example:5000/smeagol:0.1.0", "0.1.0", "0.2.0") == "mirror.example:5000/smeagol:0.2.0"
     assert next_image("smeagol@sha256:00", "0.1.0", "0.2.0") == "smeagol@sha256:00"
+
+
+def test_a_chosen_proxy_stays() -> None:
+    """Only the usual image of another version is followed by that of this one."""
+    assert next_proxy_image("envoyproxy/envoy:distroless-v1.38.2") == PROXY_IMAGE
+    assert next_proxy_image("mirror.example/envoy:distroless-v1.38.2") == "mirror.example/envoy:distroless-v1.38.2"
+    assert next_proxy_image("envoyproxy/envoy@sha256:00") == "envoyproxy/envoy@sha256:00"
+
+
+def test_every_argument_of_an_installation_is_read_back() -> None:
+    """A setting that only the way there knows would be lost by an upgrade, silently."""
+    given = {field.name for field in fields(InstallSettings)} - {"further"}
+    full = InstallSettings(version="1", image="i", pod_cidrs=("10.0.0.0/8",), trust_domain="t.example", ca_secret="s")
+    assert {field for field in given if not getattr(full, field)} == set(), "this test gives every setting a value"
+    (made,) = (manifest for manifest in manifests(full) if manifest.resource == DEPLOYMENT)
+    metadata = Metadata(name=made.name, namespace=made.namespace, labels=dict(made.labels))
+    assert installed_from(Live(resource=DEPLOYMENT, metadata=metadata, body=made.to_json())).settings == full
 
 
 def test_pods_with_another_proxy_are_told_by_owner() -> None:

@@ -24,7 +24,10 @@ def upgrade(
         typer.Option("--image", help="Image of the control plane; the present one, with the new version as its tag."),
     ] = "",
     proxy_image: Annotated[
-        str, typer.Option("--proxy-image", help="Image of the proxies that new Pods get; the usual one.")
+        str,
+        typer.Option(
+            "--proxy-image", help="Image of the proxies that new Pods get; a chosen one stays, such as a mirror's."
+        ),
     ] = "",
     replicas: Annotated[int, typer.Option("--replicas", help="Replicas of the control plane; as many as now.")] = 0,
     pod_cidr: Annotated[
@@ -43,6 +46,8 @@ def upgrade(
     timeout: Annotated[int, typer.Option("--timeout", help="Seconds that --wait waits.")] = 300,
 ) -> None:
     """Bring the Smeagol of a cluster to the version of this command, with the settings that it has.
+
+    Whatever is not given anew stays as it is, arguments too that were added to the control plane by hand.
 
     Replicas are replaced one after the other, and traffic is not touched: proxies go on with what they have. Pods keep
     the proxy that they were made with; which owners to restart for a new one is said at the end.
@@ -63,7 +68,7 @@ def upgrade(
         wait_until_ready,
     )
     from smeagol.install.settings import PROXY_IMAGE
-    from smeagol.install.upgrading import next_image
+    from smeagol.install.upgrading import next_image, next_proxy_image
 
     new = version("smeagol")
 
@@ -82,11 +87,13 @@ def upgrade(
             installed.settings,
             version=new,
             image=image or next_image(installed.settings.image, installed.version, new),
-            proxy_image=proxy_image or PROXY_IMAGE,
+            proxy_image=proxy_image or next_proxy_image(installed.settings.proxy_image),
             replicas=replicas or installed.settings.replicas,
             pod_cidrs=tuple(pod_cidr or installed.settings.pod_cidrs),
         )
         typer.echo(f"{settings.namespace}: {installed.version or 'unknown version'} → {new}")
+        if settings.proxy_image != PROXY_IMAGE:
+            typer.echo(f"Proxies stay at {settings.proxy_image}; this version is made for {PROXY_IMAGE}.")
         install(server, settings, report=report, force=force, dry_run=dry_run)
         if wait and not dry_run:
             wait_until_ready(server, settings, seconds=timeout, progress=typer.echo)

@@ -21,6 +21,7 @@ __all__ = [
     "CONTROL_PORT",
     "DISCOVERY_PORT",
     "DISCOVERY_SERVICE",
+    "OPTIONS",
     "SELECTOR",
     "WEBHOOK_PORT",
     "WEBHOOK_SERVICE",
@@ -287,6 +288,23 @@ def _container(settings: InstallSettings) -> dict[str, Json]:
     }
 
 
+OPTIONS = frozenset(
+    {
+        "--namespace",
+        "--discovery-address",
+        "--webhook-address",
+        "--control-port",
+        "--peers-address",
+        "--health-address",
+        "--cluster-domain",
+        "--trust-domain",
+        "--ca-secret",
+        "--pod-cidr",
+    }
+)
+"""What `_arguments` writes, each with a value."""
+
+
 def _arguments(settings: InstallSettings) -> tuple[str, ...]:
     trust_domain = ("--trust-domain", settings.trust_domain) if settings.trust_domain else ()
     ca_secret = ("--ca-secret", settings.ca_secret) if settings.ca_secret else ()
@@ -309,4 +327,5 @@ def _arguments(settings: InstallSettings) -> tuple[str, ...]:
         *trust_domain,
         *ca_secret,
         *(word for cidr in settings.pod_cidrs for word in ("--pod-cidr", cidr)),
+        *settings.further,
     )

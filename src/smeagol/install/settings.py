@@ -30,7 +30,8 @@ class InstallSettings:
     """`pod_cidrs`: where Pod addresses lie, so that proxies know a Pod's own address when one is dialled.
 
     `trust_domain` is that of the identities, by default the cluster domain. `ca_secret`: the Secret with the
-    intermediate to sign with, by default the mesh makes its own. Raises SettingError.
+    intermediate to sign with, by default the mesh makes its own. `further`: arguments of the control plane that no
+    setting stands for; an upgrade finds them and leaves them. Raises SettingError.
     """
 
     version: str
@@ -42,6 +43,7 @@ class InstallSettings:
     cluster_domain: str = DEFAULT_CLUSTER_DOMAIN
     trust_domain: str = ""
     ca_secret: str = ""
+    further: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not _LABEL.fullmatch(self.namespace):

@@ -12,10 +12,10 @@ from smeagol.install import resources
 from smeagol.install.api_server import ApiServer, Live
 from smeagol.install.facts import Workload
 from smeagol.install.installing import Outcome, Step
-from smeagol.install.manifests import CONTROLLER, manifests
+from smeagol.install.manifests import CONTROLLER, OPTIONS, manifests
 from smeagol.install.removing import release
 from smeagol.install.resources import CREATED_ANNOTATION, INSTALLED, OWN_LABELS
-from smeagol.install.settings import InstallSettings
+from smeagol.install.settings import PROXY_IMAGE, InstallSettings
 from smeagol.intent import PROXY_CONTAINER
 from smeagol.objects import Pod
 from smeagol.refs import DEFAULT_CLUSTER_DOMAIN, ObjectRef
@@ -59,10 +59,7 @@ def installed_from(deployment: Live) -> Installed:
     """What a Deployment says of how it was made. Pure."""
     workload = deployment.as_(Workload)
     container = workload.spec.template.spec.containers[0]
-    options: dict[str, list[str]] = defaultdict(list)
-    for option, value in zip(container.args, container.args[1:], strict=False):
-        if option.startswith("--"):
-            options[option].append(value)
+    options, further = _read(container.args)
 
     def one(option: str, default: str) -> str:
         return options[option][-1] if options[option] else default
@@ -76,14 +73,36 @@ def installed_from(deployment: Live) -> Installed:
         pod_cidrs=tuple(options["--pod-cidr"]),
         cluster_domain=one("--cluster-domain", DEFAULT_CLUSTER_DOMAIN),
         trust_domain=one("--trust-domain", ""),
+        ca_secret=one("--ca-secret", ""),
+        further=further,
     )
     proxy_image = container.value_of("SMEAGOL_PROXY_IMAGE")
     return Installed(version=version, settings=replace(settings, proxy_image=proxy_image) if proxy_image else settings)
 
 
+def _read(arguments: Sequence[str]) -> tuple[Mapping[str, list[str]], tuple[str, ...]]:
+    """The options that an installation writes, each with its values, and everything else as it is."""
+    options: dict[str, list[str]] = defaultdict(list)
+    further: list[str] = []
+    words = iter(arguments[1:])  # after the command's name
+    for word in words:
+        option, equals, value = word.partition("=")
+        if option in OPTIONS:
+            options[option].append(value if equals else next(words, ""))
+        else:
+            further.append(word)
+    return options, tuple(further)
+
+
 def next_image(image: str, old: str, new: str) -> str:
     """The image of the new version: the same one with the new version as its tag, if the old one was tagged so."""
     return f"{image.removesuffix(f':{old}')}:{new}" if old and image.endswith(f":{old}") else image
+
+
+def next_proxy_image(image: str) -> str:
+    """The usual image is followed by the usual one of this version; any other was chosen, and stays."""
+    repository, _, _ = PROXY_IMAGE.partition(":")
+    return PROXY_IMAGE if image.startswith(f"{repository}:distroless-v") else image
 
 
 def refuse_skew(old: str, new: str) -> None:
