@@ -10,10 +10,8 @@ from dataclasses import dataclass, field
 
 import httpx2
 import pytest
-from lightkube.config.client_adapter import AsyncClient, ConnectionParams
-from lightkube.config.kubeconfig import KubeConfig
 
-from e2e_kit.apiserver import ApiServer, api_server
+from e2e_kit.apiserver import ApiServer, api_server, client_of
 from e2e_kit.relay import relay_to
 from smeagol.infra.kubernetes.connection import connect
 from smeagol.infra.kubernetes.lease import Elector, LeaseTimes
@@ -84,15 +82,6 @@ async def race() -> AsyncIterator[Race]:
         finally:
             for task in made.running:
                 task.cancel()
-
-
-def client_of(api: ApiServer, server: str) -> httpx2.AsyncClient:
-    """The administrator, by another way to the API server."""
-    config = KubeConfig.from_file(api.cluster.kubeconfig).get()
-    assert config is not None
-    made = AsyncClient(config, ConnectionParams(timeout=httpx2.Timeout(10), trust_env=False))
-    made.base_url = httpx2.URL(server)
-    return made
 
 
 async def test_a_leader_whose_way_stalls_stops_before_another_begins(api: ApiServer) -> None:

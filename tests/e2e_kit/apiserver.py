@@ -10,7 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import httpx2
 import pytest
+from lightkube.config.client_adapter import AsyncClient, ConnectionParams
+from lightkube.config.kubeconfig import KubeConfig
 from typer.testing import CliRunner
 
 from e2e.cluster.cluster import Cluster, running
@@ -163,6 +166,15 @@ def api_server() -> Iterator[ApiServer]:
         server.apply(CLASS)
         server.apply(f"{{apiVersion: v1, kind: Node, metadata: {{name: {NODE}}}}}")
         yield server
+
+
+def client_of(api: ApiServer, server: str) -> httpx2.AsyncClient:
+    """The administrator, by another way to the API server."""
+    config = KubeConfig.from_file(api.cluster.kubeconfig).get()
+    assert config is not None
+    made = AsyncClient(config, ConnectionParams(timeout=httpx2.Timeout(10), trust_env=False))
+    made.base_url = httpx2.URL(server)
+    return made
 
 
 def smeagol(*arguments: str, stdin: str | None = None) -> str:
