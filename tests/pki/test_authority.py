@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -164,3 +165,43 @@ class TestRootRotation:
             now, wakeups = max(now, when), wakeups + 1
             rest(authority, now)
         assert wakeups < 100
+
+
+class TestBridge:
+    """For peers that read the roots once, such as the client by which Envoy reaches its control plane."""
+
+    def test_it_leads_to_the_signer_from_every_root_there_ever_was(
+        self, noon: datetime, openssl_verify: OpenSSLVerify
+    ) -> None:
+        """At each step of three rotations, and after a restart too; without it, old trust ends with the old root."""
+        store = MemoryKeyStore()
+        authority = open_at(store, noon)
+        first, seen = authority.trust_bundle_pem, {authority.trust_bundle_pem}
+        for _ in range(9):
+            authority.maintain(now=noon, bundle_acknowledged=True, last_old_leaf_expiry=None, rotate_root=True)
+            seen.add(authority.trust_bundle_pem)
+            authority = open_at(store, noon)
+            leaf = authority.issue(["web"], Purpose.SERVER, now=noon)
+            bridged = replace(leaf, chain_pem=leaf.chain_pem + authority.bridge_pem)
+            assert {openssl_verify(bridged, bundle) for bundle in seen} == {""}
+        leaf = authority.issue(["web"], Purpose.SERVER, now=noon)
+        assert openssl_verify(leaf, first) != ""
+        assert openssl_verify(leaf, authority.trust_bundle_pem) == ""
+
+    def test_it_does_not_lead_on_from_a_root_that_has_expired(
+        self, noon: datetime, openssl_verify: OpenSSLVerify
+    ) -> None:
+        store = MemoryKeyStore()
+        authority = open_at(store, noon)
+        assert authority.bridge_pem == b""
+        first = authority.trust_bundle_pem
+        now = noon
+        for _ in range(6):
+            now += 120 * DAY
+            while authority.maintain(now=now, bundle_acknowledged=True, last_old_leaf_expiry=None) is not Step.WAIT:
+                pass
+        assert len(x509.load_pem_x509_certificates(authority.bridge_pem)) <= 2
+        leaf = authority.issue(["web"], Purpose.SERVER, now=now)
+        bridged = replace(leaf, chain_pem=leaf.chain_pem + authority.bridge_pem)
+        assert openssl_verify(bridged, first, at=now) != ""
+        assert openssl_verify(bridged, authority.trust_bundle_pem, at=now) == ""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from smeagol.cli.meshes import NameOption, StateDirOption
+from smeagol.cli.meshes import ContextOption, KubeconfigOption, NameOption, StateDirOption, as_plugin
 
 __all__ = ["register"]
 
@@ -27,7 +27,7 @@ def issue(
     name: NameOption = "",
     state_dir: StateDirOption = None,
 ) -> None:
-    """Issue a client certificate for somebody outside the mesh, such as curl, and write it with its key and the roots.
+    """Issue a client certificate for somebody outside a standalone mesh, such as curl; write it, its key and the roots.
 
     curl --cacert ca.pem --cert cert.pem --key key.pem https://web.shop:8080/
     """
@@ -51,10 +51,36 @@ def rotate(
     ] = False,
     name: NameOption = "",
     state_dir: StateDirOption = None,
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = "",
 ) -> None:
-    """Renew all certificates now, or replace the root: no request is lost by either."""
+    """Renew all certificates now, or replace the root: no request is lost by either.
+
+    With --kubeconfig or --context, and as kubectl smeagol, it is about the mesh of that cluster. There a restart of the
+    control plane renews all certificates (kubectl -n smeagol-system rollout restart deployment/smeagol-controller).
+    """
+    if kubeconfig is not None or context or as_plugin():
+        _rotate_in_cluster(kubeconfig, context, root=root)
+        return
     from smeagol.client import Mesh
 
     with Mesh.find(name, state_dir) as mesh:
         mesh.rotate("root" if root else "certificates")
     typer.echo("the root is being replaced" if root else "all certificates are renewed")
+
+
+def _rotate_in_cluster(kubeconfig: Path | None, context: str, *, root: bool) -> None:
+    from datetime import UTC, datetime
+
+    from smeagol.infra.kubernetes.connection import connect_blocking
+    from smeagol.runtime.cluster_roots import begin_rotation
+
+    if not root:
+        raise typer.BadParameter(
+            "in a cluster only the root is replaced by this command; a restart of the control plane renews all "
+            "certificates: kubectl -n smeagol-system rollout restart deployment/smeagol-controller",
+            param_hint="--root",
+        )
+    with connect_blocking(kubeconfig, context) as client:
+        begun = begin_rotation(client, now=datetime.now(UTC))
+    typer.echo("the root is being replaced" if begun else "the root is being replaced already")

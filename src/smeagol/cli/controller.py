@@ -41,6 +41,15 @@ def controller(
     ca_secret: Annotated[
         str, typer.Option("--ca-secret", help="Secret with an intermediate to sign with; else the mesh's own.")
     ] = "",
+    root_overlap: Annotated[
+        int,
+        typer.Option(
+            "--root-overlap",
+            envvar="SMEAGOL_ROOT_OVERLAP",
+            min=0,
+            help="Seconds a new root is trusted, at least, before it signs: for clients given the roots by hand.",
+        ),
+    ] = 3600,
     discovery: Annotated[str, typer.Option("--discovery-address", help="Where proxies connect.")] = "[::]:18000",
     webhook: Annotated[
         str, typer.Option("--webhook-address", help="Where the API server asks about Pods.")
@@ -84,10 +93,12 @@ def controller(
     import contextlib
     import signal
     import socket
+    from datetime import timedelta
 
     import uvloop
 
     from smeagol.infra.kubernetes.connection import connect, connect_blocking
+    from smeagol.pki import Overlap
     from smeagol.runtime.adapters import AdapterController, chosen_providers
     from smeagol.runtime.admission import AdmissionSettings
     from smeagol.runtime.controller import Controller, ControllerSettings
@@ -107,6 +118,7 @@ def controller(
         identity=identity or socket.gethostname(),
         namespace=namespace,
         cluster_domain=cluster_domain,
+        overlap=Overlap(minimum=timedelta(seconds=root_overlap)),
         trust_domain=trust_domain or cluster_domain,
         pod_cidrs=tuple(pod_cidr or ()),
         discovery_address=discovery,

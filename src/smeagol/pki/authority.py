@@ -5,6 +5,7 @@ An authority elsewhere is anything with the two members of `Authority`.
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from collections.abc import Callable, Iterable
@@ -23,6 +24,7 @@ from smeagol.pki.certificates import (
     Issuer,
     IssuerKey,
     key_id,
+    new_bridge,
     new_intermediate,
     new_leaf,
     new_root,
@@ -37,6 +39,9 @@ from smeagol.plan import Purpose
 __all__ = ["LEAF_LIFETIME", "Authority", "CALifetimes", "KeptAuthority", "LocalAuthority"]
 
 LEAF_LIFETIME = timedelta(hours=24)
+
+MAX_BRIDGES = 16
+"""A peer that knows no later root must read them anew: what is sent at each handshake has to end somewhere."""
 
 _FORMAT = 1
 _PUBLIC_TEXT = frozenset({"trustDomain", "signer", "since", "certificate"})
@@ -65,6 +70,12 @@ class KeptAuthority(Authority, Protocol):
 
     @property
     def state(self) -> RootState: ...
+
+    @property
+    def bridge_pem(self) -> bytes:
+        """What to send after a chain, for peers that have read the roots once and never again: it leads from any root
+        that they may know to the one that signs. Empty where no earlier root has vouched for it."""
+        ...
 
     def maintain(
         self,
@@ -123,6 +134,8 @@ class _Document:
     trust_domain: str
     state: RootState
     keys: tuple[_Keys, ...]
+    bridges: tuple[x509.Certificate, ...] = ()
+    """Each root's successor as that root vouched for it, oldest first; the last one is of the newest root."""
 
     @property
     def signer(self) -> _Keys:
@@ -190,6 +203,13 @@ class LocalAuthority:
     def trust_bundle_pem(self) -> bytes:
         return to_pem(k.root.certificate for k in self._document.keys)
 
+    @property
+    def bridge_pem(self) -> bytes:
+        signer = self._document.signer.root.certificate.subject
+        subjects = [bridge.subject for bridge in self._document.bridges]
+        to_signer = subjects.index(signer) + 1 if signer in subjects else 0
+        return to_pem(reversed(self._document.bridges[:to_signer]))
+
     def issue(
         self, names: Iterable[str], purpose: Purpose, *, now: datetime, lifetime: timedelta = LEAF_LIFETIME
     ) -> Issued:
@@ -252,11 +272,21 @@ class LocalAuthority:
             case Step.BEGIN:
                 new = _new_keys(document.trust_domain, self._lifetimes, now=now)
                 state = roots.begin(document.state, new.generation, now=now)
-                return replace(document, state=state, keys=(*document.keys, new))
+                bridges = self._bridges(document, new.root.certificate, now)
+                return replace(document, state=state, keys=(*document.keys, new), bridges=bridges)
             case Step.SWITCH:
                 return replace(document, state=roots.switch(document.state, now=now))
             case Step.DROP:
                 return replace(document, state=roots.drop(document.state, now=now), keys=document.keys[1:])
+
+    def _bridges(self, document: _Document, new: x509.Certificate, now: datetime) -> tuple[x509.Certificate, ...]:
+        """With one to a new root. Nothing leads on from a root that has expired, so what led to it goes as well."""
+        old = document.keys[-1].root
+        if old.not_after <= now:
+            return ()
+        made = new_bridge(old, new, document.trust_domain, now=now)
+        lasting = itertools.dropwhile(lambda bridge: bridge.not_valid_after_utc <= now, document.bridges)
+        return (*lasting, made)[-MAX_BRIDGES:]
 
     def _renew_intermediate(self, document: _Document, now: datetime) -> _Document:
         """Leaves bring their intermediate along, so a new one needs no overlap: it just signs from now on."""
@@ -292,6 +322,7 @@ def _dump(document: _Document) -> PrivateBytes:
                     }
                     for k in document.keys
                 ],
+                "bridges": [{"certificate": to_pem([bridge]).decode()} for bridge in document.bridges],
             },
             indent=1,
         ).encode()
@@ -316,7 +347,12 @@ def _load(saved: PrivateBytes) -> _Document:
                 signer=data["signer"],
                 since=datetime.fromisoformat(data["since"]),
             )
-            return _Document(trust_domain=data["trustDomain"], state=state, keys=keys)
+            bridges = tuple(
+                found
+                for b in data.get("bridges", ())
+                for found in read_certificates(b["certificate"].encode(), "bridge")
+            )
+            return _Document(trust_domain=data["trustDomain"], state=state, keys=keys, bridges=bridges)
         problem = f"its format is {data['format']!r}, and this version knows {_FORMAT}"
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         problem = f"it is damaged ({type(e).__name__})"

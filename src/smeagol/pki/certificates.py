@@ -33,7 +33,17 @@ from smeagol.pki.secret import PrivateBytes
 from smeagol.plan import Purpose
 from smeagol.refs import SubjectName
 
-__all__ = ["AuthorityError", "Issued", "Issuer", "IssuerKey", "key_id", "new_intermediate", "new_leaf", "new_root"]
+__all__ = [
+    "AuthorityError",
+    "Issued",
+    "Issuer",
+    "IssuerKey",
+    "key_id",
+    "new_bridge",
+    "new_intermediate",
+    "new_leaf",
+    "new_root",
+]
 
 BACKDATE = timedelta(minutes=5)
 """Certificates begin this long before they are made, for peers whose clocks are behind."""
@@ -98,12 +108,12 @@ def key_id(certificate: x509.Certificate) -> str:
 
 
 def new_root(trust_domain: str, *, now: datetime, lifetime: timedelta) -> Issuer:
-    """A self-signed root for a trust domain."""
+    """A self-signed root for a trust domain. Without a path length, for bridges to later roots may stand below it."""
     key = _new_key()
     name = _ca_name("root", key)
     certificate = (
         _builder(name, name, key.public_key(), now=now, end=now + lifetime)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=1), critical=True)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(_ca_usage(), critical=True)
         .add_extension(_trust_domain_name(trust_domain), critical=False)
         .sign(key, hashes.SHA256())
@@ -130,6 +140,24 @@ def new_intermediate(root: Issuer, trust_domain: str, *, now: datetime, lifetime
         .sign(root.key, hashes.SHA256())
     )
     return Issuer(certificate=certificate, key=key, chain=(certificate,), root=root.certificate)
+
+
+def new_bridge(old: Issuer, new: x509.Certificate, trust_domain: str, *, now: datetime) -> x509.Certificate:
+    """The new root as the old one vouches for it: who trusts the old root only can follow to what the new one signs.
+
+    It ends with the old root. Raises AuthorityError if that has expired.
+    """
+    key = new.public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey)  # noqa: S101 - roots are made here
+    lifetime = new.not_valid_after_utc - now
+    return (
+        _builder(new.subject, old.certificate.subject, key, now=now, end=_end(old, now=now, lifetime=lifetime))
+        .add_extension(_authority_key_id(old.certificate), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(_ca_usage(), critical=True)
+        .add_extension(_trust_domain_name(trust_domain), critical=False)
+        .sign(old.key, hashes.SHA256())
+    )
 
 
 def new_leaf(

@@ -127,6 +127,11 @@ class SuppliedAuthority:
         return to_pem(dict.fromkeys(certificates))
 
     @property
+    def bridge_pem(self) -> bytes:
+        """None: a root that was made elsewhere vouches for nothing that we could ask it for."""
+        return b""
+
+    @property
     def not_after(self) -> datetime:
         """When it can't sign any more, unless another intermediate is handed over."""
         return self._signer.not_after

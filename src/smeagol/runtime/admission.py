@@ -135,6 +135,11 @@ class Admission:
         self.namespaces.note_namespace(name, labels)
         self._news.set()
 
+    def follow_roots(self) -> None:
+        """To be called when the roots have changed, or the one that signs. Raises SmeagolError."""
+        self._news.set()
+        self._certificate.renew()
+
     async def serve(self, started: asyncio.Event) -> None:
         """Answer until cancelled; `started` is set once reviews can come. Raises OSError if the port is taken."""
         bound = _bound(self._settings.address)
@@ -174,8 +179,11 @@ class Admission:
                 await keeper.delete(CONFIG_MAPS, TRUST_CONFIG_MAP, namespace)
 
     def _issue(self) -> KeyPair:
-        issued = self._plane.authority.issue(self._settings.place.dns_names, Purpose.SERVER, now=now())
-        return KeyPair(chain_pem=issued.chain_pem, key_pem=issued.key_pem.reveal(), renew_at=issued.renew_at)
+        """With the bridge, so that it is good for an API server that has not been told of a new root yet."""
+        authority = self._plane.authority
+        issued = authority.issue(self._settings.place.dns_names, Purpose.SERVER, now=now())
+        chain = issued.chain_pem + authority.bridge_pem
+        return KeyPair(chain_pem=chain, key_pem=issued.key_pem.reveal(), renew_at=issued.renew_at)
 
 
 def _says(there: Kept | None, wanted: Mapping[str, JSON]) -> bool:

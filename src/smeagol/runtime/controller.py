@@ -11,7 +11,7 @@ import contextlib
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeAlias, TypeVar
 
 import httpx2
@@ -29,7 +29,7 @@ from smeagol.infra.kubernetes.writer import StatusWriter, own_part
 from smeagol.intent import Settings as ResolverSettings
 from smeagol.intent import UnitKey, UnitKind
 from smeagol.objects import EndpointSlice, Namespace
-from smeagol.pki import AuthorityError, KeptAuthority, KeyStore, Overlap, Purpose, StoreError, Supply
+from smeagol.pki import AuthorityError, KeptAuthority, KeyStore, Overlap, Purpose, RootState, StoreError, Supply
 from smeagol.plan import ProxyProvider
 from smeagol.refs import DEFAULT_CLUSTER_DOMAIN, ObjectRef, ServiceRef
 from smeagol.runtime.admission import Admission, AdmissionSettings
@@ -104,6 +104,7 @@ class ControllerSettings:
     health_address: str = "[::]:18002"
     metrics_server: str = ""
     serve_unclassed: bool = False
+    overlap: Overlap = field(default_factory=Overlap)
     admission: AdmissionSettings | None = None
     control_port: int = 0
     """of loopback, where `smeagol status` and its kin are answered; 0: nowhere"""
@@ -129,6 +130,7 @@ class Controller:
         self.elector = Elector(client, namespace=settings.namespace, name="smeagol", identity=settings.identity)
         self._identity_due = now()
         self._shown: TlsConfig | None = None
+        self._shown_of: RootState | None = None
         self.plane = ControlPlane(
             settings=ResolverSettings(
                 cluster_domain=settings.cluster_domain,
@@ -139,7 +141,7 @@ class Controller:
             ),
             provider=provider,
             keys=keys,
-            overlap=Overlap(),
+            overlap=settings.overlap,
             owner_of=TokenReviewer(client).owner_of,
             tls=self._identity,
             changed=self._wake.set,
@@ -272,12 +274,18 @@ class Controller:
     # What it shows to proxies and other replicas.
 
     def _identity(self, authority: KeptAuthority) -> TlsConfig:
-        """The discovery server's certificate, for the names of its Service; of the mesh's own authority."""
+        """The discovery server's certificate, for the names of its Service; of the mesh's own authority.
+
+        With the bridge to its root: Envoy reads the roots once for each channel, so a proxy that began before they were
+        replaced knows none but the first (`tests/runtime/test_reconnecting.py`).
+        """
         service = ServiceRef(self.settings.namespace, self.settings.discovery_service)
         names = service.names(self.settings.cluster_domain)
         issued = authority.issue(names, Purpose.SERVER, now=now())
         self._identity_due = issued.renew_at
-        self._shown = TlsConfig(certificate_chain=issued.chain_pem, private_key=issued.key_pem.reveal())
+        chain = issued.chain_pem + authority.bridge_pem
+        self._shown = TlsConfig(certificate_chain=chain, private_key=issued.key_pem.reveal())
+        self._shown_of = authority.state
         return self._shown
 
     def _trusting(self) -> TlsConfig:
@@ -352,7 +360,19 @@ class Controller:
         while True:
             with self._logged("keys"):
                 await self.plane.mesh.tend()
+            self._follow_roots()
             await asyncio.sleep(1 if self.plane.mesh.rotating else 30)
+
+    def _follow_roots(self) -> None:
+        """Show certificates of the root that signs now. Nothing is awaited between the step and this: the leader, which
+        forgets the old root once no replica uses it, cannot learn of the one before the other is done.
+        """
+        if self._shown_of == self.plane.authority.state:
+            return
+        with self._logged("certificates of the control plane"):
+            self.plane.use_tls(self._identity(self.plane.authority))
+            if self.admission is not None:
+                self.admission.follow_roots()
 
     async def _answer(self) -> None:
         """Tell who asks from within the Pod, which a port-forward does; nothing can be changed that way."""
