@@ -32,6 +32,10 @@ _COUNTED = {
 
 _STAT = "__tmp_stat"
 
+NAMESPACE = "smeagol-system"
+HEALTH = "health"
+"""Name of the control plane's port with /metrics."""
+
 
 def target_rules() -> list[Json]:
     """Which containers are asked, and the labels of all their series."""
@@ -77,7 +81,19 @@ def scrape() -> str:
         "relabel_configs": target_rules(),
         "metric_relabel_configs": metric_rules(),
     }
-    return write_text({"scrape_configs": [job]})
+    own: Json = {
+        "job_name": "smeagol",
+        "kubernetes_sd_configs": [{"role": "pod", "namespaces": {"names": [NAMESPACE]}}],
+        "relabel_configs": [
+            {"source_labels": [label], "regex": regex, "action": "keep"}
+            for label, regex in (
+                ("__meta_kubernetes_pod_label_app_kubernetes_io_name", "smeagol"),
+                ("__meta_kubernetes_pod_container_port_name", HEALTH),
+            )
+        ]
+        + target_rules()[3:],
+    }
+    return write_text({"scrape_configs": [job, own]})
 
 
 def pod_monitor() -> str:
@@ -93,13 +109,20 @@ def pod_monitor() -> str:
         "selector": {},
         "podMetricsEndpoints": [endpoint],
     }
+    own: Json = {
+        "selector": {"matchLabels": {"app.kubernetes.io/name": "smeagol"}},
+        "podMetricsEndpoints": [{"port": HEALTH}],
+    }
     return write_text(
-        {
-            "apiVersion": "monitoring.coreos.com/v1",
-            "kind": "PodMonitor",
-            "metadata": {"name": "smeagol-proxies", "namespace": "smeagol-system"},
-            "spec": spec,
-        }
+        *(
+            {
+                "apiVersion": "monitoring.coreos.com/v1",
+                "kind": "PodMonitor",
+                "metadata": {"name": name, "namespace": NAMESPACE},
+                "spec": found,
+            }
+            for name, found in (("smeagol-proxies", spec), ("smeagol", own))
+        )
     )
 
 
@@ -124,6 +147,7 @@ def dashboard() -> str:
     sent, received = (_sum(f"smi_tcp_{way}_bytes_total", here, asked) for way in ("response", "request"))
     amiss = ("smeagol_xds_refused", "smeagol_certificates_failing", "smeagol_units_failing")
     edge = "{{service_namespace}}/{{service}}"
+    said = "{{path}} {{verdict}}"
     panels = [
         _panel("Requests per second", "reqps", (requests, pod)),
         _panel("Failed (5xx)", "percentunit", (f"{failed} / {requests}", pod)),
@@ -144,6 +168,12 @@ def dashboard() -> str:
             ("sum(rate(smeagol_xds_responses_total[$__rate_interval]))", "responses"),
             ("sum(rate(smeagol_xds_nacks_total[$__rate_interval]))", "refused"),
         ),
+        _panel("From sending to acceptance", "s", *_quantiles("smeagol_xds_ack_duration_seconds")),
+        _panel("From objects to configuration", "s", *_quantiles("smeagol_reconcile_duration_seconds")),
+        _panel("Webhook reviews per second", "ops", (_rate("smeagol_webhook_reviews", "path, verdict"), said)),
+        _panel("Webhook answers", "s", *_quantiles("smeagol_webhook_duration_seconds")),
+        _panel("Statuses written per second", "ops", (_rate("smeagol_status_writes", "outcome"), "{{outcome}}")),
+        _panel("Watches that failed per second", "ops", (_rate("smeagol_watch_faults", "resource"), "{{resource}}")),
     ]
     for number, panel in enumerate(panels):
         panel |= {"id": number + 1, "gridPos": {"h": 8, "w": 12, "x": 12 * (number % 2), "y": 8 * (number // 2)}}
@@ -176,6 +206,17 @@ def dashboard() -> str:
 def _sum(counter: str, labels: str, by: str) -> str:
     """What a counter grows by in a second."""
     return f"sum by ({by}) (rate({counter}{{{labels}}}[$__rate_interval]))"
+
+
+def _rate(counter: str, by: str) -> str:
+    """The same of all replicas together, without more labels."""
+    return f"sum by ({by}) (rate({counter}_total[$__rate_interval]))"
+
+
+def _quantiles(histogram: str) -> tuple[tuple[str, str], ...]:
+    """Half of all and nearly all, over all replicas."""
+    grows = f"sum by (le) (rate({histogram}_bucket[$__rate_interval]))"
+    return tuple((f"histogram_quantile({share}, {grows})", f"{share * 100:g} %") for share in (0.5, 0.99))
 
 
 def _panel(title: str, unit: str, *queries: tuple[str, str]) -> Json:

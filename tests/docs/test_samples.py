@@ -39,7 +39,7 @@ def test_every_series_is_described() -> None:
     # As the endpoint gives them: the client library puts `_total` behind a counter's name.
     modules = (ROOT / f"src/smeagol/runtime/{name}_metrics.py" for name in ("own", "controller"))
     source = "".join(module.read_text(encoding="utf-8") for module in modules)
-    gauges = set(re.findall(r'(?:Gauge|Histogram)MetricFamily\(\s*"(\w+)"', source))
+    gauges = set(re.findall(r'(?:GaugeMetricFamily|HistogramMetricFamily|histogram)\(\s*"(\w+)"', source))
     own = {name if name in gauges else f"{name}_total" for name in re.findall(r'"(smeagol_\w+)"', source)}
     assert described == {*FAMILIES, *own}
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import grpc
 import httpx2
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from e2e.cluster.commands import wait_for
 from e2e_kit.apiserver import ApiServer, Json, api_server, canary, condition, smeagol
@@ -79,6 +80,12 @@ def events(api: ApiServer, name: str, namespace: str) -> list[tuple[str, str]]:
         for event in api.items("events.events.k8s.io", namespace)
         if event["regarding"]["name"] == name
     ]
+
+
+def counted(text: str, name: str, **labels: str) -> float:
+    """The value of one series in a replica's metrics."""
+    samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
+    return next(sample.value for sample in samples if sample.name == name and sample.labels == labels)
 
 
 async def eventually(holds: Callable[[], object], seconds: float = 60.0) -> None:
@@ -467,7 +474,14 @@ class TestProxiesOfAllReplicas:
 
                 assert "smeagol_leader 1.0" in a.metrics()
                 assert "smeagol_leader 0.0" in b.metrics()
-                assert 'smeagol_watch_connected{resource="pods"} 1.0' in b.metrics()
+                assert counted(b.metrics(), "smeagol_watch_connected", resource="pods") == 1
+                assert counted(a.metrics(), "smeagol_status_writes_total", outcome="written") >= 3
+                assert counted(b.metrics(), "smeagol_status_writes_total", outcome="written") == 0
+                for each in (a, b):
+                    text = each.metrics()
+                    assert counted(text, "smeagol_xds_ack_duration_seconds_count") == counted(
+                        text, "smeagol_xds_acks_total"
+                    )
                 a.kill()
                 first.replicas[:] = other.replicas[:] = [b]
                 await asyncio.to_thread(announce, api, alone, a, ready=False)

@@ -153,7 +153,7 @@ class TestLooking:
 
     def test_describe_tells_events(self, shop: Shop) -> None:
         said = eventually(
-            lambda: shop.says("describe", "canary", "web", "-n", shop.namespace), "Programmed   True", "EVENT"
+            lambda: shop.says("describe", "canary", "web", "-n", shop.namespace), "Acknowledged by 3 proxies", "EVENT"
         )
         assert "web-v1" in said
         deployment = shop.says("describe", "deployment", "web-v1", "-n", shop.namespace)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.testclient import TestClient
 
-from smeagol.runtime.controller_metrics import BUCKETS, Durations
+from smeagol.durations import BUCKETS, Durations
 from smeagol.runtime.health import Readiness, health_app
 
 
@@ -26,6 +26,7 @@ def test_ready_once_all_is_there_and_not_while_ending() -> None:
 
 
 def test_buckets_are_cumulated() -> None:
+    """Prometheus: a bucket has all that is not longer than its bound, which is within."""
     durations = Durations()
     for seconds in (0.0005, 0.001, 0.3, 99.0):
         durations.add(seconds)

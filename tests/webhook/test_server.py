@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from intent.builders import World, mutual_tls, namespace
 from smeagol.pki import AuthorityError, LocalAuthority, MemoryKeyStore, Purpose
-from smeagol.webhook import InjectionReview, KeyPair, ServingCertificate, is_injected, serve, webhook_app
+from smeagol.webhook import InjectionReview, KeyPair, Reviews, ServingCertificate, is_injected, serve, webhook_app
 from smeagol.webhook.review import BadReviewError, Request, Verdict, parse_review
 from smeagol.webhook.server import MAX_BODY_BYTES
 from webhook.patching import patched
@@ -87,13 +87,15 @@ def _fault(_: Request) -> Verdict:
 
 @contextlib.asynccontextmanager
 async def running(
-    issue: Issuer | None = None, *, world: World | None = None, broken: bool = False
+    issue: Issuer | None = None, *, world: World | None = None, broken: bool = False, reviews: Reviews | None = None
 ) -> AsyncIterator[Running]:
     issue = issue or Issuer(Clock(datetime.now(UTC)))
     world = world or World(namespace("shop"), mutual_tls("m"))
     certificate = ServingCertificate(issue, clock=issue.clock)
     judge = InjectionReview(SETTINGS, decide=world.resolver.wants_proxy, bootstrap=bootstrap)
-    app = webhook_app(inject=_fault if broken else judge, validate=lambda _: Verdict(warnings=("seen",)))
+    app = webhook_app(
+        inject=_fault if broken else judge, validate=lambda _: Verdict(warnings=("seen",)), reviews=reviews
+    )
     listening = socket.create_server(("127.0.0.1", 0), backlog=1024)
     port = listening.getsockname()[1]
     task = asyncio.create_task(serve(app, [listening], certificate.context))
@@ -121,6 +123,17 @@ class TestAnswers:
             assert (await server.post("/else", review(pod()))).status_code == 404
             async with server.client() as client:
                 assert (await client.get("/healthz", extensions={"sni_hostname": NAME})).text == "ok\n"
+
+    async def test_what_was_said_is_counted(self) -> None:
+        """By path and verdict, with the time that it took."""
+        counted = Reviews()
+        async with running(reviews=counted) as server:
+            await server.post("/inject", review(pod()))
+            await server.post("/inject", b"{")
+            await server.post("/validate", review(pod()))
+            await server.post("/else", review(pod()))
+        assert counted.counts == {("/inject", "patched"): 1, ("/inject", "failed"): 1, ("/validate", "allowed"): 1}
+        assert {path: sum(taken.counts) for path, taken in counted.durations.items()} == {"/inject": 2, "/validate": 1}
 
     async def test_a_fault_of_ours_is_left_to_the_failure_policy(self) -> None:
         """An error, not a refusal: with `Ignore` the API server makes the Pod. The next review is answered."""

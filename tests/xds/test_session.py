@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -72,6 +72,23 @@ def web(cache: Cache) -> Delta:
 
 def put(cache: Cache, type_url: str, **bodies: str) -> None:
     cache.update(shared=[Resource(type_url, name, body.encode()) for name, body in bodies.items()])
+
+
+def test_what_is_accepted_is_timed() -> None:
+    """From its sending; a refusal is not among them."""
+    moment = [NOON]
+    cache = Cache(clock=lambda: moment[0])
+    web = Delta(cache)
+    web.ask(CLUSTER)
+    accepted = web.answer()
+    moment[0] += timedelta(seconds=0.3)
+    web.reply(accepted)
+    put(cache, CLUSTER, a="1")
+    refused = web.answer()
+    moment[0] += timedelta(seconds=5)
+    web.reply(refused, "no")
+    assert cache.stats.ack_latency.total == pytest.approx(0.3)
+    assert sum(cache.stats.ack_latency.counts) == cache.stats.acks == 1
 
 
 class TestSubscribing:

@@ -25,6 +25,7 @@ from smeagol.webhook import (
     InjectionReview,
     InjectionSettings,
     KeyPair,
+    Reviews,
     ServingCertificate,
     ValidationReview,
     WebhookPlace,
@@ -113,6 +114,7 @@ class Admission:
 
     def __init__(self, plane: ControlPlane, settings: AdmissionSettings, *, provider: ProxyProvider) -> None:
         self.namespaces = MeshNamespaces()
+        self.reviews = Reviews()
         self._plane = plane
         self._settings = settings
         self._news = asyncio.Event()
@@ -121,6 +123,7 @@ class Admission:
         self._app = webhook_app(
             inject=InjectionReview(settings.injection, decide=plane.resolver.wants_proxy, bootstrap=bootstrap),
             validate=ValidationReview(partial(foresee, plane.resolver)),
+            reviews=self.reviews,
         )
 
     def settled(self, changed: Iterable[UnitKey]) -> None:

@@ -21,6 +21,7 @@ from starlette.applications import Starlette
 
 from smeagol import __version__, api, control
 from smeagol.derive import Source
+from smeagol.durations import Durations
 from smeagol.errors import SmeagolError
 from smeagol.infra.kubernetes.keeper import Keeper
 from smeagol.infra.kubernetes.lease import Elector
@@ -34,7 +35,7 @@ from smeagol.plan import ProxyProvider
 from smeagol.refs import DEFAULT_CLUSTER_DOMAIN, ObjectRef, ServiceRef
 from smeagol.runtime.admission import Admission, AdmissionSettings
 from smeagol.runtime.control_plane import ControlPlane, now
-from smeagol.runtime.controller_metrics import ControllerCollector, Durations
+from smeagol.runtime.controller_metrics import ControllerCollector
 from smeagol.runtime.health import Readiness, health_app
 from smeagol.runtime.looking import looking_routes, targets
 from smeagol.runtime.own_metrics import own_metrics
@@ -46,6 +47,7 @@ from smeagol.runtime.traffic import Collector
 from smeagol.runtime.views import cluster_status
 from smeagol.runtime.web import listening, serve
 from smeagol.sources.kubernetes import Backoff, Decoded, Kind, ObjectKey, Reflector, kinds
+from smeagol.webhook import Reviews
 from smeagol.xds import TlsConfig
 
 __all__ = ["Controller", "ControllerSettings"]
@@ -76,6 +78,7 @@ class _Watching(Protocol):
     synced: asyncio.Event
     lists: int
     watches: int
+    faults: int
     connected: bool
 
     @property
@@ -266,6 +269,14 @@ class Controller:
     @property
     def watches(self) -> tuple[_Watching, ...]:
         return self.reflectors
+
+    @property
+    def status_writes(self) -> Mapping[str, int]:
+        return self._writer.writes
+
+    @property
+    def reviews(self) -> Reviews | None:
+        return self.admission.reviews if self.admission is not None else None
 
     @property
     def replicas_silent(self) -> int:

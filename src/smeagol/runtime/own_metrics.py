@@ -9,6 +9,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from smeagol.runtime.control_plane import ControlPlane
+from smeagol.runtime.controller_metrics import histogram
 
 __all__ = ["own_metrics"]
 
@@ -44,6 +45,9 @@ class _ControlPlaneCollector(Collector):
             ("smeagol_certificates_issued", "Certificates issued.", mesh.certificates.issued_total),
         ):
             yield CounterMetricFamily(name, help_text, value)
+        yield histogram(
+            "smeagol_xds_ack_duration_seconds", "From a discovery response to its acceptance.", stats.ack_latency
+        )
         yield GaugeMetricFamily(
             "smeagol_certificates_failing", "Certificates that could not be issued.", len(mesh.certificates.failures)
         )

@@ -16,7 +16,7 @@ from smeagol.webhook.configurations import (
 )
 from smeagol.webhook.foresight import foresee
 from smeagol.webhook.inject import Bootstrap, InjectionRefusedError, inject, injected, is_injected, uninjected
-from smeagol.webhook.server import serve, webhook_app
+from smeagol.webhook.server import Reviews, serve, webhook_app
 from smeagol.webhook.settings import InjectionSettings, Resources
 from smeagol.webhook.template import bootstrap_template
 
@@ -27,6 +27,7 @@ __all__ = [
     "InjectionSettings",
     "KeyPair",
     "Resources",
+    "Reviews",
     "ServingCertificate",
     "ValidationReview",
     "WebhookPlace",

@@ -12,7 +12,10 @@ from __future__ import annotations
 
 import socket
 import ssl
+import time
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 
 import structlog
 import uvicorn
@@ -23,10 +26,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from smeagol import serving
+from smeagol.durations import Durations
 from smeagol.webhook.review import BadReviewError, Verdict, encode_verdict, parse_review
 from smeagol.webhook.review import Request as Review
 
-__all__ = ["MAX_BODY_BYTES", "serve", "webhook_app"]
+__all__ = ["MAX_BODY_BYTES", "Reviews", "serve", "webhook_app"]
 
 log = structlog.get_logger(__name__)
 
@@ -40,11 +44,28 @@ _KEEP_ALIVE_SECONDS = 120
 just on its way fails."""
 
 
-def webhook_app(*, inject: Judge, validate: Judge) -> ASGIApp:
+@dataclass(slots=True)
+class Reviews:
+    """What was asked: how often, by path and verdict, and how long an answer took, by path.
+
+    Verdicts are `allowed`, `patched`, `refused`, and `failed` for what got none.
+    """
+
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    durations: defaultdict[str, Durations] = field(default_factory=lambda: defaultdict(Durations))
+
+    def note(self, path: str, verdict: str, seconds: float) -> None:
+        self.counts[path, verdict] += 1
+        self.durations[path].add(seconds)
+
+
+def webhook_app(*, inject: Judge, validate: Judge, reviews: Reviews | None = None) -> ASGIApp:
+    """`reviews`: where to count them."""
+    counted = reviews if reviews is not None else Reviews()
     return Starlette(
         routes=[
-            Route("/inject", _answering(inject), methods=["POST"]),
-            Route("/validate", _answering(validate), methods=["POST"]),
+            Route("/inject", _answering(inject, counted), methods=["POST"]),
+            Route("/validate", _answering(validate, counted), methods=["POST"]),
             Route("/healthz", _healthy, methods=["GET"]),
         ]
     )
@@ -66,26 +87,39 @@ async def serve(app: ASGIApp, sockets: list[socket.socket], context: ssl.SSLCont
     await serving.serve(config, sockets)
 
 
-def _answering(judge: Judge) -> Callable[[Request], Awaitable[Response]]:
+def _answering(judge: Judge, reviews: Reviews) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
+        began = time.perf_counter()
+        response, verdict = await judged(request)
+        reviews.note(request.url.path, verdict, time.perf_counter() - began)
+        return response
+
+    async def judged(request: Request) -> tuple[Response, str]:
         try:
             body = await _body(request)
         except ClientDisconnect:
-            return Response(status_code=400)  # to nobody
+            return Response(status_code=400), "failed"  # to nobody
         if body is None:
             text = f"the review is larger than {MAX_BODY_BYTES} bytes"
-            return PlainTextResponse(text, status_code=413, headers={"connection": "close"})
+            return PlainTextResponse(text, status_code=413, headers={"connection": "close"}), "failed"
         try:
             review = parse_review(body)
-            return Response(encode_verdict(review, judge(review)), media_type="application/json")
+            verdict = judge(review)
+            return Response(encode_verdict(review, verdict), media_type="application/json"), _said(verdict)
         except BadReviewError as error:
             log.warning("review not understood", path=request.url.path, error=str(error))
-            return PlainTextResponse(str(error), status_code=400)
+            return PlainTextResponse(str(error), status_code=400), "failed"
         except Exception:
             log.exception("review failed", path=request.url.path)
-            return PlainTextResponse("a fault of Smeagol's; its log says more", status_code=500)
+            return PlainTextResponse("a fault of Smeagol's; its log says more", status_code=500), "failed"
 
     return answer
+
+
+def _said(verdict: Verdict) -> str:
+    if verdict.refusal:
+        return "refused"
+    return "patched" if verdict.patch else "allowed"
 
 
 async def _body(request: Request) -> bytes | None:

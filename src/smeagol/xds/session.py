@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from datetime import datetime
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from smeagol.refs import NodeId
@@ -62,6 +63,7 @@ class Session(ABC, Generic[R]):
         self.stream = cache.attach(self)
         self._subscriptions: dict[str, Subscription] = {}  # in push order
         self._nonces: dict[str, str] = {}  # type -> nonce of the last response
+        self._sent_at: dict[str, datetime] = {}  # type -> when that was
         self._sent = 0
         self._additions = _Gate()
         self._removals = _Gate()
@@ -97,6 +99,8 @@ class Session(ABC, Generic[R]):
         type_url = subscription.collection.type_url
         if refusal is None:
             self.cache.stats.acks += 1
+            taken = (self.cache.clock() - self._sent_at[type_url]).total_seconds()
+            self.cache.stats.ack_latency.add(max(0.0, taken))  # the host's clock may be set meanwhile
             batch = subscription.accepted()
         else:
             self.cache.stats.nacks += 1
@@ -160,6 +164,7 @@ class Session(ABC, Generic[R]):
         self._sent += 1
         nonce = str(self._sent)
         self._nonces[subscription.collection.type_url] = nonce
+        self._sent_at[subscription.collection.type_url] = self.cache.clock()
         response = self._message(subscription, batch, nonce)
         self.cache.stats.responses += 1
         self.cache.stats.response_bytes += len(response)

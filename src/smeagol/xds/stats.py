@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from smeagol.durations import Durations
 
 __all__ = ["Stats"]
 
@@ -24,4 +26,5 @@ class Stats:
     acks: int = 0
     nacks: int = 0
     histories_lost: int = 0  # streams closed because the proxy lagged too far behind
+    ack_latency: Durations = field(default_factory=Durations)  # of what was accepted, from its sending
     updates: int = 0  # of the cache, that changed something

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from datetime import datetime
 from typing import Final, TypeVar
 
@@ -61,6 +61,8 @@ class StatusWriter:
         self._component = component
         self._instance = instance
         self._counts: OrderedDict[str, int] = OrderedDict()
+        self.writes: Counter[str] = Counter(written=0, gone=0, refused=0, unanswered=0)
+        """Statuses that were sent, by what came of it."""
 
     async def write(self, ref: ObjectRef, status: api.Status | api.ProviderClassStatus) -> bool:
         """Apply our part of a status; False if it must be tried again. An object that is gone meanwhile needs none."""
@@ -80,13 +82,17 @@ class StatusWriter:
                 json=body,
             )
         except httpx2.HTTPError as error:
+            self.writes["unanswered"] += 1
             log.warning("status not written", object=str(ref), error=repr(error))
             return False
         if answer.status_code == 404:
+            self.writes["gone"] += 1
             return True
         if answer.is_error:
+            self.writes["refused"] += 1
             log.warning("status refused", object=str(ref), code=answer.status_code, answer=answer.text[:500])
             return False
+        self.writes["written"] += 1
         return True
 
     async def tell(self, ref: ObjectRef, uid: str, event: Event, now: datetime) -> None:

@@ -86,6 +86,7 @@ class Reflector(Generic[T]):
         self.synced = asyncio.Event()
         self.lists = 0
         self.watches = 0
+        self.faults = 0
         self.connected = False
         self.kind = kind
         self._client = client
@@ -131,6 +132,7 @@ class Reflector(Generic[T]):
                 self._version = ""
                 reason = str(error)
             except (httpx2.HTTPError, ValueError) as error:
+                self.faults += 1
                 reason = repr(error)
             self.connected = False
             if self._fruitful:
