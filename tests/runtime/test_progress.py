@@ -43,6 +43,13 @@ def test_another_build_is_held_to_the_generation() -> None:
     assert not Together([ours, view("b", NODES[2:], digest="x", build="2", generation=1)]).of(WEB, None).complete
 
 
+def test_what_has_no_generation_must_be_the_same_in_another_build_too() -> None:
+    """The trusted roots (SMI-MTLS-22): while an upgrade rolls, a replica may not know of a new one yet."""
+    ours = view("a", NODES[:2])
+    assert Together([ours, view("b", NODES[2:], build="2")]).of(WEB, NODES).complete
+    assert not Together([ours, view("b", NODES[2:], digest="old", build="2")]).of(WEB, NODES).complete
+
+
 def test_a_silent_replica_leaves_open_what_its_proxies_have() -> None:
     """Where all that must have it are with others, it does not matter."""
     together = Together([view("a", NODES[:2])], ["b"])

@@ -204,5 +204,7 @@ class Together:
 
 def _same(said: Said, wanted: Said, same_build: bool) -> bool:
     """Whether a replica wants the same of its proxies as we do. Another version of Smeagol may translate otherwise, so
-    while an upgrade rolls, having seen the same generation is enough."""
-    return said.digest == wanted.digest if same_build else said.generation == wanted.generation
+    while an upgrade rolls, having seen the same generation is enough; not so of what has none (the roots)."""
+    if same_build or not wanted.generation:
+        return said.digest == wanted.digest
+    return said.generation == wanted.generation
