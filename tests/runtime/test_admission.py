@@ -6,6 +6,14 @@ from intent.builders import World, mutual_tls, pod
 from smeagol.runtime.admission import MeshNamespaces
 
 
+def test_only_a_label_that_says_something_else_is_news() -> None:
+    """Namespaces change all the time, and each piece of news costs requests."""
+    found = MeshNamespaces()
+    asks = {"smi-spec.io/inject": "enabled"}
+    said = [found.note_namespace("shop", labels) for labels in ({"team": "a"}, asks, asks | {"team": "b"}, {}, {})]
+    assert said == [False, True, False, True, False]
+
+
 def test_a_namespace_is_of_the_mesh_while_a_pod_in_it_has_a_proxy_or_may_get_one() -> None:
     """SMI-POD-01, SMI-POD-06: selected, or asked for by a label; a Pod keeps its proxy when nothing selects it."""
     world, found = World(), MeshNamespaces()

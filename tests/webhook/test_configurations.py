@@ -85,11 +85,20 @@ class TestFailurePolicy:
 
 class TestPlace:
     def test_the_api_server_dials_the_service_and_trusts_our_roots(self) -> None:
-        for configuration, path in ((mutating_configuration, "/inject"), (validating_configuration, "/validate")):
+        for configuration in (mutating_configuration, validating_configuration):
             for webhook in webhooks(configuration(PLACE, CA)):
                 client = webhook["clientConfig"]
-                assert client["service"] == {"namespace": "mesh", "name": "smeagol-webhook", "path": path, "port": 443}
+                service = {**client["service"], "path": ""}
+                assert service == {"namespace": "mesh", "name": "smeagol-webhook", "path": "", "port": 443}
                 assert base64.b64decode(client["caBundle"]) == CA
+
+    def test_who_asks_by_a_label_is_asked_about_at_a_path_of_its_own(self) -> None:
+        """SMI-POD-01: the API server has seen the label, and a replica may be behind: it need not know it."""
+        paths = {
+            (webhook["failurePolicy"], webhook["clientConfig"]["service"]["path"])
+            for webhook in webhooks(mutating_configuration(PLACE, CA))
+        }
+        assert paths == {("Fail", "/inject/labelled"), ("Ignore", "/inject")}
 
     def test_the_certificate_must_say_what_is_dialled(self) -> None:
         assert PLACE.dns_names[0] == "smeagol-webhook.mesh.svc"

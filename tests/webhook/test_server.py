@@ -94,7 +94,10 @@ async def running(
     certificate = ServingCertificate(issue, clock=issue.clock)
     judge = InjectionReview(SETTINGS, decide=world.resolver.wants_proxy, bootstrap=bootstrap)
     app = webhook_app(
-        inject=_fault if broken else judge, validate=lambda _: Verdict(warnings=("seen",)), reviews=reviews
+        inject=_fault if broken else judge,
+        inject_labelled=lambda _: Verdict(warnings=("labelled",)),
+        validate=lambda _: Verdict(warnings=("seen",)),
+        reviews=reviews,
     )
     listening = socket.create_server(("127.0.0.1", 0), backlog=1024)
     port = listening.getsockname()[1]
@@ -120,6 +123,8 @@ class TestAnswers:
         async with running() as server:
             answer = await server.post("/validate", review(pod()))
             assert response(answer.content)["warnings"] == ["seen"]
+            answer = await server.post("/inject/labelled", review(pod()))
+            assert response(answer.content)["warnings"] == ["labelled"]
             assert (await server.post("/else", review(pod()))).status_code == 404
             async with server.client() as client:
                 assert (await client.get("/healthz", extensions={"sni_hostname": NAME})).text == "ok\n"

@@ -102,8 +102,10 @@ class Webhooks:
         decide = self.world.resolver.wants_proxy
         bootstrap = bootstrap_template(provider, self._mesh, self._settings)
         inject = InjectionReview(self._settings, decide=decide, bootstrap=bootstrap)
-        ours = webhook_app(inject=inject, validate=ValidationReview(partial(foresee, self.world.resolver)))
-        late = webhook_app(inject=late_answer, validate=late_answer)
+        labelled = InjectionReview(self._settings, decide=lambda _pod: True, bootstrap=bootstrap)
+        validate = ValidationReview(partial(foresee, self.world.resolver))
+        ours = webhook_app(inject=inject, inject_labelled=labelled, validate=validate)
+        late = webhook_app(inject=late_answer, inject_labelled=late_answer, validate=late_answer)
 
         async def both(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["path"] == "/late":

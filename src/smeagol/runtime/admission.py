@@ -86,11 +86,13 @@ class MeshNamespaces:
                 self._reasons[key] = key.namespace
                 self._counts[key.namespace] += 1
 
-    def note_namespace(self, name: str, labels: Mapping[str, str]) -> None:
-        if labels.get(INJECT_LABEL) == Inject.ENABLED.value:
-            self._labelled.add(name)
-        else:
-            self._labelled.discard(name)
+    def note_namespace(self, name: str, labels: Mapping[str, str]) -> bool:
+        """Whether its label says something else than before."""
+        asks = labels.get(INJECT_LABEL) == Inject.ENABLED.value
+        if asks == (name in self._labelled):
+            return False
+        self._labelled ^= {name}
+        return True
 
     @property
     def names(self) -> frozenset[str]:
@@ -122,6 +124,7 @@ class Admission:
         bootstrap = bootstrap_template(provider, plane.mesh.intent, settings.injection)
         self._app = webhook_app(
             inject=InjectionReview(settings.injection, decide=plane.resolver.wants_proxy, bootstrap=bootstrap),
+            inject_labelled=InjectionReview(settings.injection, decide=lambda _pod: True, bootstrap=bootstrap),
             validate=ValidationReview(partial(foresee, plane.resolver)),
             reviews=self.reviews,
         )
@@ -135,8 +138,8 @@ class Admission:
 
     def note_namespace(self, name: str, labels: Mapping[str, str]) -> None:
         """To be called for each namespace that comes, changes, or goes (then without labels)."""
-        self.namespaces.note_namespace(name, labels)
-        self._news.set()
+        if self.namespaces.note_namespace(name, labels):
+            self._news.set()
 
     def follow_roots(self) -> None:
         """To be called when the roots have changed, or the one that signs. Raises SmeagolError."""

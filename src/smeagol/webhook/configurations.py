@@ -8,7 +8,8 @@ The cluster must not be locked up by a control plane that is away:
   them (PodsNotInjected).
 - Pods that ask for a proxy by a label, their own or their namespace's, are not made until somebody answers (`Fail`):
   who labels a namespace wants no Pod there outside of the mesh. Such labels are for applications, and taking one off
-  needs no webhook.
+  needs no webhook. They are asked about at a path of their own: the API server has seen the label, and a replica that
+  has not seen it yet must not make a Pod without its proxy.
 """
 
 from __future__ import annotations
@@ -24,7 +25,17 @@ from smeagol.intent.selection import Inject
 from smeagol.plan import JSON
 from smeagol.webhook.inject import TRUST_CONFIG_MAP, TRUST_KEY
 
-__all__ = ["WebhookPlace", "mutating_configuration", "trust_config_map", "validating_configuration"]
+__all__ = [
+    "INJECT_LABELLED_PATH",
+    "INJECT_PATH",
+    "WebhookPlace",
+    "mutating_configuration",
+    "trust_config_map",
+    "validating_configuration",
+]
+
+INJECT_PATH = "/inject"
+INJECT_LABELLED_PATH = "/inject/labelled"
 
 _TIMEOUT_SECONDS = 5
 """A Pod waits at most that long for a control plane that does not answer; answers take milliseconds."""
@@ -70,9 +81,9 @@ def mutating_configuration(place: WebhookPlace, ca_bundle: bytes) -> Mapping[str
         },
     ]
 
-    def webhook(name: str, namespaces: JSON, pod_labels: JSON, failure_policy: str) -> Mapping[str, JSON]:
+    def webhook(name: str, namespaces: JSON, pod_labels: JSON, failure_policy: str, path: str) -> Mapping[str, JSON]:
         return {
-            **_webhook(place, ca_bundle, f"{name}.inject.{GROUP}", "/inject"),
+            **_webhook(place, ca_bundle, f"{name}.inject.{GROUP}", path),
             "rules": pods,
             "namespaceSelector": {"matchExpressions": [_elsewhere(place), namespaces]},
             "objectSelector": {"matchExpressions": [pod_labels]},
@@ -85,9 +96,9 @@ def mutating_configuration(place: WebhookPlace, ca_bundle: bytes) -> Mapping[str
         **_head("MutatingWebhookConfiguration", place),
         # A Pod's word counts before its namespace's. Each Pod is the case of at most one.
         "webhooks": [
-            webhook("namespace", _label("In", on), _label("NotIn", off), "Fail"),
-            webhook("pod", _label("NotIn", on), _label("In", on), "Fail"),
-            webhook("selected", _label("NotIn", on, off), _label("NotIn", on, off), "Ignore"),
+            webhook("namespace", _label("In", on), _label("NotIn", off), "Fail", INJECT_LABELLED_PATH),
+            webhook("pod", _label("NotIn", on), _label("In", on), "Fail", INJECT_LABELLED_PATH),
+            webhook("selected", _label("NotIn", on, off), _label("NotIn", on, off), "Ignore", INJECT_PATH),
         ],
     }
 

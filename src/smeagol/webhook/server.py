@@ -1,8 +1,9 @@
 """The webhooks over HTTPS: bounded bodies in, verdicts out.
 
-    POST /inject     Pods
-    POST /validate   the kinds of smi-spec.io
-    GET  /healthz    200 as soon as there is a server
+    POST /inject            Pods that an object may select
+    POST /inject/labelled   Pods for which a label asks, their own or their namespace's
+    POST /validate          the kinds of smi-spec.io
+    GET  /healthz           200 as soon as there is a server
 
 What is no review is answered with 400 and the reason. A fault of ours is logged and answered with 500: the API server
 then does what the failure policy of the webhook says.
@@ -27,6 +28,7 @@ from starlette.types import ASGIApp
 
 from smeagol import serving
 from smeagol.durations import Durations
+from smeagol.webhook.configurations import INJECT_LABELLED_PATH, INJECT_PATH
 from smeagol.webhook.review import BadReviewError, Verdict, encode_verdict, parse_review
 from smeagol.webhook.review import Request as Review
 
@@ -59,12 +61,14 @@ class Reviews:
         self.durations[path].add(seconds)
 
 
-def webhook_app(*, inject: Judge, validate: Judge, reviews: Reviews | None = None) -> ASGIApp:
-    """`reviews`: where to count them."""
+def webhook_app(*, inject: Judge, inject_labelled: Judge, validate: Judge, reviews: Reviews | None = None) -> ASGIApp:
+    """`inject_labelled` answers for Pods of which the API server has seen that a label asks for a proxy. `reviews`:
+    where to count them."""
     counted = reviews if reviews is not None else Reviews()
     return Starlette(
         routes=[
-            Route("/inject", _answering(inject, counted), methods=["POST"]),
+            Route(INJECT_PATH, _answering(inject, counted), methods=["POST"]),
+            Route(INJECT_LABELLED_PATH, _answering(inject_labelled, counted), methods=["POST"]),
             Route("/validate", _answering(validate, counted), methods=["POST"]),
             Route("/healthz", _healthy, methods=["GET"]),
         ]
