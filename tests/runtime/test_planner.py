@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +19,7 @@ from smeagol.runtime.planner import Planner, ResourceKey
 class Scripted:
     """A provider that plans what a table says; a unit is only a name here (its trust domain)."""
 
-    table: dict[str, Plan | SmeagolError] = field(default_factory=dict)
+    table: dict[str, Plan | Exception] = field(default_factory=dict)
     planned: list[str] = field(default_factory=list)
     name: str = "scripted"
     controller_name: str = "example.dev/scripted"
@@ -28,7 +29,7 @@ class Scripted:
         assert isinstance(unit, MeshIntent)
         self.planned.append(unit.trust_domain)
         answer = self.table[unit.trust_domain]
-        if isinstance(answer, SmeagolError):
+        if isinstance(answer, Exception):
             raise answer
         return answer
 
@@ -58,12 +59,13 @@ def test_equal_bytes_are_not_sent_again() -> None:
     assert not planner.update(["a"], {"a": unit("a")})
 
 
-def test_a_failing_unit_keeps_its_last_good_plan() -> None:
+@pytest.mark.parametrize("fault", [SmeagolError("broken"), KeyError("a fault of ours")])
+def test_a_failing_unit_keeps_its_last_good_plan(fault: Exception) -> None:
     """A fault in one object never stops traffic that works, nor the other objects."""
     provider = Scripted({"a": Plan(resources=(resource("x"),)), "b": Plan(resources=(resource("y"),))})
     planner: Planner[str] = Planner(provider)
     planner.update(["a"], {"a": unit("a")})
-    provider.table["a"] = SmeagolError("broken")
+    provider.table["a"] = fault
     delta = planner.update(["a", "b"], {"a": unit("a"), "b": unit("b")})
     assert delta.upserts == (resource("y"),)
     assert delta.removals == ()

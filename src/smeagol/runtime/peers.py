@@ -18,6 +18,7 @@ import grpc.aio
 import msgspec
 import structlog
 
+from smeagol.errors import SmeagolError
 from smeagol.objects import EndpointSlice
 from smeagol.runtime.progress import Change, View, changes
 from smeagol.sources.kubernetes import Backoff, ObjectKey
@@ -217,7 +218,7 @@ class Peers:
         while not peer.ours:
             try:
                 await self._listen(address, peer, backoff)
-            except (grpc.aio.AioRpcError, msgspec.MsgspecError, TimeoutError) as error:
+            except (grpc.aio.AioRpcError, msgspec.MsgspecError, TimeoutError, SmeagolError) as error:
                 code = error.code().name if isinstance(error, grpc.aio.AioRpcError) else type(error).__name__
                 log.info("replica does not answer", replica=peer.name, address=address, reason=code)
             peer.view = None

@@ -12,12 +12,16 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Generic, NamedTuple, TypeVar
 
+import structlog
+
 from smeagol.errors import SmeagolError
 from smeagol.intent import Unit
 from smeagol.plan import CertificateRequest, Plan, Provider, ProxyResource
 from smeagol.refs import NodeId
 
 __all__ = ["Delta", "Planner", "ResourceKey"]
+
+log = structlog.get_logger(__name__)
 
 K = TypeVar("K")
 
@@ -106,6 +110,14 @@ class Planner(Generic[K]):
             plan = self.provider.plan(unit)
         except SmeagolError as error:
             self.failures[key] = error
+            return before
+        except Exception as error:
+            # A fault of the provider's: what is in force stays so, and all other units go on.
+            log.exception("unit not planned", unit=str(key), provider=self.provider.name)
+            self.failures[key] = SmeagolError(
+                f"the provider '{self.provider.name}' has a fault: {type(error).__name__}",
+                fix="see the log of the control plane; what was in force stays so",
+            )
             return before
         self.plans[key] = plan
         return plan

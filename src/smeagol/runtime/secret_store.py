@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import httpx2
 import msgspec
@@ -60,7 +60,7 @@ class SecretKeyStore:
         secret = self._read(answer)
         self._version = secret.metadata.resource_version
         entry = secret.data.get(self._entry)
-        return PrivateBytes(base64.b64decode(entry)) if entry else None
+        return PrivateBytes(_decoded(entry, self._where)) if entry else None
 
     def save(self, document: PrivateBytes) -> None:
         data = {self._entry: base64.b64encode(document.reveal()).decode()}
@@ -93,7 +93,7 @@ class SecretKeyStore:
                 where=self._where,
                 fix="grant get, create and patch on this Secret (kubectl auth can-i)",
             )
-        return msgspec.json.decode(answer.content, type=_Secret)
+        return _secret(answer, self._where)
 
     @property
     def _where(self) -> str:
@@ -129,12 +129,30 @@ class SecretSupply:
                 where=self._where,
                 fix="grant get on this Secret: smeagol install --ca-secret does",
             )
-        data = msgspec.json.decode(answer.content, type=_Secret).data
+        data = _secret(answer, self._where).data
         if missing := [entry for entry in ("tls.crt", "tls.key", "ca.crt") if not data.get(entry)]:
             raise StoreError(
                 f"it has no {' and no '.join(missing)}",
                 where=self._where,
                 fix="put the intermediate into tls.crt, its key into tls.key, the roots into ca.crt",
             )
-        certificate, key, bundle = (base64.b64decode(data[entry]) for entry in ("tls.crt", "tls.key", "ca.crt"))
+        certificate, key, bundle = (_decoded(data[entry], self._where) for entry in ("tls.crt", "tls.key", "ca.crt"))
         return Supplied(certificate_pem=certificate, key_pem=PrivateBytes(key), bundle_pem=bundle)
+
+
+def _secret(answer: httpx2.Response, where: str) -> _Secret:
+    """Raises StoreError for what is no Secret, such as the page of a proxy between us and the API server."""
+    with suppress(ValueError):  # whose text could quote what it has read
+        return msgspec.json.decode(answer.content, type=_Secret)
+    raise _unreadable(where)
+
+
+def _decoded(entry: str, where: str) -> bytes:
+    """Raises StoreError."""
+    with suppress(ValueError):
+        return base64.b64decode(entry)
+    raise _unreadable(where)
+
+
+def _unreadable(where: str) -> StoreError:
+    return StoreError("the answer of the API server cannot be read", where=where, fix="it is tried again")
