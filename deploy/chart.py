@@ -110,8 +110,9 @@ NOT_VALUES: Mapping[str, tuple[str, str]] = {
 }
 """Fields that Helm knows by itself: their stand-in and where it is."""
 
-LEFT_OUT = frozenset({"further"})
-"""Settings without a value: `further` is what `smeagol upgrade` has found added by hand."""
+LEFT_OUT = frozenset({"adapters", "further"})
+"""Settings without a value: what adapters may do is computed (`smeagol providers --access` prints it), and `further` is
+what `smeagol upgrade` has found added by hand."""
 
 _POD_VALUES: Mapping[str, str] = {
     "imagePullSecrets": "To get the control plane's image, as `- name: …`.",

@@ -180,7 +180,7 @@ def status_of(unit: ObjectUnit, previous: S, report: Report, *, controller: str,
     status = replace(
         previous,
         observed_generation=unit.generation,
-        ready=_ready(unit, report.observation) if _in_force(unit) else "",
+        ready=_ready(unit, report.observation) if _in_force(unit) and report.peer is None else "",
         conditions=(*made, *(c for c in previous.conditions if c.type not in _OURS)),
         providers=tuple(sorted((own, *others), key=lambda entry: entry.controller_name)),
     )
@@ -198,7 +198,8 @@ def shares(unit: CanaryIntent) -> str:
 
 
 def _ready(unit: ObjectUnit, seen: Observation) -> str:
-    """A Pod without a proxy is not ready; a Canary is for the proxies that know its root."""
+    """A Pod without a proxy is not ready; a Canary is for the proxies that know its root. What the proxies of another
+    mesh have is not seen, so nothing is said of them."""
     wanted = seen.proxies if isinstance(unit, CanaryIntent) else len(unit.selection.pods)
     return f"{seen.programmed}/{wanted}"
 

@@ -272,6 +272,17 @@ class TestUpgrade:
         assert installed.settings.replicas == 3
         assert installed.settings.pod_cidrs == ("10.244.0.0/16",)
 
+    def test_adapters_are_kept_until_they_are_not_wanted(self, place: Place) -> None:
+        """And go with all that was theirs."""
+        place.smeagol("install", "--adapter", "gateway-api", "--adapter", "smi")
+        before = place.everything()
+        place.smeagol("upgrade", "--no-wait")
+        assert place.everything() == before
+        place.smeagol("upgrade", "--no-adapters", "--no-wait")
+        for step in prune(place.server, find_installed(place.server).settings, dry_run=False):
+            assert step.outcome is Outcome.DELETED
+        assert not [name for name in place.everything() if "smeagol-adapters" in name or "gateway-api" in name]
+
     def test_a_version_too_far_away_is_refused(self, installed: Place) -> None:
         """Unless one insists."""
         label = "app.kubernetes.io/version=0.99.0"

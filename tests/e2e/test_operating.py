@@ -95,7 +95,7 @@ def shop() -> Iterator[Shop]:
         built.load_into(cluster)
         system = Shop(api, SYSTEM)
         given = ("--image", built.controller.reference, "--proxy-image", built.proxy.reference, "--pod-cidr", PODS)
-        system.says("install", *given, "--wait", "--timeout", "120")
+        system.says("install", *given, "--adapter", "gateway-api", "--wait", "--timeout", "120")
         made = Shop(api, api.namespace())
         api.kubectl("label", "namespace", made.namespace, "smi-spec.io/inject=enabled")
         mutual = "{apiVersion: smi-spec.io/v1beta1, kind: MutualTLS, metadata: {name: all}, spec: {selector: {}}}"
@@ -150,6 +150,16 @@ class TestLooking:
         text = shop.says("status", "-n", shop.namespace)
         assert "REPLICA" in text
         assert "web-v1 75%, web-v2 25%" in text
+
+    def test_an_adapter_runs_beside(self, shop: Shop) -> None:
+        """With the rights that it is given and no more: it has seen all there is, and tells what it lacks."""
+        shop.api.kubectl("-n", SYSTEM, "rollout", "status", "deployment/smeagol-adapters", "--timeout=60s")
+        query = "jsonpath={.status.conditions[?(@.type=='Accepted')].reason}"
+        wait_for(
+            "the class is answered",
+            lambda: shop.api.kubectl("get", "providerclass", "gateway-api", "-o", query) == "UnsupportedPeer",
+            within_seconds=60,
+        )
 
     def test_describe_tells_events(self, shop: Shop) -> None:
         said = eventually(

@@ -22,12 +22,12 @@ from smeagol.install.manifests import (
     CONTROLLER_NAME,
     DISCOVERY_PORT,
     DISCOVERY_SERVICE,
-    HEALTH_PORT,
     PEERS_PORT,
     SELECTOR,
     WEBHOOK_PORT,
     WEBHOOK_SERVICE,
 )
+from smeagol.install.parts import HEALTH_PORT
 from smeagol.install.resources import INSTALLED, OWN_LABELS
 from smeagol.install.settings import SettingError
 from smeagol.providers.envoy import provider

@@ -48,6 +48,14 @@ def install(
         str,
         typer.Option("--ca-secret", help="Secret with an intermediate to sign with; else the mesh makes its own CA."),
     ] = "",
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--adapter",
+            metavar="NAME",
+            help="Run an adapter to another mesh too, such as gateway-api; may be given more than once.",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, change nothing.")] = False,
     output: Annotated[
         Output, typer.Option("-o", "--output", help="Install and report, or print the manifests and ask nobody.")
@@ -67,6 +75,7 @@ def install(
     from smeagol.install import ApiServer, InstallSettings, Step, manifests, wait_until_ready
     from smeagol.install import install as apply
     from smeagol.install.settings import PROXY_IMAGE
+    from smeagol.runtime.adapters import adapters_named
 
     settings = InstallSettings(
         version=version("smeagol"),
@@ -78,6 +87,7 @@ def install(
         cluster_domain=cluster_domain,
         trust_domain=trust_domain,
         ca_secret=ca_secret,
+        adapters=adapters_named(adapter or (), option="--adapter"),
     )
     if output is Output.YAML:
         typer.echo(write_text(*(manifest.to_json() for manifest in manifests(settings))), nl=False)

@@ -33,6 +33,11 @@ def upgrade(
     pod_cidr: Annotated[
         list[str] | None, typer.Option("--pod-cidr", help="Where Pod addresses lie; as now unless given.")
     ] = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option("--adapter", metavar="NAME", help="Adapters to other meshes to run; as now unless given."),
+    ] = None,
+    no_adapters: Annotated[bool, typer.Option("--no-adapters", help="Run no adapter any more.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show field by field what would change, change nothing.")
     ] = False,
@@ -69,6 +74,7 @@ def upgrade(
     )
     from smeagol.install.settings import PROXY_IMAGE
     from smeagol.install.upgrading import next_image, next_proxy_image
+    from smeagol.runtime.adapters import adapters_named
 
     new = version("smeagol")
 
@@ -89,6 +95,7 @@ def upgrade(
             image=image or next_image(installed.settings.image, installed.version, new),
             proxy_image=proxy_image or next_proxy_image(installed.settings.proxy_image),
             replicas=replicas or installed.settings.replicas,
+            adapters=() if no_adapters else adapters_named(adapter or installed.adapters, option="--adapter"),
             pod_cidrs=tuple(pod_cidr or installed.settings.pod_cidrs),
         )
         typer.echo(f"{settings.namespace}: {installed.version or 'unknown version'} → {new}")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from smeagol.api.documents import Json
 from smeagol.install.access import COMMON_RULES, AccessRule
 from smeagol.plan.peer import PeerKind, PeerProvider
 
-__all__ = ["ADAPTERS", "adapter_access", "adapter_rules", "adapters_lease"]
+__all__ = ["ADAPTERS", "adapter_access", "adapter_home_rules", "adapter_rules", "adapters_lease", "lease_of"]
 
 ADAPTERS = "smeagol-adapters"
 """Name of the service account, and of all that gives it its rights."""
@@ -19,7 +19,12 @@ _API = "rbac.authorization.k8s.io"
 
 def adapters_lease(providers: Sequence[PeerProvider]) -> str:
     """By which the replicas that serve the same adapters elect one that writes."""
-    return "-".join(("smeagol", *sorted(provider.name for provider in providers)))
+    return lease_of(provider.name for provider in providers)
+
+
+def lease_of(names: Iterable[str]) -> str:
+    """The same, by the adapters' names."""
+    return "-".join(("smeagol", *sorted(names)))
 
 
 def adapter_rules(providers: Sequence[PeerProvider]) -> tuple[AccessRule, ...]:
@@ -53,17 +58,21 @@ def _detection(providers: Sequence[PeerProvider]) -> Iterator[AccessRule]:
         yield AccessRule(group="apps", resources=("deployments",), verbs=("list",))
 
 
-def adapter_access(providers: Sequence[PeerProvider], *, namespace: str) -> tuple[dict[str, Json], ...]:
-    """The objects to apply, for a control plane that runs in `namespace` under the service account `ADAPTERS`."""
+def adapter_home_rules(providers: Sequence[PeerProvider]) -> tuple[AccessRule, ...]:
+    """What it may do in its own namespace besides."""
     leases = "coordination.k8s.io"
-    at_home = (
+    return (
         AccessRule(group=leases, resources=("leases",), verbs=("create",)),
         AccessRule(group=leases, resources=("leases",), verbs=("get", "update"), names=(adapters_lease(providers),)),
     )
+
+
+def adapter_access(providers: Sequence[PeerProvider], *, namespace: str) -> tuple[dict[str, Json], ...]:
+    """The objects to apply, for a control plane that runs in `namespace` under the service account `ADAPTERS`."""
     return (
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": ADAPTERS, "namespace": namespace}},
         *_role("ClusterRole", adapter_rules(providers), namespace),
-        *_role("Role", at_home, namespace),
+        *_role("Role", adapter_home_rules(providers), namespace),
     )
 
 

@@ -18,6 +18,8 @@ from smeagol.api.meta import DEFAULT_CLASS_ANNOTATION
 from smeagol.errors import sentence
 from smeagol.install import resources
 from smeagol.install.access import AUTHORITY_SECRET, LEASE, WEBHOOKS
+from smeagol.install.adapter_access import ADAPTERS
+from smeagol.install.adapter_manifests import ADAPTERS_COMPONENT
 from smeagol.install.api_server import ApiServer, ConflictError, Live, RefusedError
 from smeagol.install.facts import (
     ControllerPod,
@@ -40,7 +42,7 @@ from smeagol.install.manifests import (
 from smeagol.install.resources import INSTALLED, Resource
 from smeagol.install.settings import InstallSettings
 from smeagol.intent.selection import INJECT_LABEL, PROXY_CONTAINER
-from smeagol.objects import Container, EndpointSlice
+from smeagol.objects import Container, EndpointSlice, Metadata
 
 __all__ = ["OLDEST", "Finding", "Level", "TriedPod", "check", "deployment_findings", "version_finding"]
 
@@ -92,6 +94,7 @@ def check(server: ApiServer, settings: InstallSettings) -> Iterator[Finding]:
     pods = [live.as_(ControllerPod) for live in server.list(resources.POD, namespace=namespace, labels=SELECTOR)]
     yield from definitions_findings(server.list(resources.CRD), conflicts=_conflicts(server, settings))
     yield from deployment_findings(workload, pods)
+    yield from adapters_findings(server, namespace)
     service = {"kubernetes.io/service-name": DISCOVERY_SERVICE}
     slices = server.list(resources.ENDPOINT_SLICE, namespace=namespace, labels=service)
     yield discovery_finding([live.as_(EndpointSlice) for live in slices])
@@ -161,7 +164,16 @@ def definitions_findings(definitions: Iterable[Live], *, conflicts: Sequence[str
         yield Finding(level=Level.OK, what=f"the kinds of {known[0].metadata.name.partition('.')[2]} are served")
 
 
-def deployment_findings(workload: Workload, pods: Sequence[ControllerPod]) -> Iterator[Finding]:
+def adapters_findings(server: ApiServer, namespace: str) -> Iterator[Finding]:
+    """The same of the adapters, where there are some."""
+    deployment = server.get(resources.DEPLOYMENT, ADAPTERS, namespace)
+    if deployment is not None:
+        pods = server.list(resources.POD, namespace=namespace, labels=ADAPTERS_COMPONENT.selector)
+        workload = deployment.as_(Workload)
+        yield from deployment_findings(workload, [live.as_(ControllerPod) for live in pods], of=" of the adapters")
+
+
+def deployment_findings(workload: Workload, pods: Sequence[ControllerPod], *, of: str = "") -> Iterator[Finding]:
     """All replicas of the present version are available; if not, what the kubelet or the scheduler says."""
     status, wanted = workload.status, workload.spec.replicas
     rolled_out = (
@@ -169,28 +181,28 @@ def deployment_findings(workload: Workload, pods: Sequence[ControllerPod]) -> It
         and status.updated_replicas >= wanted
         and status.replicas == status.updated_replicas
     )
+    available = f"{status.available_replicas} of {wanted} replicas{of} are available"
     if rolled_out and status.available_replicas >= wanted:
-        yield Finding(level=Level.OK, what=f"{status.available_replicas} of {wanted} replicas are available")
+        yield Finding(level=Level.OK, what=available)
         return
     reasons = {pod.obstacle.reason: pod.obstacle.message for pod in pods if pod.obstacle is not None}
     said = "; ".join(f"{reason}: {message}" if message else reason for reason, message in sorted(reasons.items()))
     yield Finding(
         level=Level.PROBLEM,
-        what=f"{status.available_replicas} of {wanted} replicas are available, {status.updated_replicas} are up to date"
-        + (f" ({said})" if said else ""),
-        fix=_cure(reasons, workload.metadata.namespace),
+        what=f"{available}, {status.updated_replicas} are up to date" + (f" ({said})" if said else ""),
+        fix=_cure(reasons, workload.metadata),
     )
 
 
-def _cure(reasons: Iterable[str], namespace: str) -> str:
+def _cure(reasons: Iterable[str], workload: Metadata) -> str:
     for reason in reasons:
         if reason in ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"):
             return "Name an image that the nodes can pull: smeagol install --image"
         if reason == "CrashLoopBackOff":
-            return f"Read kubectl logs -n {namespace} deployment/{CONTROLLER} --previous"
+            return f"Read kubectl logs -n {workload.namespace} deployment/{workload.name} --previous"
         if reason == "Unschedulable":
             return "Make room on a node, or see its taints"
-    return f"Wait a little; then see kubectl describe pods -n {namespace}"
+    return f"Wait a little; then see kubectl describe pods -n {workload.namespace}"
 
 
 def discovery_finding(slices: Sequence[EndpointSlice]) -> Finding:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import partial
 
 from smeagol.api.documents import Json
 from smeagol.api.meta import DEFAULT_CLASS_ANNOTATION
 from smeagol.errors import SmeagolError
 from smeagol.install import resources
+from smeagol.install.adapter_manifests import ADAPTERS_COMPONENT
 from smeagol.install.api_server import ApiServer, Live, RefusedError
 from smeagol.install.checking import deployment_findings
 from smeagol.install.differences import differences
 from smeagol.install.facts import ControllerPod, Definition, Workload, condition
-from smeagol.install.manifests import CLASS, CONTROLLER, SELECTOR, manifests
+from smeagol.install.manifests import CLASS, CONTROLLER_COMPONENT, manifests
+from smeagol.install.parts import Component
 from smeagol.install.resources import CREATED_ANNOTATION, OWN_LABELS, Manifest
 from smeagol.install.settings import InstallSettings
 from smeagol.install.waiting import wait_for
@@ -83,24 +86,24 @@ def wait_until_ready(
     progress: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Return when all replicas of the present version are available. Raises NotReadyError with what keeps them."""
-    place = ObjectRef(resources.DEPLOYMENT.kind, settings.namespace, CONTROLLER)
+    for component in (CONTROLLER_COMPONENT, *([ADAPTERS_COMPONENT] if settings.adapters else [])):
+        wait_for(
+            partial(_unavailable, server, component, settings.namespace),
+            where=str(ObjectRef(resources.DEPLOYMENT.kind, settings.namespace, component.name)),
+            fix="See smeagol check; smeagol install can be run again",
+            seconds=seconds,
+            progress=progress,
+        )
 
-    def unmet() -> str:
-        live = server.get(resources.DEPLOYMENT, CONTROLLER, settings.namespace)
-        if live is None:
-            return "it is gone"
-        pods = [
-            pod.as_(ControllerPod) for pod in server.list(resources.POD, namespace=settings.namespace, labels=SELECTOR)
-        ]
-        return next((found.what for found in deployment_findings(live.as_(Workload), pods) if found.is_bad), "")
 
-    wait_for(
-        unmet,
-        where=str(place),
-        fix="See smeagol check; smeagol install can be run again",
-        seconds=seconds,
-        progress=progress,
-    )
+def _unavailable(server: ApiServer, component: Component, namespace: str) -> str:
+    """What keeps its replicas; empty if nothing does."""
+    live = server.get(resources.DEPLOYMENT, component.name, namespace)
+    if live is None:
+        return "it is gone"
+    pods = server.list(resources.POD, namespace=namespace, labels=component.selector)
+    found = deployment_findings(live.as_(Workload), [pod.as_(ControllerPod) for pod in pods])
+    return next((finding.what for finding in found if finding.is_bad), "")
 
 
 def _is_users(server: ApiServer, namespace: Manifest) -> bool:

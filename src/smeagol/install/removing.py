@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from smeagol.api.meta import GROUP
 from smeagol.install import resources
 from smeagol.install.access import AUTHORITY_SECRET, LEASE, TRUST_CONFIG_MAP, WEBHOOKS
+from smeagol.install.adapter_access import lease_of
+from smeagol.install.adapter_manifests import installed_adapters
 from smeagol.install.api_server import ApiServer, Live, RefusedError
 from smeagol.install.installing import Outcome, Step
 from smeagol.install.manifests import CLASS
@@ -67,10 +69,11 @@ def remove(server: ApiServer, removal: Removal, *, report: Callable[[Step], None
     configurations back while it is there, so they are looked for once more when it is not.
     """
     _stop_asking(server, report)
+    adapters = installed_adapters(server)
     homes = {live.metadata.namespace for live in (*removal.delete, *removal.release) if live.metadata.namespace}
     for resource in reversed(INSTALLED):
         if resource == resources.NAMESPACE:
-            for left in _left_behind(server, homes):
+            for left in _left_behind(server, homes, adapters):
                 server.delete(left)
                 report(Step(object=left.ref, outcome=Outcome.DELETED))
         for live in removal.release:
@@ -117,16 +120,19 @@ def _proxied(server: ApiServer) -> Iterator[PodRef]:
             yield PodRef(live.metadata.namespace, live.metadata.name)
 
 
-def _left_behind(server: ApiServer, namespaces: set[str]) -> Iterator[Live]:
-    """What the control plane itself has made: its Lease, its keys, the roots for proxies, its Events."""
+def _left_behind(server: ApiServer, namespaces: set[str], adapters: Sequence[str]) -> Iterator[Live]:
+    """What the control plane itself has made: its Leases, its keys, the roots for proxies, its Events."""
+    leases = [LEASE, *([lease_of(adapters)] if adapters else [])]
+    names = [*((resources.LEASE, lease) for lease in leases), (resources.SECRET, AUTHORITY_SECRET)]
     for namespace in sorted(namespaces):
-        for resource, name in ((resources.LEASE, LEASE), (resources.SECRET, AUTHORITY_SECRET)):
+        for resource, name in names:
             live = server.get(resource, name, namespace)
             if live is not None:
                 yield live
     trusted = server.list(resources.CONFIG_MAP, fields=f"metadata.name={TRUST_CONFIG_MAP}")
     yield from (live for live in trusted if _is_the_leaders(live))
-    yield from server.list(resources.EVENT, fields=f"reportingComponent={REPORTER}")
+    for reporter in (REPORTER, *(f"{REPORTER}-{adapter}" for adapter in adapters)):
+        yield from server.list(resources.EVENT, fields=f"reportingComponent={reporter}")
 
 
 def _inhabitants(server: ApiServer, namespace: Live) -> bool:

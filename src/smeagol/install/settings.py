@@ -8,6 +8,7 @@ from ipaddress import ip_network
 
 from smeagol.errors import SmeagolError
 from smeagol.install.access import AUTHORITY_SECRET
+from smeagol.plan.peer import PeerProvider
 from smeagol.refs import DEFAULT_CLUSTER_DOMAIN
 
 __all__ = ["PROXY_IMAGE", "InstallSettings", "SettingError"]
@@ -30,8 +31,9 @@ class InstallSettings:
     """`pod_cidrs`: where Pod addresses lie, so that proxies know a Pod's own address when one is dialled.
 
     `trust_domain` is that of the identities, by default the cluster domain. `ca_secret`: the Secret with the
-    intermediate to sign with, by default the mesh makes its own. `further`: arguments of the control plane that no
-    setting stands for; an upgrade finds them and leaves them. Raises SettingError.
+    intermediate to sign with, by default the mesh makes its own. `adapters`: to other meshes, run beside the control
+    plane. `further`: arguments of the control plane that no setting stands for; an upgrade finds them and leaves them.
+    Raises SettingError.
     """
 
     version: str
@@ -43,6 +45,7 @@ class InstallSettings:
     cluster_domain: str = DEFAULT_CLUSTER_DOMAIN
     trust_domain: str = ""
     ca_secret: str = ""
+    adapters: tuple[PeerProvider, ...] = ()
     further: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from smeagol.errors import SmeagolError
 from smeagol.install import resources
+from smeagol.install.adapter_manifests import installed_adapters
 from smeagol.install.api_server import ApiServer, Live
 from smeagol.install.facts import Workload
 from smeagol.install.installing import Outcome, Step
@@ -39,10 +40,11 @@ class TooFarError(SmeagolError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installed:
-    """The installation that is there, and how it was set up."""
+    """The installation that is there, and how it was set up. `adapters`: their names, which the settings lack."""
 
     version: str
     settings: InstallSettings
+    adapters: tuple[str, ...] = ()
 
 
 def find_installed(server: ApiServer) -> Installed:
@@ -52,7 +54,7 @@ def find_installed(server: ApiServer) -> Installed:
         raise NotInstalledError(
             "Smeagol is not installed in this cluster by smeagol install", fix="Install it: smeagol install"
         )
-    return installed_from(found[0])
+    return replace(installed_from(found[0]), adapters=installed_adapters(server))
 
 
 def installed_from(deployment: Live) -> Installed:

@@ -10,7 +10,8 @@ Everything here is pure: facts come in as values, answers go out, and `runtime.a
 
 What the runtime sees to, so that an adapter need not: objects are applied by server-side apply with a field manager for
 each provider; an object that somebody else has made is never touched, whatever its name; what is no longer planned is
-deleted; owner references, finalizers and statuses are written; the kinds that the API server does not serve are not
+deleted, if need be once an adapter runs again: no finalizer holds up a user's object; within a namespace owner
+references do the same while none runs; statuses are written; the kinds that the API server does not serve are not
 watched, and objects of such kinds are not applied.
 """
 

@@ -18,7 +18,7 @@ from smeagol import api, objects
 from smeagol.errors import SmeagolError
 from smeagol.infra.kubernetes.lease import Elector
 from smeagol.infra.kubernetes.objects import Applied, ObjectWriter, Refused, Unreached
-from smeagol.infra.kubernetes.writer import StatusWriter, own_part
+from smeagol.infra.kubernetes.writer import OUTCOMES, StatusWriter, own_part
 from smeagol.install.adapter_access import adapters_lease
 from smeagol.intent import CanaryIntent, MutualTLSIntent, Settings, SidecarIntent, UnitKey, UnitKind
 from smeagol.plan import ProxyProvider
@@ -26,8 +26,12 @@ from smeagol.plan.peer import Peer, PeerKind, PeerProvider
 from smeagol.refs import ObjectRef, PodRef
 from smeagol.runtime.applying import Adapter, Apply, present_in
 from smeagol.runtime.control_plane import now
-from smeagol.runtime.controller import ControllerSettings
+from smeagol.runtime.controller import ControllerSettings, Watching
+from smeagol.runtime.controller_metrics import AdapterCollector
+from smeagol.runtime.health import Readiness, health_app
 from smeagol.runtime.offline import provider_named
+from smeagol.runtime.own_metrics import metrics_text
+from smeagol.runtime.web import listening, serve
 from smeagol.sources.kubernetes import Backoff, Decoded, Kind, ObjectKey, Reflector, kinds
 from smeagol.sources.kubernetes.peers import PeerObject, find_peer, kind_of
 from smeagol.status import Event, events, status_of
@@ -64,14 +68,14 @@ def chosen_providers(names: Sequence[str]) -> ProxyProvider | tuple[PeerProvider
     return adapters_named(names)
 
 
-def adapters_named(names: Sequence[str]) -> tuple[PeerProvider, ...]:
-    """The adapters of these names. Raises NotTogetherError if one is another sort of provider."""
+def adapters_named(names: Sequence[str], *, option: str = "--provider") -> tuple[PeerProvider, ...]:
+    """The adapters of these names, which `option` gave. Raises NotTogetherError if one is another sort of provider."""
     found = [provider_named(name) for name in dict.fromkeys(names)]
     adapters = tuple(provider for provider in found if isinstance(provider, PeerProvider))
     if len(adapters) < len(found):
         raise NotTogetherError(
             f"{', '.join(provider.name for provider in found)}: not all of these are adapters to other meshes",
-            where="--provider",
+            where=option,
             fix="give one provider that has proxies, such as envoy, or only adapters",
         )
     return adapters
@@ -98,6 +102,13 @@ class AdapterController:
             adapter.field_manager: StatusWriter(client, component=adapter.field_manager, instance=settings.identity)
             for adapter in self.adapters
         }
+        self.readiness = Readiness()
+        self._elector = Elector(
+            client,
+            namespace=settings.namespace,
+            name=adapters_lease(providers),
+            identity=settings.identity,
+        )
         self._peer_reflectors: dict[PeerKind, tuple[Reflector[PeerObject], asyncio.Task[None]]] = {}
         self._reflectors = (
             self._reflect(kinds.NAMESPACES, lambda adapter: adapter.resolver.namespaces.update),
@@ -111,25 +122,62 @@ class AdapterController:
         )
 
     async def run(self) -> None:
-        """Serve until cancelled."""
-        elector = Elector(
-            self._client,
-            namespace=self.settings.namespace,
-            name=adapters_lease([adapter.provider for adapter in self.adapters]),
-            identity=self.settings.identity,
-        )
+        """Serve until cancelled. It is ready when all is known that it must know of."""
+        self.readiness.add(self._not_whole)
+        with listening(self.settings.health_address) as health:
+            app = health_app(self.readiness, lambda: metrics_text(AdapterCollector(self)))
+            serving = asyncio.create_task(serve(app, [health]))
+            try:
+                await self._run()
+            finally:
+                serving.cancel()
+                await asyncio.wait([serving])
+
+    async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             for reflector in self._reflectors:
                 tasks.create_task(reflector.run())
             await asyncio.gather(*(reflector.synced.wait() for reflector in self._reflectors))
             log.info("synced", objects={r.plural: len(r) for r in self._reflectors})
             tasks.create_task(self._look(tasks))
-            standing = tasks.create_task(elector.run(self._lead))
+            standing = tasks.create_task(self._elector.run(self._lead))
             try:
                 await asyncio.Event().wait()
             finally:
+                self.readiness.ending = True
                 standing.cancel()
                 await asyncio.wait([standing])  # to be cancelled again by the group would keep the Lease from the next
+
+    def _not_whole(self) -> str:
+        unseen = [reflector.plural for reflector in self.watches if not reflector.synced.is_set()]
+        if unseen:
+            return f"not yet seen: {', '.join(unseen)}"
+        unknown = [adapter.provider.name for adapter in self.adapters if not adapter.known]
+        return f"not yet looked for: the mesh of {', '.join(unknown)}" if unknown else ""
+
+    # What it tells about itself.
+
+    @property
+    def leading(self) -> bool:
+        return self._elector.leading
+
+    @property
+    def ready(self) -> bool:
+        return not self.readiness.missing
+
+    @property
+    def watches(self) -> tuple[Watching, ...]:
+        return (*self._reflectors, *(reflector for reflector, _ in self._peer_reflectors.values()))
+
+    @property
+    def status_writes(self) -> Mapping[str, int]:
+        writers = self._status_writers.values()
+        return {outcome: sum(writer.writes[outcome] for writer in writers) for outcome in OUTCOMES}
+
+    @property
+    def peers_ready(self) -> Mapping[str, bool]:
+        """By adapter: whether its mesh is there, and fits."""
+        return {a.provider.name: a.known and not a.provider.peer.problem for a in self.adapters}
 
     # What is there.
 

@@ -50,7 +50,7 @@ from smeagol.sources.kubernetes import Backoff, Decoded, Kind, ObjectKey, Reflec
 from smeagol.webhook import Reviews
 from smeagol.xds import TlsConfig
 
-__all__ = ["Controller", "ControllerSettings"]
+__all__ = ["Controller", "ControllerSettings", "Watching"]
 
 log = structlog.get_logger(__name__)
 
@@ -72,7 +72,7 @@ Reported: TypeAlias = api.Canary | api.MutualTLS | api.Sidecar | api.ProviderCla
 AnyStatus: TypeAlias = api.Status | api.ProviderClassStatus
 
 
-class _Watching(Protocol):
+class Watching(Protocol):
     """A reflector, whatever it reflects."""
 
     synced: asyncio.Event
@@ -171,7 +171,7 @@ class Controller:
         self._objects: dict[ObjectRef, Reported] = {}
         self._there: dict[ObjectRef, AnyStatus] = {}
         resolver = self.plane.resolver
-        self.reflectors: tuple[_Watching, ...] = (
+        self.reflectors: tuple[Watching, ...] = (
             self._reflect(kinds.NAMESPACES, resolver.namespaces),
             self._reflect(kinds.PODS, resolver.pods),
             self._reflect(kinds.SERVICES, resolver.services),
@@ -267,7 +267,7 @@ class Controller:
         return not self.readiness.missing
 
     @property
-    def watches(self) -> tuple[_Watching, ...]:
+    def watches(self) -> tuple[Watching, ...]:
         return self.reflectors
 
     @property
@@ -320,7 +320,7 @@ class Controller:
             with self._logged("discovery certificate"):
                 self.plane.use_tls(self._identity(self.plane.authority))
 
-    def _reflect(self, kind: Kind[T], source: Source[ObjectKey, T]) -> _Watching:
+    def _reflect(self, kind: Kind[T], source: Source[ObjectKey, T]) -> Watching:
         def feed(changed: Mapping[ObjectKey, T | None]) -> None:
             source.update(changed)
             for key, value in changed.items():

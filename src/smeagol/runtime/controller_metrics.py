@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 from smeagol.durations import Durations
 from smeagol.webhook import Reviews
 
-__all__ = ["ControllerCollector", "Watch", "WatchCollector", "histogram"]
+__all__ = ["AdapterCollector", "ControllerCollector", "Watch", "WatchCollector", "histogram"]
 
 
 class Watch(Protocol):
@@ -40,6 +40,13 @@ class Watcher(Protocol):
     def watches(self) -> tuple[Watch, ...]: ...
     @property
     def status_writes(self) -> Mapping[str, int]: ...
+
+
+class AdapterFacts(Watcher, Protocol):
+    """A replica of adapters, as this module sees it."""
+
+    @property
+    def peers_ready(self) -> Mapping[str, bool]: ...
 
 
 class Facts(Watcher, Protocol):
@@ -83,6 +90,23 @@ class WatchCollector(Collector):
         for outcome, number in facts.status_writes.items():
             writes.add_metric([outcome], number)
         yield writes
+
+
+class AdapterCollector(WatchCollector):
+    """Of a replica of adapters besides."""
+
+    def __init__(self, facts: AdapterFacts) -> None:
+        super().__init__(facts)
+        self._facts = facts
+
+    def collect(self) -> Iterator[Metric]:
+        yield from super().collect()
+        peers = GaugeMetricFamily(
+            "smeagol_peer_ready", "1 while the adapter can work with its mesh.", labels=["provider"]
+        )
+        for provider, ready in self._facts.peers_ready.items():
+            peers.add_metric([provider], int(ready))
+        yield peers
 
 
 class ControllerCollector(WatchCollector):

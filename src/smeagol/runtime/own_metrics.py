@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from smeagol.runtime.control_plane import ControlPlane
 from smeagol.runtime.controller_metrics import histogram
 
-__all__ = ["own_metrics"]
+__all__ = ["metrics_text", "own_metrics"]
 
 
 class _ControlPlaneCollector(Collector):
@@ -69,8 +69,12 @@ class _ControlPlaneCollector(Collector):
 
 def own_metrics(plane: ControlPlane, *more: Collector) -> str:
     """Prometheus text of a control plane, and of `more`, as of now."""
+    return metrics_text(*more, _ControlPlaneCollector(plane))
+
+
+def metrics_text(*collectors: Collector) -> str:
+    """Prometheus text of these, as of now."""
     registry = CollectorRegistry()
-    for collector in more:
+    for collector in collectors:
         registry.register(collector)
-    registry.register(_ControlPlaneCollector(plane))
     return generate_latest(registry).decode()

@@ -19,7 +19,7 @@ from smeagol.intent import ConditionType
 from smeagol.refs import ObjectRef
 from smeagol.status import Event
 
-__all__ = ["FIELD_MANAGER", "StatusWriter", "own_part"]
+__all__ = ["FIELD_MANAGER", "OUTCOMES", "StatusWriter", "own_part"]
 
 log = structlog.get_logger(__name__)
 
@@ -28,6 +28,9 @@ _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
 _PLURALS = {kind.name: kind.plural for kind in api.KINDS}
 _OURS = frozenset(t.value for t in ConditionType)
+
+OUTCOMES: Final = ("written", "gone", "refused", "unanswered")
+"""What may come of a status that is sent: `gone` is one whose object is no more, `unanswered` is tried again."""
 
 EVENTS_COUNTED = 4096
 """Events whose repetitions are counted; the API server forgets an Event after an hour anyway."""
@@ -61,7 +64,7 @@ class StatusWriter:
         self._component = component
         self._instance = instance
         self._counts: OrderedDict[str, int] = OrderedDict()
-        self.writes: Counter[str] = Counter(written=0, gone=0, refused=0, unanswered=0)
+        self.writes = Counter(dict.fromkeys(OUTCOMES, 0))
         """Statuses that were sent, by what came of it."""
 
     async def write(self, ref: ObjectRef, status: api.Status | api.ProviderClassStatus) -> bool:
