@@ -48,7 +48,7 @@ golden: setup ## Rewrite the expected side of the golden pairs; review the diff 
 	@SMEAGOL_GOLDEN=write $(BIN)/python -m pytest -q tests/providers tests/api/test_crds.py tests/docs/test_reference.py tests/docs/test_problem_pages.py
 	@$(BIN)/python deploy/chart.py
 
-bench: setup ## Measure xDS fan-out and the data path; writes bench/results.md
+bench: setup ## Measure discovery, a control plane in a cluster and the data path; writes bench/results.md
 	@$(BIN)/python -m bench $(ARGS)
 
 cluster: setup ## A real Kubernetes on this machine, until cluster-down; ARGS=--control-plane-only needs no root

@@ -10,6 +10,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bench.cluster.run import FULL as CLUSTER_FULL
+from bench.cluster.run import QUICK as CLUSTER_QUICK
+from bench.cluster.run import run_cluster
 from bench.datapath.run import FULL as DATAPATH_FULL
 from bench.datapath.run import QUICK as DATAPATH_QUICK
 from bench.datapath.run import run_datapath
@@ -30,11 +33,14 @@ def say(message: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Smeagol beside others.")
     parser.add_argument("--quick", action="store_true", help="a short run, printed and not written")
-    parser.add_argument("--only", choices=("xds", "datapath"), help="measure one part; the other section stays")
+    parser.add_argument(
+        "--only", choices=("xds", "cluster", "datapath"), help="measure one part; the other sections stay"
+    )
     arguments = parser.parse_args()
     quick: bool = arguments.quick
     parts: dict[str, tuple[str, Callable[[], str]]] = {
         "xds": ("Discovery (xDS)", lambda: run_xds(XDS_QUICK if quick else XDS_FULL, say)),
+        "cluster": ("In a cluster", lambda: run_cluster(CLUSTER_QUICK if quick else CLUSTER_FULL, say)),
         "datapath": ("Data path", lambda: run_datapath(DATAPATH_QUICK if quick else DATAPATH_FULL, say)),
     }
     document = HEADING

@@ -53,7 +53,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """`what` shall be at most `limit`; `measured` is what it was. Both are ratios."""
+    """`what` shall be at most `limit`; `measured` is what it was. Ratios, unless `what` names a unit."""
 
     what: str
     limit: float

@@ -39,10 +39,12 @@ class Scale:
     """How large the mesh is."""
 
     services: int
+    endpoints: int = ENDPOINTS
+    """of each Service, each a Pod of its own"""
 
     @property
     def pods(self) -> int:
-        return self.services * ENDPOINTS
+        return self.services * self.endpoints
 
 
 def world(scale: Scale) -> Iterator[WorldObject]:
@@ -50,10 +52,10 @@ def world(scale: Scale) -> Iterator[WorldObject]:
     yield objects.Namespace(metadata=objects.Metadata(name=NAMESPACE))
     yield api.MutualTLS(metadata=_api_metadata("all"), spec=api.MutualTLSSpec(selector=api.LabelSelector()))
     for number in range(scale.pods):
-        yield _pod(number)
+        yield _pod(scale, number)
     for number in range(scale.services):
         yield _service(number)
-        yield _slice(number, ENDPOINTS)
+        yield _slice(scale, number, scale.endpoints)
     for root in _roots(scale):
         yield _canary(root, "900m")
 
@@ -66,7 +68,7 @@ def changed_object(scale: Scale, kind: ChangeKind, step: int) -> WorldObject:
         return _canary(roots[step % len(roots)], f"{500 + step // len(roots) % 400}m")
     plain = _plain(scale)
     lap, position = divmod(step, len(plain))
-    return _slice(plain[position], ENDPOINTS - 1 if lap % 2 == 0 else ENDPOINTS)
+    return _slice(scale, plain[position], scale.endpoints - 1 if lap % 2 == 0 else scale.endpoints)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,10 +143,10 @@ def _api_metadata(name: str) -> api.ObjectMeta:
     return api.ObjectMeta(name=name, namespace=NAMESPACE, generation=1)
 
 
-def _pod(number: int) -> objects.Pod:
+def _pod(scale: Scale, number: int) -> objects.Pod:
     address = _pod_address(number)
     return objects.Pod(
-        metadata=_metadata(_pod_name(number), app=_name(number // ENDPOINTS)),
+        metadata=_metadata(_pod_name(number), app=_name(number // scale.endpoints)),
         spec=objects.PodSpec(
             containers=(objects.Container(name="app"),),
             init_containers=(objects.Container(name="smeagol-proxy", restart_policy="Always"),),
@@ -166,12 +168,14 @@ def _service(number: int) -> objects.Service:
     )
 
 
-def _slice(number: int, endpoints: int) -> objects.EndpointSlice:
+def _slice(scale: Scale, number: int, endpoints: int) -> objects.EndpointSlice:
     return objects.EndpointSlice(
         metadata=objects.Metadata(
             name=f"{_name(number)}-1", namespace=NAMESPACE, labels={"kubernetes.io/service-name": _name(number)}
         ),
-        endpoints=tuple(objects.Endpoint(addresses=(_pod_address(number * ENDPOINTS + i),)) for i in range(endpoints)),
+        endpoints=tuple(
+            objects.Endpoint(addresses=(_pod_address(number * scale.endpoints + i),)) for i in range(endpoints)
+        ),
         ports=(objects.EndpointPort(name="http", port=8080),),
     )
 

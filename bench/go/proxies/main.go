@@ -9,11 +9,14 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/proto"
 
@@ -21,7 +24,8 @@ import (
 )
 
 type command struct {
-	// Op is `connect`, `arm` (from now on, note when resources are acknowledged) or `await`.
+	// Op is `connect`, `arm` (from now on, note when resources are acknowledged), `await`, `survive` (from now on,
+	// proxies whose stream breaks come back as Envoys do) or `returned` (wait until all have broken and come back).
 	Op string `json:"op"`
 	// Proxies to connect in all.
 	Proxies int `json:"proxies"`
@@ -47,6 +51,9 @@ func main() {
 	address := flag.String("address", "", "host:port of the discovery server")
 	nodeFile := flag.String("node", "", "file with the core.v3.Node that a real Envoy sends; each proxy has its own id in it")
 	connecting := flag.Int("connecting", 32, "how many proxies connect at a time")
+	authority := flag.String("authority", "", "file with the roots (PEM) to trust; without it there is no TLS")
+	serverName := flag.String("server-name", "", "the name that the server's certificate must have")
+	tokenFile := flag.String("tokens", "", "file with the token of each proxy, one a line; without it they show none")
 	flag.Parse()
 
 	raw, err := os.ReadFile(*nodeFile)
@@ -57,7 +64,19 @@ func main() {
 	if err := proto.Unmarshal(raw, node); err != nil {
 		control.Fail(err)
 	}
-	fleet := &fleet{address: *address, node: node, connecting: *connecting}
+	fleet := &fleet{address: *address, node: node, connecting: *connecting, security: insecure.NewCredentials()}
+	if *authority != "" {
+		if fleet.security, err = credentials.NewClientTLSFromFile(*authority, *serverName); err != nil {
+			control.Fail(err)
+		}
+	}
+	if *tokenFile != "" {
+		raw, err := os.ReadFile(*tokenFile)
+		if err != nil {
+			control.Fail(err)
+		}
+		fleet.tokens = strings.Fields(string(raw))
+	}
 	control.Answer(map[string]bool{"ready": true})
 	control.Serve(func(c command) (any, error) {
 		switch c.Op {
@@ -67,6 +86,10 @@ func main() {
 			return fleet.arm(), nil
 		case "await":
 			return fleet.await(c.Keys, c.Timeout)
+		case "survive":
+			return fleet.survive(c.Want), nil
+		case "returned":
+			return fleet.returned(c.Timeout)
 		}
 		return nil, fmt.Errorf("no command is called %q", c.Op)
 	})
@@ -76,6 +99,8 @@ type fleet struct {
 	address    string
 	node       *core.Node
 	connecting int
+	security   credentials.TransportCredentials
+	tokens     []string
 	proxies    []*proxy
 }
 
@@ -90,13 +115,14 @@ func (f *fleet) connect(c command) (answer, error) {
 	places := make(chan struct{}, f.connecting)
 	failures := make(chan error, len(fresh))
 	for i, p := range fresh {
-		id := fmt.Sprintf("shop/pod-%05d", len(f.proxies)+i)
+		number := len(f.proxies) + i
+		id := fmt.Sprintf("shop/pod-%05d", number)
 		all.Add(1)
 		go func() {
 			defer all.Done()
 			places <- struct{}{}
 			defer func() { <-places }()
-			if err := f.open(p, id); err != nil {
+			if err := f.open(p, id, number); err != nil {
 				failures <- err
 				return
 			}
@@ -123,16 +149,24 @@ func (f *fleet) connect(c command) (answer, error) {
 	return f.answer(began, times), nil
 }
 
-func (f *fleet) open(p *proxy, id string) error {
-	connection, err := grpc.NewClient(
-		f.address,
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+func (f *fleet) open(p *proxy, id string, number int) error {
+	options := []grpc.DialOption{
+		grpc.WithTransportCredentials(f.security),
+		// As the bootstrap of our proxies has it.
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 500 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 5 * time.Second},
+			MinConnectTimeout: 20 * time.Second,
+		}),
 		// As large as Envoy's: a smaller window would make the server wait for the client.
-		grpc.WithInitialWindowSize(16<<20),
-		grpc.WithInitialConnWindowSize(16<<20),
+		grpc.WithInitialWindowSize(16 << 20),
+		grpc.WithInitialConnWindowSize(16 << 20),
 		grpc.WithSharedWriteBuffer(true),
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(codec{}), grpc.MaxCallRecvMsgSize(64<<20)),
-	)
+	}
+	if f.tokens != nil {
+		options = append(options, grpc.WithPerRPCCredentials(token(f.tokens[number])))
+	}
+	connection, err := grpc.NewClient(f.address, options...)
 	if err != nil {
 		return err
 	}
@@ -167,6 +201,32 @@ func (f *fleet) await(keys []key, timeout time.Duration) (answer, error) {
 			if time.Now().After(deadline) {
 				return answer{}, fmt.Errorf("%d of %d proxies have acknowledged %v after %s", len(times), len(f.proxies), keys, timeout)
 			}
+		}
+	}
+	return f.answer(control.Now(), times), nil
+}
+
+// survive tells all proxies to come back when their stream breaks, and how many resources of each type they must then be
+// sent anew: what a server that starts again cannot have kept.
+func (f *fleet) survive(want map[string]int) answer {
+	for _, p := range f.proxies {
+		p.survive(want)
+	}
+	return f.answer(control.Now(), nil)
+}
+
+// returned waits until every proxy has come back.
+func (f *fleet) returned(timeout time.Duration) (answer, error) {
+	late := time.After(timeout)
+	times := make([]int64, 0, len(f.proxies))
+	for _, p := range f.proxies {
+		select {
+		case at := <-p.back:
+			times = append(times, at)
+		case err := <-p.failed:
+			return answer{}, err
+		case <-late:
+			return answer{}, fmt.Errorf("%d of %d proxies have come back after %s", len(times), len(f.proxies), timeout)
 		}
 	}
 	return f.answer(control.Now(), times), nil

@@ -3,7 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
 	"sync"
+	"time"
+	"unique"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -28,23 +33,38 @@ type key struct {
 	Name string `json:"name"`
 }
 
+// token is shown with every stream, as a proxy's bootstrap has it.
+type token string
+
+func (t token) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": "Bearer " + string(t)}, nil
+}
+
+func (token) RequireTransportSecurity() bool { return true }
+
 // proxy is one Envoy's stream. Its own goroutine reads and writes; the fleet only looks at what is under the lock.
 type proxy struct {
-	stream grpc.ClientStream
-	want   map[string]int // how many resources of each type make it complete
+	connection *grpc.ClientConn
+	node       *core.Node
+	stream     grpc.ClientStream
+
+	want map[string]int // how many resources of each type make it complete
 
 	secrets []string // not yet asked for
 
 	got       map[string]int
-	asked     map[string]bool            // types subscribed to
-	missing   map[string]map[string]bool // names asked for and not yet received, by type
-	heldNonce string                     // of a CDS response that waits for its endpoints
+	known     map[string]map[string]string // version by type and name: what it says that it has when it comes back
+	asked     map[string]bool              // types subscribed to
+	missing   map[string]map[string]bool   // names asked for and not yet received, by type
+	heldNonce string                       // of a CDS response that waits for its endpoints
 
 	complete    chan struct{}
 	completedAt int64
 	failed      chan error
+	back        chan int64 // when it had come back
 
 	lock      sync.Mutex
+	surviving map[string]int // what it must be sent anew when it comes back; nil: it does not
 	armed     bool
 	acked     map[key]int64 // since it was armed
 	bytes     int64
@@ -60,34 +80,107 @@ func newProxy(want map[string]int, secrets []string) *proxy {
 		missing:  map[string]map[string]bool{endpointType: {}, routeType: {}, secretType: {}},
 		complete: make(chan struct{}),
 		failed:   make(chan error, 1),
+		back:     make(chan int64, 1),
+		known:    map[string]map[string]string{},
 	}
 }
 
 // start opens the stream as Envoy does: everything about the node, and the wildcard of clusters.
 func (p *proxy) start(connection *grpc.ClientConn, node *core.Node) error {
-	description := &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}
-	stream, err := connection.NewStream(context.Background(), description, deltaMethod)
-	if err != nil {
-		return err
-	}
-	p.stream = stream
+	p.connection, p.node = connection, node
 	p.asked[clusterType] = true
-	if err := stream.SendMsg(&discovery.DeltaDiscoveryRequest{Node: node, TypeUrl: clusterType}); err != nil {
+	if err := p.open(&discovery.DeltaDiscoveryRequest{Node: node, TypeUrl: clusterType}); err != nil {
 		return err
 	}
 	go func() { p.failed <- p.run() }()
 	return nil
 }
 
+func (p *proxy) open(first *discovery.DeltaDiscoveryRequest) error {
+	description := &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}
+	stream, err := p.connection.NewStream(context.Background(), description, deltaMethod)
+	if err != nil {
+		return err
+	}
+	p.stream = stream
+	return stream.SendMsg(first)
+}
+
 func (p *proxy) run() error {
 	for {
 		received := &response{}
-		if err := p.stream.RecvMsg(received); err != nil {
+		err := p.stream.RecvMsg(received)
+		if err == nil {
+			err = p.take(received)
+		}
+		if want := p.wantedAnew(); err != nil && want != nil {
+			p.comeBack(want)
+			err = nil
+		}
+		if err != nil {
 			return err
 		}
-		if err := p.take(received); err != nil {
+	}
+}
+
+func (p *proxy) survive(want map[string]int) {
+	p.lock.Lock()
+	defer p.lock.Unlock()
+	p.surviving = want
+}
+
+func (p *proxy) wantedAnew() map[string]int {
+	p.lock.Lock()
+	defer p.lock.Unlock()
+	return p.surviving
+}
+
+// comeBack opens streams until one is taken, with Envoy's back-off (from half a second, doubled up to 30 seconds, each
+// time a random part of it), and says what the proxy has, so that it is sent only what is new.
+func (p *proxy) comeBack(want map[string]int) {
+	p.want, p.got, p.heldNonce, p.completedAt = want, map[string]int{}, "", 0
+	p.complete = make(chan struct{})
+	for limit := 500 * time.Millisecond; ; limit = min(2*limit, 30*time.Second) {
+		time.Sleep(rand.N(limit))
+		if p.reopen() == nil {
+			return
+		}
+	}
+}
+
+func (p *proxy) reopen() error {
+	for i, typeURL := range []string{clusterType, endpointType, listenerType, routeType, secretType} {
+		request := &discovery.DeltaDiscoveryRequest{TypeUrl: typeURL, InitialResourceVersions: p.known[typeURL]}
+		if typeURL != clusterType && typeURL != listenerType {
+			names := slices.Collect(maps.Keys(p.known[typeURL]))
+			request.ResourceNamesSubscribe = slices.AppendSeq(names, maps.Keys(p.missing[typeURL]))
+		}
+		if i > 0 {
+			if err := p.stream.SendMsg(request); err != nil {
+				return err
+			}
+			continue
+		}
+		request.Node = p.node
+		if err := p.open(request); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+func (p *proxy) note(received *response) {
+	known := p.known[received.typeURL]
+	if known == nil {
+		known = map[string]string{}
+		p.known[received.typeURL] = known
+	}
+	for i, name := range received.names {
+		// All proxies have the same ones: keep each text once.
+		known[unique.Make(name).Value()] = unique.Make(received.versions[i]).Value()
+	}
+	for _, name := range received.removed {
+		delete(known, name)
 	}
 }
 
@@ -98,6 +191,7 @@ func (p *proxy) take(received *response) error {
 	p.responses++
 	p.lock.Unlock()
 
+	p.note(received)
 	p.got[received.typeURL] += len(received.names)
 	for _, name := range received.names {
 		delete(p.missing[received.typeURL], name)
@@ -178,6 +272,13 @@ func (p *proxy) checkComplete() {
 	}
 	p.completedAt = control.Now()
 	close(p.complete)
+	if p.wantedAnew() != nil {
+		select {
+		case <-p.back: // an earlier return that nobody has asked for
+		default:
+		}
+		p.back <- p.completedAt
+	}
 }
 
 // lacks says what a proxy still waits for; only for the message of a benchmark that has failed.

@@ -17,6 +17,8 @@ import (
 type response struct {
 	typeURL, nonce string
 	names          []string // of the resources in it
+	versions       []string // theirs
+	removed        []string // names of resources that are gone
 	refers         []string // names of the resources that those refer to
 	size           int      // bytes
 }
@@ -61,6 +63,8 @@ func (r *response) parse(message []byte) error {
 			r.typeURL = string(content)
 		case 5:
 			r.nonce = string(content)
+		case 6:
+			r.removed = append(r.removed, string(content))
 		}
 		return nil
 	})
@@ -88,6 +92,7 @@ func (r *response) parseResource(message []byte) error {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	r.names = append(r.names, name)
+	r.versions = append(r.versions, version)
 	r.refers = append(r.refers, names...)
 	return nil
 }
