@@ -7,7 +7,15 @@ rights alone.
 from __future__ import annotations
 
 from smeagol.api import KINDS
-from smeagol.install.access import AUTHORITY_SECRET, CLUSTER_RULES, LEASE, NAMESPACE_RULES, AccessRule, handed_over
+from smeagol.install.access import (
+    AUTHORITY_SECRET,
+    CLUSTER_RULES,
+    CONTROLLER,
+    LEASE,
+    NAMESPACE_RULES,
+    AccessRule,
+    handed_over,
+)
 from smeagol.sources.kubernetes import kinds
 from smeagol.webhook import WebhookPlace
 from smeagol.webhook.inject import TRUST_CONFIG_MAP
@@ -37,6 +45,7 @@ EVERYWHERE = {
     ("", "configmaps"): {"list", "create", "patch", "delete"},
     ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"): {"create", "patch"},
     ("admissionregistration.k8s.io", "validatingwebhookconfigurations"): {"create", "patch"},
+    ("rbac.authorization.k8s.io", "clusterroles"): {"get"},
 }
 AT_HOME = {
     # infra/kubernetes/lease.py: GET, POST, PUT
@@ -86,6 +95,7 @@ def test_the_names_are_those_that_are_used() -> None:
     assert rules == {
         ("configmaps",): (TRUST_CONFIG_MAP,),
         ("mutatingwebhookconfigurations", "validatingwebhookconfigurations"): (WebhookPlace().name,),
+        ("clusterroles",): (CONTROLLER,),
     }
 
 

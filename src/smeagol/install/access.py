@@ -16,6 +16,7 @@ __all__ = [
     "AUTHORITY_SECRET",
     "CLUSTER_RULES",
     "COMMON_RULES",
+    "CONTROLLER",
     "LEASE",
     "NAMESPACE_RULES",
     "TRUST_CONFIG_MAP",
@@ -23,6 +24,9 @@ __all__ = [
     "AccessRule",
     "handed_over",
 ]
+
+CONTROLLER = "smeagol-controller"
+"""Name of the control plane's Deployment and of all that belongs to it."""
 
 LEASE = "smeagol"
 """By which the replicas elect the one that writes."""
@@ -87,6 +91,8 @@ CLUSTER_RULES: tuple[AccessRule, ...] = (
         verbs=("create", "patch"),
         names=(WEBHOOKS,),
     ),
+    # Of these configurations it is the owner: whoever takes it away stops the API server from asking.
+    AccessRule(group="rbac.authorization.k8s.io", resources=("clusterroles",), verbs=("get",), names=(CONTROLLER,)),
 )
 """What it may do everywhere."""
 

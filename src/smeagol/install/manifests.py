@@ -9,7 +9,7 @@ from smeagol.api.documents import Json
 from smeagol.api.kinds import KINDS, Kind
 from smeagol.api.meta import DEFAULT_CLASS_ANNOTATION
 from smeagol.install import resources
-from smeagol.install.access import CLUSTER_RULES, NAMESPACE_RULES, handed_over
+from smeagol.install.access import CLUSTER_RULES, CONTROLLER, NAMESPACE_RULES, handed_over
 from smeagol.install.adapter_manifests import adapter_manifests
 from smeagol.install.parts import HEALTH_PORT, Component
 from smeagol.install.resources import OWN_LABELS, Manifest
@@ -30,9 +30,6 @@ __all__ = [
     "WEBHOOK_SERVICE",
     "manifests",
 ]
-
-CONTROLLER = "smeagol-controller"
-"""Name of the control plane's Deployment and of all that belongs to it."""
 
 DISCOVERY_SERVICE = "smeagol-discovery"
 DISCOVERY_PORT = 18000

@@ -16,6 +16,7 @@ from functools import partial
 import structlog
 
 from smeagol.infra.kubernetes.keeper import Keeper, Kept, Place
+from smeagol.install.access import CONTROLLER
 from smeagol.intent import INJECT_LABEL, MutualTLSIntent, SidecarIntent, Unit, UnitKey, WorkloadIntent
 from smeagol.intent.selection import Inject
 from smeagol.pki import Purpose
@@ -56,6 +57,7 @@ VALIDATING = Place(
     plural="validatingwebhookconfigurations",
     kind="ValidatingWebhookConfiguration",
 )
+CLUSTER_ROLES = Place(api="/apis/rbac.authorization.k8s.io/v1", plural="clusterroles", kind="ClusterRole")
 CONFIG_MAPS = Place(api="/api/v1", plural="configmaps", kind="ConfigMap", namespaced=True)
 
 
@@ -157,12 +159,16 @@ class Admission:
 
     async def keep(self, keeper: Keeper) -> None:
         """Keep what the API server and the proxies must have, until cancelled."""
+        owner = ""
         while True:
             self._news.clear()
             bundle = self._plane.authority.trust_bundle_pem
             place = self._settings.place
-            await keeper.apply(MUTATING, mutating_configuration(place, bundle))
-            await keeper.apply(VALIDATING, validating_configuration(place, bundle))
+            # Once it was there it stays the owner: what is made after it has gone goes too.
+            owner = await keeper.uid(CLUSTER_ROLES, CONTROLLER) or owner
+            owners = [_owned_by(owner)] if owner else []
+            await keeper.apply(MUTATING, mutating_configuration(place, bundle, owners))
+            await keeper.apply(VALIDATING, validating_configuration(place, bundle, owners))
             await self._keep_trust(keeper, bundle)
             try:
                 async with asyncio.timeout(RESYNC_SECONDS):
@@ -190,6 +196,12 @@ class Admission:
         issued = authority.issue(self._settings.place.dns_names, Purpose.SERVER, now=now())
         chain = issued.chain_pem + authority.bridge_pem
         return KeyPair(chain_pem=chain, key_pem=issued.key_pem.reveal(), renew_at=issued.renew_at)
+
+
+def _owned_by(uid: str) -> JSON:
+    """Without this ClusterRole nobody could take the configurations back, and Pods would wait for who has gone: so they
+    go with it (Kubernetes: garbage collection), whoever uninstalls."""
+    return {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "name": CONTROLLER, "uid": uid}
 
 
 def _says(there: Kept | None, wanted: Mapping[str, JSON]) -> bool:

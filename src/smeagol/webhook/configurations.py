@@ -60,8 +60,10 @@ class WebhookPlace:
         return (f"{self.service}.{self.namespace}.svc", f"{self.service}.{self.namespace}", self.service)
 
 
-def mutating_configuration(place: WebhookPlace, ca_bundle: bytes) -> Mapping[str, JSON]:
-    """A MutatingWebhookConfiguration to apply. `ca_bundle`: PEM, all roots that are trusted now."""
+def mutating_configuration(place: WebhookPlace, ca_bundle: bytes, owners: Sequence[JSON] = ()) -> Mapping[str, JSON]:
+    """A MutatingWebhookConfiguration to apply. `ca_bundle`: PEM, all roots that are trusted now. `owners`: the
+    ownerReferences of whatever it is to go with.
+    """
     on, off = Inject.ENABLED.value, Inject.DISABLED.value
     pods: JSON = [
         {
@@ -93,7 +95,7 @@ def mutating_configuration(place: WebhookPlace, ca_bundle: bytes) -> Mapping[str
         }
 
     return {
-        **_head("MutatingWebhookConfiguration", place),
+        **_head("MutatingWebhookConfiguration", place, owners),
         # A Pod's word counts before its namespace's. Each Pod is the case of at most one.
         "webhooks": [
             webhook("namespace", _label("In", on), _label("NotIn", off), "Fail", INJECT_LABELLED_PATH),
@@ -103,10 +105,10 @@ def mutating_configuration(place: WebhookPlace, ca_bundle: bytes) -> Mapping[str
     }
 
 
-def validating_configuration(place: WebhookPlace, ca_bundle: bytes) -> Mapping[str, JSON]:
+def validating_configuration(place: WebhookPlace, ca_bundle: bytes, owners: Sequence[JSON] = ()) -> Mapping[str, JSON]:
     """A ValidatingWebhookConfiguration to apply. It only adds to what the CRDs refuse, so nothing waits for it."""
     return {
-        **_head("ValidatingWebhookConfiguration", place),
+        **_head("ValidatingWebhookConfiguration", place, owners),
         "webhooks": [
             {
                 **_webhook(place, ca_bundle, f"validate.{GROUP}", "/validate"),
@@ -135,11 +137,11 @@ def trust_config_map(namespace: str, trust_bundle: bytes) -> Mapping[str, JSON]:
     }
 
 
-def _head(kind: str, place: WebhookPlace) -> Mapping[str, JSON]:
+def _head(kind: str, place: WebhookPlace, owners: Sequence[JSON]) -> Mapping[str, JSON]:
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": kind,
-        "metadata": {"name": place.name, "labels": _LABELS},
+        "metadata": {"name": place.name, "labels": _LABELS, "ownerReferences": owners},
     }
 
 

@@ -33,6 +33,7 @@ class Place:
 
 class _Metadata(msgspec.Struct, frozen=True):
     namespace: str = ""
+    uid: str = ""
     labels: dict[str, str] = {}
 
 
@@ -82,6 +83,18 @@ class Keeper:
             log.warning("objects not listed", kind=place.kind, name=name, error=repr(error))
             return None
         return {item.metadata.namespace: item for item in found}
+
+    async def uid(self, place: Place, name: str) -> str:
+        """Of one object; empty if there is none, or the API server does not say."""
+        try:
+            answer = await self._client.get(place.path(name))
+            if answer.status_code == 404:
+                return ""
+            answer.raise_for_status()
+            return msgspec.json.decode(answer.content, type=Kept).metadata.uid
+        except (httpx2.HTTPError, msgspec.MsgspecError) as error:
+            log.warning("object not read", kind=place.kind, name=name, error=repr(error))
+            return ""
 
     async def _send(self, method: str, path: str, **request: object) -> bool:
         try:

@@ -1,0 +1,89 @@
+"""What the leader keeps of the API server's configuration, and who takes it away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+
+import httpx2
+import pytest
+
+from e2e_kit.apiserver import ApiServer, api_server
+from e2e_kit.replica import free_port
+from smeagol.infra.kubernetes.connection import connect
+from smeagol.infra.kubernetes.keeper import Keeper
+from smeagol.install import InstallSettings, manifests
+from smeagol.install.resources import CLUSTER_ROLE
+from smeagol.pki import MemoryKeyStore
+from smeagol.providers.envoy import provider
+from smeagol.runtime.admission import MUTATING, AdmissionSettings
+from smeagol.runtime.controller import Controller, ControllerSettings
+from smeagol.webhook import InjectionSettings, WebhookPlace
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("api-controller")]
+
+
+SETTINGS = ControllerSettings(
+    identity="a",
+    namespace="default",
+    discovery_address="127.0.0.1:0",
+    peers_address="127.0.0.1:0",
+    health_address=f"127.0.0.1:{free_port()}",
+    admission=AdmissionSettings(
+        injection=InjectionSettings(proxy_image="proxy:1", init_image="smeagol:1"),
+        place=WebhookPlace(),
+        address=f"127.0.0.1:{free_port()}",
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[ApiServer]:
+    with api_server() as server:
+        yield server
+
+
+async def happened(client: httpx2.AsyncClient, seen: list[str], news: asyncio.Event) -> None:
+    """Note what is made of the configuration and what becomes of it, changes aside."""
+    query = {"watch": "true", "fieldSelector": "metadata.name=smeagol"}
+    async with client.stream("GET", f"{MUTATING.api}/{MUTATING.plural}", params=query, timeout=None) as lines:
+        async for line in lines.aiter_lines():
+            if (event := json.loads(line)["type"]) != "MODIFIED":
+                seen.append(event)
+                news.set()
+
+
+async def test_the_api_server_stops_asking_when_the_installation_goes(api: ApiServer) -> None:
+    """However it is taken away (helm uninstall, kubectl delete): else no Pod could be made where one must have a proxy.
+    What a leader makes that has not noticed goes too.
+    """
+    (role,) = (each for each in manifests(InstallSettings(version="1", image="x")) if each.resource == CLUSTER_ROLE)
+    await asyncio.to_thread(api.apply, json.dumps(role.to_json()))
+
+    seen: list[str] = []
+    news = asyncio.Event()
+
+    async def until(wanted: list[str]) -> None:
+        async with asyncio.timeout(120):
+            while seen != wanted:
+                await news.wait()
+                news.clear()
+
+    async with connect(api.cluster.kubeconfig) as client:
+        controller = Controller(SETTINGS, client=client, provider=provider, keys=MemoryKeyStore())
+        assert controller.admission is not None
+        tasks = [
+            asyncio.create_task(happened(client, seen, news)),
+            asyncio.create_task(controller.admission.keep(Keeper(client))),
+        ]
+        try:
+            await until(["ADDED"])
+            await asyncio.to_thread(api.kubectl, "delete", "clusterrole", role.name)
+            await until(["ADDED", "DELETED"])
+            controller.admission.note_namespace("shop", {"smi-spec.io/inject": "enabled"})  # it looks again
+            await until(["ADDED", "DELETED", "ADDED", "DELETED"])
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
