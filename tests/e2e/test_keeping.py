@@ -87,3 +87,29 @@ async def test_the_api_server_stops_asking_when_the_installation_goes(api: ApiSe
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
+
+
+async def test_who_ends_is_not_ready_at_once_and_answers_for_a_while(api: ApiServer) -> None:
+    """The API server learns a moment later that it must ask another: until then no Pod may fail for it."""
+    assert SETTINGS.admission is not None
+
+    async def status(url: str) -> int:
+        async with httpx2.AsyncClient(verify=False, trust_env=False) as asking:
+            try:
+                return (await asking.get(url)).status_code
+            except httpx2.TransportError:
+                return 0
+
+    ready = f"http://{SETTINGS.health_address}/readyz"
+    webhook = f"https://{SETTINGS.admission.address}/healthz"
+    async with connect(api.cluster.kubeconfig) as client, asyncio.timeout(60):
+        controller = Controller(SETTINGS, client=client, provider=provider, keys=MemoryKeyStore())
+        running = asyncio.create_task(controller.run())
+        while await status(ready) != 200:
+            await asyncio.sleep(0.1)
+        running.cancel()
+        while await status(ready) == 200:
+            await asyncio.sleep(0)
+        assert (await status(ready), await status(webhook)) == (503, 200)
+        await asyncio.wait([running])
+        assert (await status(ready), await status(webhook)) == (0, 0)

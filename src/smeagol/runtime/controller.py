@@ -66,6 +66,9 @@ REPORT_SECONDS = 0.25
 PATIENT_SECONDS = 1.0
 """So often it is looked whether proxies that a claim waits for have answered, or the waiting is over."""
 
+LASTING_SECONDS = 3.0
+"""So long the webhooks go on to answer once a replica ends: until no node sends the API server here any more."""
+
 Reported: TypeAlias = api.Canary | api.MutualTLS | api.Sidecar | api.ProviderClass
 """An object whose status is the provider's to write."""
 
@@ -246,7 +249,8 @@ class Controller:
             finally:
                 self.readiness.ending = True
                 standing.cancel()  # at once, for the proxies take their time to go elsewhere
-                await self.plane.stop(grace=5)
+                lasting = LASTING_SECONDS if self.admission is not None else 0
+                await asyncio.gather(self.plane.stop(grace=5), asyncio.sleep(lasting))
                 await self._peer_server.stop()
                 await asyncio.wait([standing])  # to be cancelled again by the group would keep the Lease from the next
 
