@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -164,3 +165,17 @@ def test_objects_without_a_namespace_of_their_own_are_in_the_requests() -> None:
     given = manifest(mutual_tls("m"))
     del given["metadata"]["namespace"]
     assert answer(World(*SHOP), given).get("warnings") is None
+
+
+def test_no_review_holds_up_the_control_plane() -> None:
+    """It is answered on the one event loop: what would take long is left to the status."""
+    world = World(
+        namespace("shop"),
+        *(pod(f"p{i}", f"10.1.{i // 250}.{i % 250}") for i in range(1500)),
+        *(mutual_tls(f"m{i}", labels={"app": f"a{i}"}) for i in range(100)),
+    )
+    given = mutual_tls("n", "web.cluster.local", labels={"app": "nobody"})
+    assert len(foresee(world.resolver, given)) > 0
+    began = time.perf_counter()
+    assert foresee(world.resolver, mutual_tls("all")) == ()
+    assert time.perf_counter() - began < 1

@@ -20,6 +20,10 @@ __all__ = ["foresee"]
 
 V = TypeVar("V")
 
+PAIRS_AT_MOST = 10_000
+"""Pods and selectors that are held together, some tenths of a second: no review may hold up the whole control plane,
+and the API server would not wait for it (`configurations`)."""
+
 _YOUNGEST = datetime(9999, 12, 31, tzinfo=UTC)
 """An object that is not stored yet has no age; all others are older."""
 
@@ -27,8 +31,9 @@ _YOUNGEST = datetime(9999, 12, 31, tzinfo=UTC)
 def foresee(resolver: Resolver, given: api.SmiObject) -> tuple[Condition, ...]:
     """The conditions that follow from `given` and the objects in `resolver`, which is only read.
 
-    None for an object that another provider serves. Costs as much as the objects of its namespace; a MutualTLS looks
-    at those of all namespaces too, since names are claimed across them.
+    None for an object that another provider serves, and none where it would take long to know: the status tells them
+    later. Costs as much as the objects of its namespace, of Pods those that it selects; a MutualTLS looks at those of
+    all namespaces too, since names are claimed across them.
     """
     key = (given.metadata.namespace, given.metadata.name)
     trial = Resolver(resolver.settings)
@@ -38,7 +43,16 @@ def foresee(resolver: Resolver, given: api.SmiObject) -> tuple[Condition, ...]:
 
     _copy(resolver.namespaces, trial.namespaces)
     _copy(resolver.provider_classes, trial.provider_classes)
-    _copy(resolver.pods, trial.pods, in_namespace)
+    if isinstance(given, api.MutualTLS | api.Sidecar):
+        pods = {
+            name: pod
+            for name, pod in resolver.pods.items()
+            if in_namespace(name) and given.spec.selector.matches(pod.metadata.labels)
+        }
+        beside = resolver.mutual_tls.items() if isinstance(given, api.MutualTLS) else ()
+        if len(pods) * (1 + sum(in_namespace(name) for name, _ in beside)) > PAIRS_AT_MOST:
+            return ()
+        trial.pods.update(pods)
     match given:
         case api.MutualTLS():
             _copy(resolver.mutual_tls, trial.mutual_tls)
