@@ -128,13 +128,15 @@ class PeerReport:
 class Report:
     """All that is known of an object beyond its resolution.
 
-    `unplanned`: why the provider could not plan it, empty if it could. `metrics_server`: where Prometheus scrapes the
-    Pods of a Sidecar. `peer`: of an adapter, in whose place there is no observation.
+    `unplanned`: why the provider could not plan it, empty if it could. `awaited`: what its plan waits for.
+    `metrics_server`: where Prometheus scrapes the Pods of a Sidecar. `peer`: of an adapter, in whose place there is no
+    observation.
     """
 
     observation: Observation = Observation()
     unsupported: tuple[Unsupported, ...] = ()
     unplanned: str = ""
+    awaited: str = ""
     metrics_server: str = ""
     peer: PeerReport | None = None
 
@@ -278,6 +280,8 @@ def _programmed(unit: ObjectUnit, report: Report, now: datetime) -> Condition:
         return _not_programmed(
             "Rejected", f"the provider could not translate it: {report.unplanned}", "What was in force stays so"
         )
+    if report.awaited:
+        return _not_programmed("Pending", report.awaited, "What was in force stays so")
     if seen.rejections:
         first = min(seen.rejections)
         nodes = sorted({r.node for r in seen.rejections})

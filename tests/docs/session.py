@@ -2,7 +2,7 @@
 
 A block of language `console` holds commands, which begin with `$ `, and what they print. In the expected text `…`
 stands for anything within a line, and a line that is `…` alone for any number of lines. Runs of blanks are equal to
-each other, so columns may be wider. A command of smeagol is run again until it says what is expected.
+each other, so columns may be wider. A command of smeagol, and curl, is run again until it says what is expected.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ __all__ = ["Command", "Session", "commands", "matches"]
 
 PATIENCE_SECONDS = 45.0
 STOP_SECONDS = 30.0
+BESIDE = ("smeagol up", "python examples/provider/")
+"""Commands that do not end."""
 _HERE_DOCUMENT = re.compile(r"<<'(\w+)'$")
 
 
@@ -69,7 +71,7 @@ def matches(expected: str, printed: str) -> bool:
 
 @dataclass(slots=True)
 class Session:
-    """A reader's shell in `folder`. A command that does not end (`smeagol up`) goes on beside the others."""
+    """A reader's shell in `folder`. A command that does not end goes on beside the others."""
 
     folder: Path
     environment: Mapping[str, str]
@@ -88,7 +90,7 @@ class Session:
 
     def run(self, command: Command) -> None:
         """Run a command until it prints what is expected; fails if it does not in time."""
-        if command.text.startswith("smeagol up"):
+        if command.text.startswith(BESIDE):
             self._start(command)
             return
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -108,7 +110,7 @@ class Session:
                 good = matches(command.expected, done.stdout) or matches(command.expected, done.stderr + done.stdout)
             if good:
                 return
-            again = command.text.startswith("smeagol") and time.monotonic() < deadline
+            again = command.text.startswith(("smeagol", "curl")) and time.monotonic() < deadline
             assert again, (
                 f"line {command.line}: $ {command.text}\nshould print\n{command.expected}\nand printed\n"
                 f"{done.stdout}{done.stderr}(exit code {done.returncode})"

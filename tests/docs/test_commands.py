@@ -52,15 +52,16 @@ def test_tutorial(reader: Session) -> None:
 @pytest.mark.netns
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("page", ["README.md", "docs/standalone.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/standalone.md", "docs/tutorial-provider.md"])
 def test_page(reader: Session, page: str) -> None:
-    """A mesh of the sample, and each look into it that the page shows."""
+    """A mesh of the sample and each look into it that the page shows; a provider up to its first green case."""
     follow(reader, ROOT / page)
 
 
 def test_every_page_with_commands_is_followed() -> None:
     """Commands elsewhere would be run by nobody; those of the metrics page are those of standalone mode."""
-    followed = {DOCS / "tutorial.md", ROOT / "README.md", DOCS / "standalone.md", DOCS / "metrics.md"}
+    followed = {DOCS / name for name in ("tutorial.md", "standalone.md", "metrics.md", "tutorial-provider.md")}
+    followed |= {ROOT / "README.md"}
     on_a_cluster = {DOCS / "development-cluster.md", DOCS / "install.md"}  # `make e2e` has their commands
     rendered = {DOCS / "adapters.md"}  # tests/examples renders the examples for every provider
     found = {page for page in pages() if any(True for _ in blocks(page, "console"))}

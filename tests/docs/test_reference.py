@@ -5,6 +5,7 @@ from __future__ import annotations
 from .cli_reference import cli_page
 from .manifest_reference import manifest_page
 from .pages import DOCS, assert_golden
+from .provider_protocol import protocol_page, protocol_schema
 
 
 def test_the_command_line() -> None:
@@ -15,3 +16,9 @@ def test_the_command_line() -> None:
 def test_the_manifests_of_standalone_mode() -> None:
     """Every kind and field that is carried out."""
     assert_golden(DOCS / "reference/files.md", manifest_page())
+
+
+def test_the_protocol_of_providers() -> None:
+    """Every field that is sent and taken: none changes unnoticed."""
+    assert_golden(DOCS / "provider-protocol.schema.json", protocol_schema())
+    assert_golden(DOCS / "provider-protocol.md", protocol_page())

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from smeagol.install.access import COMMON_RULES
 from smeagol.install.adapter_access import ADAPTERS, adapter_access, adapter_rules
+from smeagol.plan.peer import Peer, PeerKind
+from smeagol.plan.protocol import introduction
 from smeagol.providers.gateway_api import provider as gateway_api
 from smeagol.providers.smi import provider as smi
+from smeagol.runtime.remote import Calls, RemoteProvider
 
 MAKE = ("list", "watch", "create", "patch", "delete")
 
@@ -24,3 +27,15 @@ def test_everything_is_bound_to_the_one_account() -> None:
     assert account["metadata"] == {"name": ADAPTERS, "namespace": "mesh"}
     bound = [role["subjects"] for role in roles if str(role["kind"]).endswith("Binding")]
     assert bound == [[{"kind": "ServiceAccount", "name": ADAPTERS, "namespace": "mesh"}]] * 2
+
+
+def test_what_no_definition_says_needs_no_look_at_definitions() -> None:
+    """A rule without names would be about every CustomResourceDefinition."""
+    config_maps = PeerKind("v1", "ConfigMap", "configmaps")
+    said = introduction(
+        b'{"name": "a", "controllerName": "b.c/d", "features": [],'
+        b' "kinds": [{"apiVersion": "v1", "kind": "ConfigMap", "plural": "configmaps"}]}'
+    )
+    provider = RemoteProvider(Calls("", said), Peer(name="a", served=frozenset({config_maps})))
+    (made,) = adapter_rules([provider])[len(COMMON_RULES) :]
+    assert (made.group, made.resources, made.verbs) == ("", ("configmaps",), MAKE)

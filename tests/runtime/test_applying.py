@@ -14,10 +14,11 @@ from smeagol.api import Canary
 from smeagol.intent import Settings, UnitKey, UnitKind
 from smeagol.objects import Metadata
 from smeagol.plan import JSON
-from smeagol.plan.peer import JSONObject
+from smeagol.plan.making import MADE_FOR_ANNOTATION
+from smeagol.plan.peer import JSONObject, at
 from smeagol.providers.gateway_api import provider
 from smeagol.refs import ObjectRef
-from smeagol.runtime.applying import REFUSED_SECONDS, Adapter, Apply, ObjectId, Step
+from smeagol.runtime.applying import REFUSED_SECONDS, Adapter, Apply, Delete, ObjectId, Step
 from smeagol.sources.kubernetes.peers import PeerObject
 from smeagol.status import PeerReport
 
@@ -90,7 +91,10 @@ class World:
         assert (before.metadata.uid if before else "") == step.uid
         self.serial += 1
         uid = step.uid or f"ours-{self.serial}"
-        metadata = Metadata(name=step.id.name, namespace=step.id.namespace, uid=uid, generation=self.serial)
+        notes = {MADE_FOR_ANNOTATION: str(at(step.body, "metadata", "annotations", MADE_FOR_ANNOTATION))}
+        metadata = Metadata(
+            name=step.id.name, namespace=step.id.namespace, uid=uid, generation=self.serial, annotations=notes
+        )
         self.there[step.id] = PeerObject(metadata, step.body, frozenset({self.adapter.field_manager}))
         self.adapter.applied(step, uid, self.serial)
 
@@ -195,3 +199,15 @@ def test_without_its_peer_nothing_is_done() -> None:
     world.carry_out()
     world.adapter.fit(replace(provider.peer, served=frozenset(), problem="it is gone"))
     assert world.steps() == ()
+
+
+def test_what_cannot_be_read_is_not_taken_for_gone() -> None:
+    """Of a user's object, nor of the class it is of: at the start of a process there is no last good value."""
+    world = World()
+    world.put(WEB)
+    world.carry_out()
+    world.take(WEB)
+    for unread in (WEB.ref, ObjectRef("ProviderClass", "", "gateway-api")):
+        world.adapter.settle(world.users, world.there, {}, frozenset({unread}))
+        assert world.adapter.steps(EPOCH) == ()
+    assert [type(step) for step in world.steps()] == [Delete]

@@ -21,7 +21,7 @@ def controller(
             "-p",
             "--provider",
             help="Which provider; envoy by default. Adapters to other meshes, such as gateway-api, may be given "
-            "together.",
+            "together, and so may unix:SOCKET, a provider that runs as a process of its own.",
         ),
     ] = None,
     kubeconfig: Annotated[

@@ -28,7 +28,14 @@ def render(
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE", help="Files or folders with manifests.", exists=True, readable=True)
     ],
-    provider: Annotated[str, typer.Option("-p", "--provider", help="Which provider; envoy by default.")] = "envoy",
+    provider: Annotated[
+        str,
+        typer.Option(
+            "-p",
+            "--provider",
+            help="Which provider; envoy by default. unix:SOCKET asks one that runs as a process of its own.",
+        ),
+    ] = "envoy",
     output: Annotated[Output, typer.Option("-o", "--output", help="How to print.")] = Output.YAML,
 ) -> None:
     """Print a provider's plan for manifests: objects to apply, proxy configuration, certificates, what it cannot do.

@@ -53,7 +53,10 @@ def _made(provider: PeerProvider) -> set[PeerKind]:
 def _detection(providers: Sequence[PeerProvider]) -> Iterator[AccessRule]:
     """sources/kubernetes/peers.py: the labels of CRDs, by name, and Deployments where a peer is known by them."""
     crds = tuple(sorted({kind.crd for provider in providers for kind in provider.known_kinds if kind.group}))
-    yield AccessRule(group="apiextensions.k8s.io", resources=("customresourcedefinitions",), verbs=("get",), names=crds)
+    if crds:  # without names, the rule would be about all of them
+        yield AccessRule(
+            group="apiextensions.k8s.io", resources=("customresourcedefinitions",), verbs=("get",), names=crds
+        )
     if any(provider.traces.deployments for provider in providers):
         yield AccessRule(group="apps", resources=("deployments",), verbs=("list",))
 

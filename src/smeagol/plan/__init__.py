@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, runtime_checkable
 
+from smeagol.errors import SmeagolError
 from smeagol.intent import METRICS_PORT, READINESS_PORT, MeshIntent, Unit, WorkloadIntent
 from smeagol.refs import NodeId, SubjectName
 
@@ -28,6 +29,7 @@ __all__ = [
     "AppProbe",
     "CertificateRequest",
     "Feature",
+    "NotPlannedYetError",
     "Plan",
     "ProbeKind",
     "Provider",
@@ -97,6 +99,12 @@ class Unsupported:
     field: str
     feature: Feature
     message: str
+
+
+class NotPlannedYetError(SmeagolError):
+    """The plan is being made elsewhere (`runtime.remote`): what was planned before holds until it is there."""
+
+    code = "SMI-A002"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

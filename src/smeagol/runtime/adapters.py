@@ -31,6 +31,7 @@ from smeagol.runtime.controller_metrics import AdapterCollector
 from smeagol.runtime.health import Readiness, health_app
 from smeagol.runtime.offline import provider_named
 from smeagol.runtime.own_metrics import metrics_text
+from smeagol.runtime.remote import RemoteProvider
 from smeagol.runtime.web import listening, serve
 from smeagol.sources.kubernetes import Backoff, Decoded, Kind, ObjectKey, Reflector, kinds
 from smeagol.sources.kubernetes.peers import PeerObject, find_peer, kind_of
@@ -140,6 +141,9 @@ class AdapterController:
             await asyncio.gather(*(reflector.synced.wait() for reflector in self._reflectors))
             log.info("synced", objects={r.plural: len(r) for r in self._reflectors})
             tasks.create_task(self._look(tasks))
+            for adapter in self.adapters:
+                if isinstance(adapter.provider, RemoteProvider):
+                    tasks.create_task(adapter.provider.calls.keep(self._news_of(adapter)))
             standing = tasks.create_task(self._elector.run(self._lead))
             try:
                 await asyncio.Event().wait()
@@ -180,6 +184,13 @@ class AdapterController:
         return {a.provider.name: a.known and not a.provider.peer.problem for a in self.adapters}
 
     # What is there.
+
+    def _news_of(self, adapter: Adapter) -> Callable[[tuple[UnitKey, ...]], None]:
+        def on_news(keys: tuple[UnitKey, ...]) -> None:
+            adapter.replan(keys)
+            self._wake.set()
+
+        return on_news
 
     def _resolver_settings(self, provider: PeerProvider) -> Settings:
         return Settings(
@@ -251,6 +262,16 @@ class AdapterController:
         found = [self._peer_reflectors.get(kind) for kind in _kinds(adapter)]
         return adapter.known and all(known is not None and known[0].synced.is_set() for known in found)
 
+    def _unread(self) -> frozenset[ObjectRef]:
+        """The users' objects that are there but cannot be read."""
+        names = {known.plural: known.name for known in api.KINDS}
+        return frozenset(
+            ObjectRef(names[r.plural], *key)
+            for r in self._reflectors
+            if r.plural in names
+            for key in r.store.undecodable
+        )
+
     # What the leader does.
 
     async def _lead(self) -> None:
@@ -272,7 +293,10 @@ class AdapterController:
     async def _serve(self, adapter: Adapter) -> bool:
         """One pass: make what is wanted, then say how it stands. False if something must be tried again."""
         stores = [self._peer_reflectors[kind][0].store.objects for kind in _kinds(adapter)]
-        adapter.settle(self._objects, present_in(stores), self._pods)
+        adapter.settle(self._objects, present_in(stores), self._pods, self._unread())
+        if isinstance(adapter.provider, RemoteProvider):
+            uids = {found.metadata.uid for store in stores for found in store.values()}
+            adapter.provider.calls.forget(adapter.units.keys(), uids)
         complete = True
         writer = self._objects_writers[adapter.field_manager]
         for step in adapter.steps(now()):

@@ -16,7 +16,7 @@ from smeagol import api
 from smeagol.api.meta import GROUP, VERSION
 from smeagol.errors import sentence
 from smeagol.intent import CanaryIntent, MutualTLSIntent, Resolver, Settings, SidecarIntent, Unit, UnitKey
-from smeagol.plan import JSON, Plan
+from smeagol.plan import JSON, NotPlannedYetError, Plan
 from smeagol.plan.making import MADE_FOR_ANNOTATION
 from smeagol.plan.peer import Answer, Conflict, JSONObject, Peer, PeerKind, PeerProvider, Surroundings, made_by, ref_of
 from smeagol.refs import ObjectRef, PodRef
@@ -103,6 +103,7 @@ class Adapter:
         self._present: Mapping[ObjectId, PeerObject] = {}
         self._done: dict[ObjectId, _Done] = {}
         self._refused: dict[ObjectId, _Refusal] = {}
+        self._unread: frozenset[ObjectRef] = frozenset()
 
     @property
     def field_manager(self) -> str:
@@ -120,13 +121,22 @@ class Adapter:
         self.provider = self._planner.provider = self.provider.fitted(peer)
         self._planner.update(self.units, self.units)
 
+    def replan(self, keys: Iterable[UnitKey]) -> None:
+        """Plan these units again: the provider has more to say than when it was asked."""
+        self._planner.update(keys, self.units)
+
     def settle(
         self,
         objects: Mapping[ObjectRef, api.SmiObject],
         present: Mapping[ObjectId, PeerObject],
         pods: Mapping[PodRef, tuple[Mapping[str, str], Mapping[str, str]]],
+        unread: frozenset[ObjectRef] = frozenset(),
     ) -> None:
-        """Take over what there is: the users' objects, those of the peer, and Pods' labels and annotations."""
+        """Take over what there is: the users' objects, those of the peer, and Pods' labels and annotations.
+
+        `unread`: users' objects that are there but cannot be read. What was made for them stays.
+        """
+        self._unread = unread
         changes = self.resolver.settle()
         self._planner.update(changes.changed, self.units)
         self._present = present
@@ -183,7 +193,8 @@ class Adapter:
         failure = self._planner.failures.get(key)
         return Report(
             unsupported=plan.unsupported,
-            unplanned=str(failure) if failure is not None else "",
+            unplanned=str(failure) if failure is not None and not isinstance(failure, NotPlannedYetError) else "",
+            awaited=failure.what if isinstance(failure, NotPlannedYetError) else "",
             peer=PeerReport(
                 peer=self.provider.peer,
                 made=tuple(self._made(id_) for id_ in self._ids.get(key, ())),
@@ -231,8 +242,11 @@ class Adapter:
     def _delete(self, id_: ObjectId, found: PeerObject) -> Delete | None:
         if id_ in self._wanted or not self._ours(found) or found.metadata.deletion_timestamp:
             return None
-        failing = {f"{key.kind} {key.namespace}/{key.name}" for key in self._planner.failures}
-        if found.metadata.annotations.get(MADE_FOR_ANNOTATION) in failing:
+        if any(ref.kind == "ProviderClass" for ref in self._unread):
+            return None  # whose class it is decides what is ours to delete
+        unknown = {str(ref) for ref in self._unread}
+        unknown |= {f"{key.kind} {key.namespace}/{key.name}" for key in self._planner.failures}
+        if found.metadata.annotations.get(MADE_FOR_ANNOTATION) in unknown:
             return None  # what was in force stays so
         kind = next((k for k in self.provider.kinds if (k.group, k.kind) == (id_.group, id_.kind)), None)
         return Delete(id_, kind, found.metadata.uid) if kind is not None else None

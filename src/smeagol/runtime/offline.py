@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
@@ -15,6 +16,7 @@ from smeagol.intent import Resolver, Settings, Unit, UnitKey
 from smeagol.objects import Metadata, Namespace, Pod, PodStatus
 from smeagol.objects.core import PodCondition
 from smeagol.plan import Plan, Provider
+from smeagol.runtime.remote import SCHEME, RemoteProvider, remote_provider
 from smeagol.sources.cluster import Cluster, Key
 from smeagol.sources.files import Folder
 
@@ -35,16 +37,19 @@ def providers() -> Mapping[str, EntryPoint]:
 
 
 def provider_named(name: str) -> Provider:
-    """Load a provider, by the name of its entry point or as `module:attribute`.
+    """Load a provider, by the name of its entry point, as `module:attribute`, or as `unix:SOCKET` of its process.
 
-    Raises NoSuchProviderError, also if what is found under the name is no provider.
+    Raises NoSuchProviderError, also if what is found under the name is no provider; and what `remote_provider` does.
     """
+    if name.startswith(SCHEME):
+        return remote_provider(name)
     known = dict(providers())
     if ":" in name:
         known[name] = EntryPoint(name=name, value=name, group=GROUP)
     if name not in known:
         raise NoSuchProviderError(
-            f"no provider '{name}' is installed", fix=f"choose one of {', '.join(known)}, or install its package"
+            f"no provider '{name}' is installed",
+            fix=f"choose one of {', '.join(known)}, install its package, or give unix:SOCKET of its process",
         )
     try:
         provider = known[name].load()
@@ -108,6 +113,8 @@ def render(folder: Folder, provider: Provider) -> tuple[Rendered, ...]:
     resolver.services.replace(cluster.services)
     resolver.endpoint_slices.replace(cluster.endpoint_slices)
     resolver.settle()
+    if isinstance(provider, RemoteProvider):
+        asyncio.run(provider.calls.fill(resolver.units.values()))
     return tuple(_rendered(sorted(resolver.units.items()), provider))
 
 
