@@ -6,6 +6,7 @@ from .cli_reference import cli_page
 from .manifest_reference import manifest_page
 from .pages import DOCS, assert_golden
 from .provider_protocol import protocol_page, protocol_schema
+from .providers_page import providers_page
 
 
 def test_the_command_line() -> None:
@@ -22,3 +23,8 @@ def test_the_protocol_of_providers() -> None:
     """Every field that is sent and taken: none changes unnoticed."""
     assert_golden(DOCS / "provider-protocol.schema.json", protocol_schema())
     assert_golden(DOCS / "provider-protocol.md", protocol_page())
+
+
+def test_who_supports_what() -> None:
+    """What the reports prove and what the providers claim, each called by its name."""
+    assert_golden(DOCS / "providers.md", providers_page())

@@ -1,0 +1,101 @@
+"""Writes docs/providers.md: what each provider claims, and what a report in conformance/reports has proved of it."""
+
+# ruff: noqa: E501  (the lines are those of a page)
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from smeagol.plan import Feature, Provider
+from smeagol.plan.peer import PeerProvider
+from smeagol.runtime.offline import GROUP, provider_named
+
+from .pages import ROOT
+
+__all__ = ["providers_page"]
+
+REPORTS = ROOT / "conformance/reports"
+SHOWS_THE_CONTRACT = "recorder"
+"""It records what it was asked to make true, and makes nothing true."""
+
+
+def providers_page() -> str:
+    """The whole page."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = project["entry-points"][GROUP]
+    found = [provider_named(place) for name, place in sorted(named.items()) if name != SHOWS_THE_CONTRACT]
+    reports = _reports()
+    lines = [
+        *_HEAD,
+        f"| Feature | {' | '.join(provider.name for provider in found)} |",
+        f"|---|{'---|' * len(found)}",
+        *(f"| `{feature.value}` | {' | '.join(_cell(p, feature, reports) for p in found)} |" for feature in Feature),
+        "",
+        "## Reports",
+        "",
+        "| Provider | Mode | Date | Passed, failed, skipped | |",
+        "|---|---|---|---|---|",
+        *(_report(path, report) for path, report in reports.items()),
+        "",
+        "## What the claims are for",
+        "",
+        "For these meshes, in these versions; `smeagol providers --cluster` says what each can do with what a cluster has.",
+        "",
+        "| Provider | Mesh | Kinds |",
+        "|---|---|---|",
+        *(_peer(provider) for provider in found if isinstance(provider, PeerProvider)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+_HEAD = (
+    "# Who supports what",
+    "",
+    "<!-- Written by `make golden` from conformance/reports and from what the providers claim. -->",
+    "",
+    "- **proved**: claimed, and every case of the [conformance suite](conformance.md) that needs it passed, in the report below.",
+    "- **failed**: claimed, and a case of a report failed.",
+    "- *claimed*: by the provider itself; no report has it. The mesh's data plane was not run. What the provider makes is judged by a",
+    "  real API server with the mesh's own CRDs, no more.",
+    "- –: not claimed. Objects that need it say so in their status, field by field.",
+    "",
+    "A claim is narrower than the specification where [the pages of the meshes](meshes.md) say so: Istio, for one, chooses the split of",
+    "HTTP by the `Host` header (SMI-CAN-06).",
+    "",
+)  # fmt: skip
+
+
+def _reports() -> dict[Path, dict[str, Any]]:
+    return {path: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(REPORTS.glob("*.yaml"))}
+
+
+def _cell(provider: Provider, feature: Feature, reports: dict[Path, dict[str, Any]]) -> str:
+    if feature not in provider.features:
+        return "–"
+    results = [
+        case["result"]
+        for report in reports.values()
+        if report["implementation"]["controllerName"] == provider.controller_name
+        for case in report["cases"]
+        if feature.value in case["features"]
+    ]
+    if "failed" in results:
+        return "**failed**"
+    return "**proved**" if results and set(results) == {"passed"} else "*claimed*"
+
+
+def _report(path: Path, report: dict[str, Any]) -> str:
+    results = [case["result"] for case in report["cases"]]
+    counts = ", ".join(str(results.count(result)) for result in ("passed", "failed", "skipped"))
+    page = f"../conformance/reports/{path.stem}.md"
+    who = report["implementation"]["providerClass"]
+    return f"| {who} | {report['mode']} | {report['date']} | {counts} | [report]({page}) |"
+
+
+def _peer(provider: PeerProvider) -> str:
+    """For the peer that it plans for offline; a cluster's own may do less."""
+    kinds = ", ".join(sorted({kind.kind for kind in provider.kinds}))
+    return f"| {provider.name} | {f'{provider.peer.name} {provider.peer.version}'.rstrip()} | {kinds} |"
