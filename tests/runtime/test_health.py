@@ -25,6 +25,16 @@ def test_ready_once_all_is_there_and_not_while_ending() -> None:
     assert asked.get("/metrics").text == "smeagol_leader 1.0\n"
 
 
+def test_what_the_proxies_count_is_beside() -> None:
+    """The endpoint of status.metricsServer, where there is one (SMI-SIDE-02)."""
+
+    async def traffic() -> str:
+        return "smi_requests_total 3.0\n"
+
+    assert TestClient(health_app(Readiness(), str)).get("/metrics/traffic").status_code == 404
+    assert TestClient(health_app(Readiness(), str, traffic)).get("/metrics/traffic").text == "smi_requests_total 3.0\n"
+
+
 def test_buckets_are_cumulated() -> None:
     """Prometheus: a bucket has all that is not longer than its bound, which is within."""
     durations = Durations()

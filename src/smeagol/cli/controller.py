@@ -82,6 +82,14 @@ def controller(
     health: Annotated[
         str, typer.Option("--health-address", help="Where /healthz, /readyz and /metrics are, in plain HTTP.")
     ] = "[::]:18002",
+    metrics_url: Annotated[
+        str,
+        typer.Option(
+            "--metrics-url",
+            help="Where users find /metrics/traffic of that address; statuses of Sidecars tell it.",
+            show_default=False,
+        ),
+    ] = "",
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log every step.")] = False,
 ) -> None:
     """Run one replica of the control plane: watch the API server, give Pods their proxies, write statuses.
@@ -128,6 +136,7 @@ def controller(
         control_port=control_port,
         peers_address=peers,
         health_address=health,
+        metrics_server=metrics_url,
     )
 
     async def run() -> None:

@@ -41,6 +41,8 @@ WEBHOOK_PORT = 9443
 PEERS_PORT = 18001
 """Where replicas ask each other; no proxy has anything to do there."""
 
+METRICS_SERVICE = "smeagol-metrics"
+
 CLASS = "envoy"
 CONTROLLER_NAME = "smeagol.dev/envoy"
 
@@ -61,6 +63,7 @@ def manifests(settings: InstallSettings, *, default_class: bool = True) -> tuple
         _provider_class(default=default_class),
         _discovery_service(settings),
         _webhook_service(settings),
+        _metrics_service(settings),
         _network_policy(settings),
         CONTROLLER_COMPONENT.disruption_budget(settings),
         CONTROLLER_COMPONENT.deployment(settings, _container(settings)),
@@ -120,6 +123,12 @@ def _webhook_service(settings: InstallSettings) -> Manifest:
     return CONTROLLER_COMPONENT.service(WEBHOOK_SERVICE, settings, port)
 
 
+def _metrics_service(settings: InstallSettings) -> Manifest:
+    """What statuses of Sidecars name: each replica tells what all proxies count."""
+    port: Json = {"name": "http-metrics", "port": HEALTH_PORT, "targetPort": "health", "protocol": "TCP"}
+    return CONTROLLER_COMPONENT.service(METRICS_SERVICE, settings, port)
+
+
 def _network_policy(settings: InstallSettings) -> Manifest:
     """In: only what is served, from everywhere, since proxies are everywhere and the API server's address is not known
     here; replicas ask replicas."""
@@ -154,6 +163,7 @@ OPTIONS = frozenset(
         "--control-port",
         "--peers-address",
         "--health-address",
+        "--metrics-url",
         "--cluster-domain",
         "--trust-domain",
         "--ca-secret",
@@ -180,6 +190,8 @@ def _arguments(settings: InstallSettings) -> tuple[str, ...]:
         f"[::]:{PEERS_PORT}",
         "--health-address",
         f"[::]:{HEALTH_PORT}",
+        "--metrics-url",
+        f"http://{METRICS_SERVICE}.{settings.namespace}.svc.{settings.cluster_domain}:{HEALTH_PORT}/metrics/traffic",
         "--cluster-domain",
         settings.cluster_domain,
         *trust_domain,

@@ -32,6 +32,7 @@ from smeagol.intent import UnitKey, UnitKind
 from smeagol.objects import EndpointSlice, Namespace
 from smeagol.pki import AuthorityError, KeptAuthority, KeyStore, Overlap, Purpose, RootState, StoreError, Supply
 from smeagol.plan import ProxyProvider
+from smeagol.providers.envoy.metrics import exposition
 from smeagol.refs import DEFAULT_CLUSTER_DOMAIN, ObjectRef, ServiceRef
 from smeagol.runtime.admission import Admission, AdmissionSettings
 from smeagol.runtime.control_plane import ControlPlane, now
@@ -109,6 +110,7 @@ class ControllerSettings:
     peers_address: str = "[::]:18001"
     health_address: str = "[::]:18002"
     metrics_server: str = ""
+    """the URL of `/metrics/traffic` at any replica, which statuses of Sidecars tell"""
     serve_unclassed: bool = False
     overlap: Overlap = field(default_factory=Overlap)
     admission: AdmissionSettings | None = None
@@ -214,13 +216,20 @@ class Controller:
         """Serve until cancelled."""
         self.readiness.add(self._not_serving)
         with listening(self.settings.health_address) as health:
-            app = health_app(self.readiness, lambda: own_metrics(self.plane, ControllerCollector(self)))
-            serving = asyncio.create_task(serve(app, [health]))
-            try:
-                await self._run()
-            finally:
-                serving.cancel()
-                await asyncio.wait([serving])
+            async with Collector(lambda: targets(self.plane, everywhere=True)) as collector:
+                await self._run_beside(health, collector)
+
+    async def _run_beside(self, health: socket.socket, collector: Collector) -> None:
+        async def traffic() -> str:
+            return exposition(await collector.samples())
+
+        app = health_app(self.readiness, lambda: own_metrics(self.plane, ControllerCollector(self)), traffic)
+        serving = asyncio.create_task(serve(app, [health]))
+        try:
+            await self._run()
+        finally:
+            serving.cancel()
+            await asyncio.wait([serving])
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:

@@ -8,7 +8,7 @@ moment the process is told to end.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -16,6 +16,8 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 __all__ = ["Readiness", "health_app"]
+
+PROMETHEUS = "text/plain; version=0.0.4"
 
 
 class Readiness:
@@ -36,8 +38,10 @@ class Readiness:
         return tuple(filter(None, (check() for check in self._checks)))
 
 
-def health_app(readiness: Readiness, metrics: Callable[[], str]) -> Starlette:
-    """`metrics` gives Prometheus text."""
+def health_app(
+    readiness: Readiness, metrics: Callable[[], str], traffic: Callable[[], Awaitable[str]] | None = None
+) -> Starlette:
+    """`metrics` and `traffic`, which is that of the proxies, give Prometheus text."""
 
     async def healthz(_request: Request) -> PlainTextResponse:
         return PlainTextResponse("ok\n")
@@ -47,6 +51,13 @@ def health_app(readiness: Readiness, metrics: Callable[[], str]) -> Starlette:
         return PlainTextResponse("\n".join(missing or ("ok",)) + "\n", status_code=503 if missing else 200)
 
     async def shown(_request: Request) -> PlainTextResponse:
-        return PlainTextResponse(metrics(), media_type="text/plain; version=0.0.4")
+        return PlainTextResponse(metrics(), media_type=PROMETHEUS)
 
-    return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", shown)])
+    routes = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", shown)]
+    if traffic is not None:
+
+        async def counted(_request: Request) -> PlainTextResponse:
+            return PlainTextResponse(await traffic(), media_type=PROMETHEUS)
+
+        routes.append(Route("/metrics/traffic", counted))
+    return Starlette(routes=routes)

@@ -92,11 +92,11 @@ def proxy_config(plane: ControlPlane, pod: PodRef, kind: str = "") -> JSON:
     return shown
 
 
-def targets(plane: ControlPlane) -> Iterable[Target]:
-    """The proxies that are connected to this control plane, with the labels that their series carry."""
+def targets(plane: ControlPlane, *, everywhere: bool = False) -> Iterable[Target]:
+    """The proxies that are connected to this control plane, or all, with the labels that their series carry."""
     connected = plane.mesh.cache.acks.connected
     for unit in plane.resolver.units.values():
-        if isinstance(unit, WorkloadIntent) and unit.node in connected:
+        if isinstance(unit, WorkloadIntent) and (everywhere or unit.node in connected):
             for address in unit.addresses[:1]:
                 host = f"[{address}]" if ":" in address else address
                 yield Target(
