@@ -16,10 +16,11 @@ from smeagol.conformance.cases import CASES
 from smeagol.conformance.cases.matrix import combinations, splits
 from smeagol.conformance.chance import bounds, complaints
 from smeagol.conformance.coverage import UNSEEN
+from smeagol.conformance.kubernetes import Adjustments, adjusted
 from smeagol.conformance.model import PROFILES, ConformanceError, Outcome, Result
 from smeagol.conformance.oracle import Answer, Client, Server, answer, backends
 from smeagol.conformance.report import page, report
-from smeagol.conformance.suite import Pick, Run, chosen
+from smeagol.conformance.suite import Pick, Run, chosen, groups
 from smeagol.conformance.write import stage
 
 ROOT = Path(__file__).parents[2]
@@ -111,6 +112,33 @@ class TestChoice:
     def test_a_filter_that_fits_nothing_is_a_slip(self) -> None:
         with pytest.raises(ConformanceError, match="SMI-NONE"):
             chosen(Pick(rules=["SMI-NONE"]))
+
+
+class TestOnAnyCluster:
+    def test_manifests_ask_for_proxies_as_the_provider_knows_it(self) -> None:
+        """What asks for a proxy or declines one says so in the provider's words too; the image is the given one."""
+        how = Adjustments(
+            image="echo:1",
+            meshed_labels={"istio-injection": "enabled"},
+            meshed_annotations={"linkerd.io/inject": "enabled"},
+            unmeshed_labels={"sidecar.istio.io/inject": "false"},
+        )
+        found = {(m["kind"], m["metadata"]["name"]): adjusted(m, how) for m in stage("canary")}
+        namespace = found["Namespace", "smi-canary"]["metadata"]
+        assert namespace["labels"] == {"smi-spec.io/inject": "enabled", "istio-injection": "enabled"}
+        assert namespace["annotations"] == {"linkerd.io/inject": "enabled"}
+        assert found["Pod", "stranger"]["metadata"]["labels"]["sidecar.istio.io/inject"] == "false"
+        assert found["Pod", "client"]["metadata"]["labels"] == {"app": "client"}
+        assert found["Pod", "client"]["spec"]["containers"][0]["image"] == "echo:1"
+
+    def test_what_runs_side_by_side_shares_no_pods(self) -> None:
+        """Each case is in one group, in order, and no stage in two."""
+        found = groups(CASES)
+        assert sorted(c.name for own in found for c in own) == sorted(c.name for c in CASES)
+        stages = [{name for case in own for name in case.stage} for own in found]
+        assert len(found) == 3
+        assert sum(len(names) for names in stages) == len(set().union(*stages))
+        assert all(own == sorted(own, key=CASES.index) for own in found)
 
 
 def made(*outcomes: Outcome, features: frozenset[str] = TLS) -> dict[str, Any]:

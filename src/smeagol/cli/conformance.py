@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from smeagol.cli.install import IMAGE
+from smeagol.refs import DEFAULT_CLUSTER_DOMAIN
+
 if TYPE_CHECKING:
+    from smeagol.conformance.driver import Driver
     from smeagol.conformance.model import Case, Result
 
 __all__ = ["register"]
+
+CLUSTER = "On a cluster"
 
 
 def register(app: typer.Typer) -> None:
@@ -59,6 +65,68 @@ def conformance(
     mesh: Annotated[
         str, typer.Option("--mesh", help="Use this running mesh instead of starting one.", show_default=False)
     ] = "",
+    kubeconfig: Annotated[
+        Path | None, typer.Option("--kubeconfig", help="Run on this cluster.", rich_help_panel=CLUSTER)
+    ] = None,
+    context: Annotated[
+        str,
+        typer.Option(
+            "--context",
+            help="Run on the cluster of this context of the kubeconfig.",
+            show_default=False,
+            rich_help_panel=CLUSTER,
+        ),
+    ] = "",
+    image: Annotated[
+        str,
+        typer.Option(
+            "--image",
+            help="Image of the suite's Pods: Smeagol's own has its programs in it.",
+            rich_help_panel=CLUSTER,
+        ),
+    ] = IMAGE,
+    namespace_label: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--namespace-label",
+            help="KEY=VALUE, what has the provider give proxies in a namespace: istio-injection=enabled.",
+            show_default=False,
+            rich_help_panel=CLUSTER,
+        ),
+    ] = None,
+    namespace_annotation: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--namespace-annotation",
+            help="The same as an annotation: linkerd.io/inject=enabled.",
+            show_default=False,
+            rich_help_panel=CLUSTER,
+        ),
+    ] = None,
+    unmeshed_label: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--unmeshed-label",
+            help="KEY=VALUE, what keeps proxies out of a Pod: sidecar.istio.io/inject=false.",
+            show_default=False,
+            rich_help_panel=CLUSTER,
+        ),
+    ] = None,
+    cluster_domain: Annotated[
+        str, typer.Option("--cluster-domain", help="DNS domain of the cluster.", rich_help_panel=CLUSTER)
+    ] = DEFAULT_CLUSTER_DOMAIN,
+    trust_domain: Annotated[
+        str,
+        typer.Option(
+            "--trust-domain",
+            help="Of the identities. [default: the cluster domain]",
+            show_default=False,
+            rich_help_panel=CLUSTER,
+        ),
+    ] = "",
+    jobs: Annotated[
+        int, typer.Option("-j", "--jobs", min=1, help="Groups of cases that share no Pods, side by side.")
+    ] = 1,
     wait: Annotated[float, typer.Option("--wait", min=1, help="Seconds until an expectation must be met.")] = 60.0,
     version: Annotated[
         str,
@@ -69,8 +137,9 @@ def conformance(
 ) -> None:
     """Run the rules of the specification against a provider, from outside, and report.
 
-    Starts `smeagol up` with the provider, or uses a running mesh, and tests exactly the features that the ProviderClass
-    declares; the rest is reported as skipped. Exit code 0 if nothing failed. docs/conformance.md has the whole story.
+    Starts `smeagol up` with the provider, or uses a running mesh or cluster, and tests exactly the features that the
+    ProviderClass declares; the rest is reported as skipped. On a cluster it makes namespaces named smi-*, and deletes
+    them. Exit code 0 if nothing failed. docs/conformance.md has the whole story.
     """
     import contextlib
     import signal
@@ -95,7 +164,21 @@ def conformance(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     limits = Limits(condition=wait, effect=wait, start=max(wait, 60.0), delete=max(wait, 30.0))
     with contextlib.ExitStack() as stack:
-        if mesh:
+        driver: Driver
+        if kubeconfig is not None or context:
+            from smeagol.conformance.kubernetes import Adjustments, Kubernetes
+            from smeagol.infra.kubernetes.connection import connect_blocking
+
+            adjustments = Adjustments(
+                image=image,
+                meshed_labels=_pairs(namespace_label, "--namespace-label"),
+                meshed_annotations=_pairs(namespace_annotation, "--namespace-annotation"),
+                unmeshed_labels=_pairs(unmeshed_label, "--unmeshed-label"),
+                cluster_domain=cluster_domain,
+                trust_domain=trust_domain,
+            )
+            driver = Kubernetes(stack.enter_context(connect_blocking(kubeconfig, context)), limits, adjustments)
+        elif mesh:
             driver = Standalone(stack.enter_context(Mesh.find(mesh)), limits)
         else:
             driver = stack.enter_context(started(provider or provider_class, limits))
@@ -106,6 +189,7 @@ def conformance(
             provider=provider_class,
             controller=controller or f"smeagol.dev/{provider_class}",
             limits=limits,
+            at_once=jobs,
             ended=lambda result: _ended(result, provider_class),
         )
         made = version or driver.version
@@ -131,6 +215,13 @@ def conformance(
     sys.stdout.flush()
     if found.failed:
         raise typer.Exit(1)
+
+
+def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:
+    pairs = [text.partition("=") for text in texts or ()]
+    if wrong := [key for key, equals, _ in pairs if not (key and equals)]:
+        raise typer.BadParameter(f"{wrong[0]!r} is not KEY=VALUE", param_hint=option)
+    return {key: value for key, _, value in pairs}
 
 
 def _list(cases: tuple[Case, ...]) -> None:

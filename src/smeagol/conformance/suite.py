@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fnmatch
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import yaml
@@ -17,7 +19,7 @@ from smeagol.conformance.model import PROFILES, Case, ConformanceError, NotHereE
 from smeagol.conformance.write import provider_class, stage
 from smeagol.errors import SmeagolError
 
-__all__ = ["Pick", "Run", "by_profile", "chosen", "features_of", "run"]
+__all__ = ["Pick", "Run", "by_profile", "chosen", "features_of", "groups", "run"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,24 +95,62 @@ def run(
     provider: str,
     controller: str,
     limits: Limits,
-    begun: Callable[[Case], None] = lambda _: None,
+    at_once: int = 1,
     ended: Callable[[Result], None] = lambda _: None,
 ) -> Run:
-    """Run the cases; every one has a result, whatever happens to the others. What was applied is deleted at the end."""
-    outcome = Run()
-    outcome.features, outcome.controller, made = features_of(driver, provider, controller, limits)
-    stages = _Stages(driver, limits)
+    """Run the cases; every one has a result, whatever happens to the others. What was applied is deleted at the end.
+
+    `at_once`: how many groups of cases that share no Pods run side by side.
+    """
+    features, controller, made = features_of(driver, provider, controller, limits)
+    stop = threading.Event()
+
+    def group(chosen: Sequence[Case]) -> Run:
+        found = Run(features=features, controller=controller)
+        stages = _Stages(driver, limits)
+        try:
+            for case in chosen:
+                if stop.is_set():
+                    break
+                found.results.append(_one(case, driver, provider, limits, found, stages))
+                ended(found.results[-1])
+        finally:
+            stages.clear()
+        return found
+
     try:
-        for case in cases:
-            begun(case)
-            result = _one(case, driver, provider, limits, outcome, stages)
-            outcome.results.append(result)
-            ended(result)
+        if at_once == 1:
+            return group(cases)
+        with ThreadPoolExecutor(at_once) as pool:
+            try:
+                return _together([each.result() for each in [pool.submit(group, own) for own in groups(cases)]], cases)
+            except BaseException:
+                stop.set()  # each ends its case, and deletes what it has applied
+                raise
     finally:
-        stages.clear()
         if made:
             driver.delete([provider_class(provider, controller)])
-    return outcome
+
+
+def groups(cases: Sequence[Case]) -> list[list[Case]]:
+    """The cases, so that those that share a stage are together, in their order."""
+    found: list[tuple[set[str], list[Case]]] = []
+    for case in cases:
+        apart = [each for each in found if not each[0] & set(case.stage)]
+        joined = [each for each in found if each[0] & set(case.stage)]
+        stage = set(case.stage).union(*(names for names, _ in joined))
+        found = [*apart, (stage, [*(c for _, own in joined for c in own), case])]
+    return [sorted(own, key=cases.index) for _, own in found]
+
+
+def _together(runs: Sequence[Run], cases: Sequence[Case]) -> Run:
+    results = sorted((result for each in runs for result in each.results), key=lambda result: cases.index(result.case))
+    tags: dict[str, list[int]] = {}
+    for each in runs:
+        for tag, (passed, total) in each.tags.items():
+            before = tags.get(tag, [0, 0])
+            tags[tag] = [before[0] + passed, before[1] + total]
+    return Run(features=runs[0].features, controller=runs[0].controller, results=results, tags=tags)
 
 
 def _one(case: Case, driver: Driver, provider: str, limits: Limits, run: Run, stages: _Stages) -> Result:

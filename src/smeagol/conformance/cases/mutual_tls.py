@@ -250,17 +250,32 @@ def identity_cannot_be_forged(bench: Bench) -> None:
 
 @rule("SMI-MTLS-15", feature="MutualTLSIdentityHeader")
 def identity_of_outsiders(bench: Bench) -> None:
-    """Names of a certificate of the mesh that somebody outside of it holds: DNS names first, then URIs."""
-    found = bench.driver.credentials(["https://b.example/x", "b.example", "spiffe://a.example/y", "a.example"])
-    if found is None:
-        raise NotHereError("nobody outside the mesh can get a certificate of it here")
-    tls = Tls(roots=found.roots, certificate=found.certificate, key=found.key)
-    got = bench.call(STRANGER, Call(url="https://web.smi-strict:80/", tls=tls, headers=FORGED))[0]
-    expected = "b.example,a.example,https://b.example/x,spiffe://a.example/y"
-    if dict(got.identities) != {expected: 1}:
-        raise UnmetError(
-            "x-sme-identity of a client with four names", expected=expected, seen=dict(got.identities) or told(got)
-        )
+    """Of several names the DNS names come first, then the URIs: of a client outside the mesh, else of a Pod."""
+    dns, uris = ["b.example", "a.example"], ["https://b.example/x", "spiffe://a.example/y"]
+    found = bench.driver.credentials([uris[0], dns[0], uris[1], dns[1]])
+    if found is not None:
+        tls = Tls(roots=found.roots, certificate=found.certificate, key=found.key)
+        got = bench.call(STRANGER, Call(url="https://web.smi-strict:80/", tls=tls, headers=FORGED))[0]
+        if dict(got.identities) != {",".join(dns + uris): 1}:
+            raise UnmetError(
+                "x-sme-identity of four names", expected=dns + uris, seen=dict(got.identities) or told(got)
+            )
+    elif "MutualTLSClientNames" in bench.features:
+        bench.apply(mutual_tls("smi-clients", "many", {"app": "client"}, names=[uris[0], dns[0], uris[1], dns[1]]))
+        wanted = [set(dns), {*uris, spiffe(bench, "smi-clients")}]
+        bench.settles(lambda: _in_parts(bench, wanted))
+    else:
+        raise NotHereError("nobody can have a certificate of several names here")
+
+
+def _in_parts(bench: Bench, wanted: list[set[str]]) -> None:
+    """First the one part of the names in any order, then the other."""
+    url = f"http://{bench.ip('smi-strict/web')}:8081/"
+    got = bench.call(CLIENT, Call(url=url, fresh=True, headers=FORGED))[0]
+    names = next(iter(got.identities), "").split(",")
+    first = len(wanted[0])
+    if [set(names[:first]), set(names[first:])] != wanted:
+        raise UnmetError("x-sme-identity of a client with several names", expected=wanted, seen=names)
 
 
 @case_of(

@@ -1,0 +1,234 @@
+"""The suite on a cluster: objects and Events of the API server, commands in its Pods, and namespaces of its own.
+
+A cluster may run any provider. What differs from one to the next is in `Adjustments`: the image of the suite's Pods,
+and what makes the provider give a Pod a proxy, or none.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+
+from smeagol.conformance.driver import Credentials, Event, Manifest, Output, PodSeen, reference
+from smeagol.conformance.limits import Limits
+from smeagol.conformance.model import ConformanceError
+from smeagol.infra.kubernetes.exec import exec_in_container
+from smeagol.refs import DEFAULT_CLUSTER_DOMAIN, PodRef
+
+__all__ = ["Adjustments", "Kubernetes", "adjusted"]
+
+FIELD_MANAGER = "smi-conformance"
+IMAGE = "smi-conformance-echo"
+CONTAINER = "echo"
+INJECT = "smi-spec.io/inject"
+AT_ONCE = 8
+"""Commands of the suite that run in Pods side by side."""
+
+_GROUPS = {
+    "v1": "/api/v1",
+    "apps/v1": "/apis/apps/v1",
+    "smi-spec.io/v1beta1": "/apis/smi-spec.io/v1beta1",
+}
+_PLURALS = {
+    "Namespace": "namespaces",
+    "Pod": "pods",
+    "Service": "services",
+    "ServiceAccount": "serviceaccounts",
+    "Deployment": "deployments",
+    "MutualTLS": "mutualtls",
+    "Canary": "canaries",
+    "Sidecar": "sidecars",
+    "ProviderClass": "providerclasses",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adjustments:
+    """What the suite's manifests need on this cluster.
+
+    `meshed_*` is put on what asks for a proxy by `smi-spec.io/inject: enabled`, `unmeshed_labels` on what declines one.
+    """
+
+    image: str
+    meshed_labels: Mapping[str, str] = field(default_factory=dict)
+    meshed_annotations: Mapping[str, str] = field(default_factory=dict)
+    unmeshed_labels: Mapping[str, str] = field(default_factory=dict)
+    cluster_domain: str = DEFAULT_CLUSTER_DOMAIN
+    trust_domain: str = ""
+
+
+class Kubernetes:
+    """A `Driver` on the cluster that `client` reaches."""
+
+    mode = "kubernetes"
+
+    def __init__(self, client: httpx2.Client, limits: Limits, adjustments: Adjustments) -> None:
+        self._client = client
+        self._limits = limits
+        self._adjustments = adjustments
+        self._pool = concurrent.futures.ThreadPoolExecutor(AT_ONCE)
+
+    @cached_property
+    def version(self) -> str:
+        """Of Kubernetes: which version the provider has, no API tells."""
+        return f"on Kubernetes {self._ask('GET', '/version').json()['gitVersion']}"
+
+    def facts(self) -> Mapping[str, str]:
+        domain = self._adjustments.cluster_domain
+        return {"clusterDomain": domain, "trustDomain": self._adjustments.trust_domain or domain}
+
+    def apply(self, objects: Sequence[Manifest]) -> None:
+        for manifest in objects:
+            if manifest["kind"] == "Namespace":
+                self._await_its_end(manifest)
+            answer = self._apply(manifest)
+            if answer.is_error:
+                raise ConformanceError(f"the API server refuses it: {_message(answer)}", where=_where(manifest))
+
+    def delete(self, objects: Sequence[Manifest]) -> None:
+        for manifest in objects:
+            answer = self._client.delete(_path(manifest), params={"propagationPolicy": "Background"})
+            if answer.is_error and answer.status_code not in (404, 409):  # 409: it is going already
+                raise ConformanceError(f"it cannot be deleted: {_message(answer)}", where=_where(manifest))
+
+    def refusal(self, manifest: Manifest) -> str:
+        answer = self._apply(manifest, dryRun="All")
+        return _message(answer) if answer.is_error else ""
+
+    def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
+        return self._found(_at("smi-spec.io/v1beta1", kind, namespace, name))
+
+    def pod(self, namespace: str, name: str) -> PodSeen | None:
+        found = self._found(_at("v1", "Pod", namespace, name))
+        return _seen(found) if found is not None else None
+
+    def pods(self, namespace: str) -> Sequence[PodSeen]:
+        return [_seen(pod) for pod in self._ask("GET", _at("v1", "Pod", namespace)).json()["items"]]
+
+    def cluster_ips(self, namespace: str, service: str) -> tuple[str, ...]:
+        found = self._found(_at("v1", "Service", namespace, service))
+        return tuple(ip for ip in found["spec"].get("clusterIPs", ()) if ip != "None") if found else ()
+
+    def events(self, kind: str, namespace: str, name: str) -> Sequence[Event]:
+        """Of this very object, not of one of its name that was deleted."""
+        found = self.get(kind, namespace, name)
+        if found is None:
+            return ()
+        about = {"involvedObject.kind": kind, "involvedObject.uid": found["metadata"]["uid"]}
+        query = {"fieldSelector": ",".join(f"{key}={value}" for key, value in about.items())}
+        items = self._ask("GET", f"/api/v1/namespaces/{namespace}/events", params=query).json()["items"]
+        return [Event(type=e.get("type", ""), reason=e.get("reason", ""), message=e.get("message", "")) for e in items]
+
+    def exec(self, namespace: str, pod: str, command: Sequence[str], *, stdin: str = "") -> Output:
+        done = exec_in_container(self._client, PodRef(namespace, pod), CONTAINER, command, stdin=stdin)
+        return Output(code=done.code, text=done.stdout, errors=done.stderr)
+
+    def background(self, namespace: str, pod: str, command: Sequence[str], *, stdin: str = "") -> Callable[[], Output]:
+        return self._pool.submit(self.exec, namespace, pod, command, stdin=stdin).result
+
+    def scrape(self, url: str) -> str:
+        """By the API server's way to a Service, for the URL holds inside the cluster only."""
+        parts = urlsplit(url)
+        service, namespace = [*(parts.hostname or "").split(".", 2), ""][:2]
+        if not re.fullmatch(r"[a-z0-9-]+", service) or not namespace:
+            raise ConformanceError(f"the URL to scrape is not that of a Service of the cluster: {url}")
+        port = parts.port or {"https": 443}.get(parts.scheme, 80)
+        name = f"{'https:' if parts.scheme == 'https' else ''}{service}:{port}"
+        path = f"/api/v1/namespaces/{namespace}/services/{name}/proxy{parts.path}"
+        return self._ask("GET", path + (f"?{parts.query}" if parts.query else "")).text
+
+    def credentials(self, names: Sequence[str]) -> Credentials | None:
+        """None: a cluster's authority issues to its own Pods."""
+
+    def _apply(self, manifest: Manifest, **query: str) -> httpx2.Response:
+        return self._client.patch(
+            _path(manifest),
+            params={"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict", "force": "true", **query},
+            headers={"content-type": "application/apply-patch+yaml"},
+            json=adjusted(manifest, self._adjustments),
+        )
+
+    def _await_its_end(self, namespace: Manifest) -> None:
+        """One that an earlier run has deleted may still be going."""
+        deadline = time.monotonic() + self._limits.delete
+        while time.monotonic() < deadline:
+            found = self._found(_path(namespace))
+            if found is None or "deletionTimestamp" not in found["metadata"]:
+                return
+            time.sleep(self._limits.poll)
+
+    def _found(self, path: str) -> dict[str, Any] | None:
+        answer = self._client.get(path)
+        if answer.status_code == 404:
+            return None
+        if answer.is_error:
+            raise ConformanceError(f"the API server says: {_message(answer)}", where=path)
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def _ask(self, method: str, path: str, **request: Any) -> httpx2.Response:
+        answer = self._client.request(method, path, **request)
+        if answer.is_error:
+            raise ConformanceError(f"the API server says: {_message(answer)}", where=path)
+        return answer
+
+
+def _at(api: str, kind: str, namespace: str, name: str = "") -> str:
+    within = f"/namespaces/{namespace}" if namespace else ""
+    return f"{_GROUPS[api]}{within}/{_PLURALS[kind]}" + (f"/{name}" if name else "")
+
+
+def _path(manifest: Manifest) -> str:
+    kind, namespace, name = reference(manifest)
+    return _at(str(manifest["apiVersion"]), kind, namespace, name)
+
+
+def _where(manifest: Manifest) -> str:
+    return " ".join(part for part in reference(manifest) if part)
+
+
+def adjusted(manifest: Manifest, to: Adjustments) -> Manifest:
+    """The manifest as this cluster needs it: image, and what asks for a proxy or declines one."""
+    made: Manifest = _with_image(manifest, to.image)
+    metadata = dict(made["metadata"])
+    labels = dict(metadata.get("labels", {}))
+    asks, declines = (labels.get(INJECT) == value for value in ("enabled", "disabled"))
+    labels |= (dict(to.meshed_labels) if asks else {}) | (dict(to.unmeshed_labels) if declines else {})
+    annotations = dict(metadata.get("annotations", {})) | (dict(to.meshed_annotations) if asks else {})
+    metadata |= {key: value for key, value in (("labels", labels), ("annotations", annotations)) if value}
+    return {**made, "metadata": metadata}
+
+
+def _with_image(value: Any, image: str) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: image if (key, item) == ("image", IMAGE) else _with_image(item, image) for key, item in value.items()
+        }
+    return [_with_image(item, image) for item in value] if isinstance(value, list) else value
+
+
+def _seen(pod: Mapping[str, Any]) -> PodSeen:
+    status = pod.get("status", {})
+    containers = [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]
+    ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", ()))
+    return PodSeen(
+        name=pod["metadata"]["name"],
+        ips=tuple(each["ip"] for each in status.get("podIPs", ())),
+        ready=ready,
+        restarts=sum(each.get("restartCount", 0) for each in containers),
+    )
+
+
+def _message(answer: httpx2.Response) -> str:
+    try:
+        return str(answer.json()["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"status {answer.status_code}"
