@@ -162,7 +162,7 @@ def conformance(
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)  # now, and not after minutes
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    limits = Limits(condition=wait, effect=wait, start=max(wait, 60.0), delete=max(wait, 30.0))
+    limits = Limits(condition=wait, effect=wait, start=max(wait, 180.0), delete=max(wait, 30.0))
     with contextlib.ExitStack() as stack:
         driver: Driver
         if kubeconfig is not None or context:

@@ -198,20 +198,22 @@ class _Stages:
         self._driver = driver
         self._limits = limits
         self._up: dict[str, Bench] = {}
+        self._ready: set[str] = set()
 
     def need(self, names: Sequence[str]) -> None:
         if not set(self._up) & set(names):
             self.clear()
         for name in names:
-            if name not in self._up:
-                bench = Bench(self._driver, self._limits, frozenset())
-                self._up[name] = bench  # also if it fails: what was applied is to be deleted
-                bench.apply(*stage(name))
+            if name not in self._ready:
+                bench = self._up.setdefault(name, Bench(self._driver, self._limits, frozenset()))
+                bench.apply(*stage(name))  # anew if it has failed; what was applied is to be deleted all the same
+                self._ready.add(name)
 
     def clear(self) -> None:
         for bench in self._up.values():
             bench.clean_up()
         self._up.clear()
+        self._ready.clear()
 
 
 def by_profile(results: Iterable[Result]) -> Iterator[tuple[str, Mapping[bool, list[Result]]]]:

@@ -97,5 +97,5 @@ def _refused(response: httpx2.Response) -> ChannelsError:
     try:
         said = msgspec.json.decode(response.content, type=_Refusal).message
     except msgspec.MsgspecError:
-        said = ""
+        said = response.text.strip()[:300]  # what a node says reaches us as it is
     return ChannelsError(said or f"status {response.status_code}", status=response.status_code)
