@@ -12,9 +12,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from smeagol.binomial import bounds
 from smeagol.conformance.cases import CASES
 from smeagol.conformance.cases.matrix import combinations, splits
-from smeagol.conformance.chance import bounds, complaints
+from smeagol.conformance.chance import complaints
 from smeagol.conformance.coverage import UNSEEN
 from smeagol.conformance.kubernetes import Adjustments, adjusted
 from smeagol.conformance.model import PROFILES, ConformanceError, Outcome, Result

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datapath.chance import assert_shares, bounds
+from datapath.chance import assert_shares
+from smeagol.binomial import bounds
 
 
 @given(

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from smeagol.binomial import ALPHA, bounds
 from smeagol.control import Condition, MeshInfo, ObjectStatus, SmiObject, Status
-from smeagol.demo.judge import ALPHA, bounds, held, shares
+from smeagol.demo.judge import held, shares
 from smeagol.demo.load import Counts, Slot, total
 from smeagol.demo.script import Expected, Step
 

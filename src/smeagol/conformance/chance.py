@@ -1,34 +1,13 @@
-"""Exact bounds for shares."""
+"""What is wrong with counted answers, by exact bounds."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from fractions import Fraction
 
-from smeagol.conformance.limits import ALPHA
+from smeagol.binomial import bounds
 
-__all__ = ["bounds", "complaints"]
-
-
-def bounds(n: int, p: Fraction, alpha: float = ALPHA) -> tuple[int, int]:
-    """The smallest and the largest count that n draws of probability p give, but for alpha/2 on each side."""
-    if p in (0, 1):
-        return int(n * p), int(n * p)
-    log_p, log_q = math.log(p), math.log(1 - p)
-
-    def mass(k: int) -> float:
-        return math.exp(math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) + k * log_p + (n - k) * log_q)
-
-    low, left = 0, mass(0)
-    while left <= alpha / 2:
-        low += 1
-        left += mass(low)
-    high, right = n, mass(n)
-    while right <= alpha / 2:
-        high -= 1
-        right += mass(high)
-    return low, high
+__all__ = ["complaints"]
 
 
 def complaints(counted: Mapping[str, int], shares: Mapping[str, Fraction]) -> list[str]:

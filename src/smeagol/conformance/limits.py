@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ALPHA", "Limits"]
-
-ALPHA = 1e-6
-"""How often a division that is right may be called wrong (exact binomial bounds, both sides together)."""
+__all__ = ["Limits"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

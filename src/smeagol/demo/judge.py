@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from fractions import Fraction
 
+from smeagol.binomial import bounds
 from smeagol.control import Status
 from smeagol.demo.load import Counts
 from smeagol.demo.script import Expected, Step
 
-__all__ = ["ALPHA", "Share", "Verdict", "bounds", "held", "shares"]
-
-ALPHA = 1e-6
-"""How often a split that is right may be called wrong."""
+__all__ = ["Share", "Verdict", "held", "shares"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,30 +57,6 @@ class Verdict:
     @property
     def failed(self) -> int:
         return self.passing.failed + self.counts.failed
-
-
-def bounds(n: int, p: Fraction, alpha: float = ALPHA) -> tuple[int, int]:
-    """The counts, from and to, within which Binomial(n, p) lies but for `alpha / 2` at either end.
-
-    Share 0 allows nothing but 0, and share 1 nothing but n.
-    """
-    low = _lowest(n, float(p), alpha / 2)
-    return low, n - _lowest(n, float(1 - p), alpha / 2)
-
-
-def _lowest(n: int, p: float, tail: float) -> int:
-    """The smallest k for which P(X <= k) is more than `tail`."""
-    if p <= 0:
-        return 0
-    if p >= 1:
-        return n
-    log_p, log_q, below = math.log(p), math.log1p(-p), 0.0
-    for k in range(n):
-        log_choose = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
-        below += math.exp(log_choose + k * log_p + (n - k) * log_q)
-        if below > tail:
-            return k
-    return n
 
 
 def shares(desired: tuple[tuple[str, Fraction], ...], counts: Counts) -> tuple[Share, ...]:
