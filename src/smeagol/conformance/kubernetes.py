@@ -87,8 +87,9 @@ class Kubernetes:
 
     def apply(self, objects: Sequence[Manifest]) -> None:
         for manifest in objects:
-            if manifest["kind"] == "Namespace":
-                self._await_its_end(manifest)
+            kind = manifest["kind"]
+            if kind in ("Namespace", "Pod") and self._there(manifest) and kind == "Pod":
+                continue  # what injection has made of it cannot be applied over
             answer = self._apply(manifest)
             if answer.is_error:
                 raise ConformanceError(f"the API server refuses it: {_message(answer)}", where=_where(manifest))
@@ -156,14 +157,15 @@ class Kubernetes:
             json=adjusted(manifest, self._adjustments),
         )
 
-    def _await_its_end(self, namespace: Manifest) -> None:
-        """One that an earlier run has deleted may still be going."""
+    def _there(self, manifest: Manifest) -> bool:
+        """Whether there is one that stays; one that an earlier run has deleted may still be going."""
         deadline = time.monotonic() + self._limits.delete
         while time.monotonic() < deadline:
-            found = self._found(_path(namespace))
+            found = self._found(_path(manifest))
             if found is None or "deletionTimestamp" not in found["metadata"]:
-                return
+                return found is not None
             time.sleep(self._limits.poll)
+        raise ConformanceError("one of this name is being deleted, and does not go", where=_where(manifest))
 
     def _found(self, path: str) -> dict[str, Any] | None:
         answer = self._client.get(path)
