@@ -16,7 +16,9 @@ from smeagol.conformance.write import sidecar
 __all__ = ["CASES"]
 
 NS = "smi-sidecar"
-CLIENT = f"{NS}/client"
+SERVER_POD, CLIENT_POD = "measured-server", "measured-client"
+"""Names that nothing else has, since which label of a series names its Pod is the provider's choice."""
+CLIENT = f"{NS}/{CLIENT_POD}"
 URL = f"http://web.{NS}"
 
 
@@ -63,7 +65,7 @@ def counted(series: list[Series], code: str) -> Counters:
 def sidecar_status_codes(bench: Bench) -> None:
     """Each request is counted once where it comes in and once where it goes out, by its status code."""
     sent = {"200": 30, "404": 7, "503": 3}
-    for pod in ("web", "client"):
+    for pod in (SERVER_POD, CLIENT_POD):
         bench.call(CLIENT, *(Call(url=f"{URL}/status/{code}") for code in sent))
         bench.until(partial(_present, bench, pod, sent), seconds=bench.limits.effect)
         before = {code: counted(scraped(bench, pod), code) for code in sent}
@@ -91,7 +93,7 @@ def sidecar_latency(bench: Bench) -> None:
     """Latency is a histogram: an answer that takes a second is counted above half a second and not below."""
 
     def buckets() -> tuple[float, float, float]:
-        series = [s for s in scraped(bench, "web") if s.kind == "histogram"]
+        series = [s for s in scraped(bench, SERVER_POD) if s.kind == "histogram"]
         bounds = [(float(s.labels["le"]), s.value) for s in series if s.name.endswith("_bucket")]
         if not bounds:
             raise UnmetError("histograms of the server", expected="buckets", seen="none")
@@ -116,10 +118,10 @@ def sidecar_bounded_series(bench: Bench) -> None:
     """Neither paths nor headers nor clients make new series."""
 
     def names() -> set[tuple[str, tuple[tuple[str, str], ...]]]:
-        return {(s.name, tuple(sorted(s.labels.items()))) for s in scraped(bench, "web")}
+        return {(s.name, tuple(sorted(s.labels.items()))) for s in scraped(bench, SERVER_POD)}
 
     bench.call(CLIENT, Call(url=f"{URL}/", count=3))
-    bench.until(lambda: _present(bench, "web", {"200": 1}), seconds=bench.limits.effect)
+    bench.until(lambda: _present(bench, SERVER_POD, {"200": 1}), seconds=bench.limits.effect)
     before = names()
     calls = [Call(url=f"{URL}/{n}", headers=(("Host", f"host-{n}"), ("User-Agent", str(n)))) for n in range(20)]
     bench.call(CLIENT, *calls)
@@ -134,10 +136,10 @@ def sidecar_own_labels(bench: Bench) -> None:
     bench.call(CLIENT, Call(url=f"{URL}/"))
 
     def check() -> None:
-        series = [s for s in scraped(bench, "web") if s.labels.get("app") == "web"]
+        series = [s for s in scraped(bench, SERVER_POD) if s.labels.get("app") == "web"]
         if not series or any(s.labels.get("app_kubernetes_io_name") != "shop" for s in series):
             raise UnmetError("labels of the server's series", expected='app="web", app_kubernetes_io_name="shop"',
-                             seen=[s.labels for s in scraped(bench, "web")][:2])  # fmt: skip
+                             seen=[s.labels for s in scraped(bench, SERVER_POD)][:2])  # fmt: skip
 
     bench.until(check, seconds=bench.limits.effect)
 
@@ -146,23 +148,23 @@ def sidecar_own_labels(bench: Bench) -> None:
 def sidecar_given_labels(bench: Bench) -> None:
     """metricLabels are on every series of the selected Pods and no other; they add up, the oldest Sidecar wins."""
     bench.call(CLIENT, Call(url=f"{URL}/"))
-    restarts = bench.driver.pod(NS, "web")
+    restarts = bench.driver.pod(NS, SERVER_POD)
     bench.apply(sidecar(NS, "first", {"app": "web"}, metrics={"team": "blue"}))
     _labelled(bench, {"team": "blue"})
     bench.apply(sidecar(NS, "second", {"app": "web"}, metrics={"team": "green", "tier": "one"}))
     _labelled(bench, {"team": "blue", "tier": "one"})
     bench.apply(sidecar(NS, "first", {"app": "web"}, metrics={"team": "red"}))
     _labelled(bench, {"team": "red", "tier": "one"})
-    if bench.driver.pod(NS, "web") != restarts:
-        raise UnmetError("the Pod whose labels changed", expected=restarts, seen=bench.driver.pod(NS, "web"))
+    if bench.driver.pod(NS, SERVER_POD) != restarts:
+        raise UnmetError("the Pod whose labels changed", expected=restarts, seen=bench.driver.pod(NS, SERVER_POD))
 
 
 def _labelled(bench: Bench, labels: Mapping[str, str]) -> None:
     def check() -> None:
-        inbound = [s.labels for s in scraped(bench) if s.labels.get("pod") == "web"]
-        others = [s.labels for s in scraped(bench) if s.labels.get("pod") == "client"]
-        if not inbound or any(not labels.items() <= found.items() for found in inbound):
-            raise UnmetError("labels of the selected Pod's series", expected=dict(labels), seen=inbound[:2])
+        own = [s.labels for s in scraped(bench, SERVER_POD)]
+        others = [s.labels for s in scraped(bench, CLIENT_POD)]
+        if not own or any(not labels.items() <= found.items() for found in own):
+            raise UnmetError("labels of the selected Pod's series", expected=dict(labels), seen=own[:2])
         if any("team" in found for found in others):
             raise UnmetError("labels of another Pod's series", expected="no team", seen=others[:1])
 
