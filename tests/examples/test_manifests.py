@@ -14,7 +14,7 @@ from smeagol.plan.peer import PeerProvider
 from smeagol.runtime.offline import provider_named, providers, render
 from smeagol.sources.files import FolderReader
 
-EXAMPLES = sorted(path for path in (Path(__file__).parents[2] / "examples").iterdir() if path.is_dir())
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples" / name) for name in ("foobar", "shop"))
 
 each_example = pytest.mark.parametrize("folder", EXAMPLES, ids=lambda path: path.name)
 
