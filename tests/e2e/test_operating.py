@@ -33,6 +33,7 @@ pytestmark = [
 ]
 
 SYSTEM = "smeagol-system"
+CONTROL_PLANE = ("-l", "app.kubernetes.io/component=controller")
 PODS = "10.64.0.0/10"
 _SERVER = "import http.server; http.server.test(http.server.SimpleHTTPRequestHandler, port=8080, bind='0.0.0.0')"
 _CLIENT = """
@@ -228,7 +229,7 @@ class TestLooking:
 
     def test_nothing_but_loopback_listens(self, shop: Shop) -> None:
         """The control API is not on the Pod's address."""
-        one, other = shop.api.items("pods", SYSTEM)
+        one, other = shop.api.items("pods", SYSTEM, *CONTROL_PLANE)
         ask = f"import socket; socket.create_connection(('{one['status']['podIP']}', 18003), timeout=3)"
         with pytest.raises(ClusterError, match="ConnectionRefusedError"):
             shop.api.kubectl("-n", SYSTEM, "exec", other["metadata"]["name"], "--", "python3", "-c", ask)
@@ -260,7 +261,7 @@ class TestAway:
 
     def test_describe_works_and_says_who_is_away(self, shop: Shop) -> None:
         shop.api.kubectl("-n", SYSTEM, "scale", "deployment/smeagol-controller", "--replicas=0")
-        shop.api.kubectl("-n", SYSTEM, "wait", "--for=delete", "pod", "--all", "--timeout=90s")
+        shop.api.kubectl("-n", SYSTEM, "wait", "--for=delete", "pod", *CONTROL_PLANE, "--timeout=90s")
         try:
             said = shop.says("describe", "canary", "web", "-n", shop.namespace)
             assert "Programmed" in said

@@ -104,13 +104,13 @@ def test_a_canary_becomes_what_the_process_says(api: ApiServer, provider: Proces
             is_told, lambda: condition(api.get(what, name, namespace), kind).get("reason") == reason, within_seconds=60
         )
 
-    api.apply(canary("web", "web", **{"web-v1": "900m", "web-v2": "100m"}), shop)
+    api.apply(canary("web", "web", v1="900m", v2="100m"), shop)
     wait_for("the map", lambda: weights() == "web-v1 900\nweb-v2 100\n", within_seconds=60)
     told("canary", "web", shop, "Programmed", "Programmed")
 
     provider.end()
     told("providerclass", "haproxy-map", "", "Accepted", "UnsupportedPeer")
-    api.apply(canary("web", "web", **{"web-v1": "1", "web-v2": "3"}), shop)
+    api.apply(canary("web", "web", v1="1", v2="3"), shop)
     told("canary", "web", shop, "Programmed", "Pending")
     assert weights() == "web-v1 900\nweb-v2 100\n"
 

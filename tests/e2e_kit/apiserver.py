@@ -61,8 +61,8 @@ class ApiServer:
         found: Json = json.loads(self.kubectl("-n", namespace, "get", what, name, "-o", "json"))
         return found
 
-    def items(self, what: str, namespace: str = "default") -> list[Json]:
-        found: list[Json] = json.loads(self.kubectl("-n", namespace, "get", what, "-o", "json"))["items"]
+    def items(self, what: str, namespace: str = "default", *options: str) -> list[Json]:
+        found: list[Json] = json.loads(self.kubectl("-n", namespace, "get", what, *options, "-o", "json"))["items"]
         return found
 
     def namespace(self) -> str:
