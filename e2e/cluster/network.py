@@ -24,6 +24,14 @@ class Network:
 
     index: int
 
+    @classmethod
+    def of(cls, services: str) -> Network:
+        """The plan with these ClusterIPs. Raises ClusterError if no plan has them."""
+        for plan in (cls(index=index) for index in range(_COUNT)):
+            if str(plan.services) == services:
+                return plan
+        raise ClusterError(f"no cluster of this machine has the ClusterIPs {services}")
+
     @property
     def services(self) -> IPv4Network:
         """ClusterIPs. Of the first cluster: 10.96.0.0/12, as is usual."""
