@@ -85,7 +85,11 @@ def sidecar(*conditions: Condition) -> SidecarIntent:
 
 
 def written(
-    unit: MutualTLSIntent | CanaryIntent, report: Report = DONE, previous: api.Status | None = None, *, seconds: int = 0
+    unit: MutualTLSIntent | CanaryIntent | SidecarIntent,
+    report: Report = DONE,
+    previous: api.Status | None = None,
+    *,
+    seconds: int = 0,
 ) -> api.Status:
     now = NOON + timedelta(seconds=seconds)
     return status_of(unit, previous or api.Status(), report, controller=OURS, now=now)
@@ -95,7 +99,7 @@ def found(status: api.Status, type: ConditionType) -> api.Condition:  # noqa: A0
     return next(c for c in status.conditions if c.type == type.value)
 
 
-def programmed(report: Report, unit: MutualTLSIntent | CanaryIntent | None = None) -> api.Condition:
+def programmed(report: Report, unit: MutualTLSIntent | CanaryIntent | SidecarIntent | None = None) -> api.Condition:
     return found(written(unit or mutual_tls(), report), ConditionType.PROGRAMMED)
 
 
@@ -146,6 +150,26 @@ class TestProgrammed:
         assert (said.status, said.reason) == (api.ConditionStatus.FALSE, "PodsNotInjected")
         assert said.message.startswith("1 of 2 Pods runs without a proxy: shop/a.")
         assert "rollout restart" in said.message
+
+    def test_pods_with_other_containers_are_named(self) -> None:
+        """SMI-SIDE-07, SMI-POD-05: unless the provider cannot add containers at all, which FullySupported says."""
+        unit = SidecarIntent(
+            ref=ObjectRef("Sidecar", "shop", "s"),
+            generation=1,
+            selection=Selection(pods=PODS),
+            metric_labels=None,
+            containers=(api.Container(name="logs", image="logs"),),
+            outdated=PODS[:1],
+            conditions=(ACCEPTED, RESOLVED),
+        )
+        said = programmed(DONE, unit)
+        assert (said.status, said.reason) == (api.ConditionStatus.FALSE, "PodsNotInjected")
+        assert "1 of 2 Pods runs with other containers" in said.message
+        assert "shop/a" in said.message
+        unable = Unsupported("spec.containers", Feature.SIDECAR_CONTAINERS, "not here")
+        assert programmed(replace(DONE, unsupported=(unable,)), unit).reason == "Programmed"
+        yielded = replace(unit, outdated=(), yielded=(("logs", ObjectRef("Sidecar", "shop", "old")),))
+        assert "'logs' (Sidecar shop/old)" in programmed(DONE, yielded).message
 
     def test_root_that_is_missing(self) -> None:
         """SMI-CAN-03: a Canary whose root is missing has nothing to program."""

@@ -27,7 +27,7 @@ from smeagol.intent import (
     UnitKey,
     UnitKind,
 )
-from smeagol.plan import Unsupported
+from smeagol.plan import Feature, Unsupported
 from smeagol.plan.peer import Answer, Peer, Verdict
 from smeagol.refs import NodeId, ObjectRef
 
@@ -293,7 +293,7 @@ def _programmed(unit: ObjectUnit, report: Report, now: datetime) -> Condition:
         )
     if report.peer is not None:
         return _programmed_by_peer(unit, report.peer, report.unsupported, now)
-    if (waits := _waits(unit)) is not None:
+    if (waits := _waits(unit) or _lacks_containers(unit, report.unsupported)) is not None:
         return waits
     if seen.unknown:
         return _not_programmed(
@@ -329,6 +329,27 @@ def _waits(unit: ObjectUnit) -> Condition | None:
                     f"{_some(str(pod) for pod in missing)}",
                     "Restart what owns them, for example with `kubectl rollout restart`",
                 )
+    return None
+
+
+def _lacks_containers(unit: ObjectUnit, unsupported: tuple[Unsupported, ...]) -> Condition | None:
+    """Programmed, where Pods do not have a Sidecar's containers although the provider could add them."""
+    if not isinstance(unit, SidecarIntent) or any(u.feature is Feature.SIDECAR_CONTAINERS for u in unsupported):
+        return None
+    if outdated := unit.outdated:
+        return _not_programmed(
+            "PodsNotInjected",
+            f"{_of(len(outdated), len(unit.selection.pods), 'Pod', 'Pods')} {_runs(outdated)} with other containers of "
+            f"this Sidecar's than it has now: {_some(str(pod) for pod in outdated)}",
+            "Restart what owns them, for example with `kubectl rollout restart`",
+        )
+    if unit.yielded:
+        taken = ", ".join(f"'{name}' ({sidecar})" for name, sidecar in unit.yielded)
+        return _not_programmed(
+            "PodsNotInjected",
+            f"spec.containers: some Pods get the container that an older Sidecar has under the same name: {taken}",
+            "Give the container another name, or let one of the two Sidecars select other Pods",
+        )
     return None
 
 

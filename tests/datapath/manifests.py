@@ -151,8 +151,14 @@ def sidecar(
     *,
     labels: Mapping[str, str] | None = None,
     namespace: str = "default",
+    containers: Sequence[Manifest] = (),
+    restart: bool = False,
 ) -> Manifest:
     spec: Manifest = {"selector": {"matchLabels": dict(selector)} if selector else {}}
+    if containers:
+        spec["containers"] = list(containers)
+    if restart:
+        spec["restart"] = True
     if labels is not None:
         spec["metricLabels"] = dict(labels)
     return _smi("Sidecar", name, namespace, spec)

@@ -186,12 +186,14 @@ def sidecar(
     namespace: str = "shop",
     age: int = 0,
     provider_class: str = "",
+    containers: Sequence[api.Container] = (),
 ) -> api.Sidecar:
     return api.Sidecar(
         metadata=api_meta(name, namespace, age),
         spec=api.SidecarSpec(
             selector=api.LabelSelector(match_labels=dict(labels or {})),
             metric_labels=dict(metric_labels or {}),
+            containers=tuple(containers),
             provider_class_name=provider_class,
         ),
     )

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from smeagol.intent import PROXY_CONTAINER
+from smeagol import api
+from smeagol.intent import PROXY_CONTAINER, AddedContainer, marks_of
 from smeagol.objects import Container, Deployment, Metadata, Namespace, Pod, PodSpec, PodStatus, Service, ServicePort
 from smeagol.objects.core import DeploymentSpec, PodCondition, PodTemplate, ServiceSpec
 from smeagol.sources.cluster import AddressPool, Cluster, Key, Manifests, PoolExhaustedError
@@ -151,6 +152,39 @@ class TestPods:
         second = cluster.pods["shop", "one"]
         assert (second.metadata.uid, second.addresses) != (first.metadata.uid, first.addresses)
         assert second.spec.containers[0].command == ("v2",)
+
+
+class TestContainersOfSidecars:
+    ADDED = (AddedContainer("monitor", api.Container(name="logs", image="logs", command=("ship",))),)
+
+    def test_a_pod_that_runs_keeps_those_it_was_made_with(self) -> None:
+        """SMI-SIDE-07, SMI-POD-05: behind the proxy; neither new labels nor a changed Sidecar replace the Pod."""
+        added = list(self.ADDED)
+        spec = PodSpec(containers=(Container(name="app", command=("run",)),))
+        manifest = Pod(metadata=Metadata(name="a", namespace="shop"), spec=spec)
+        cluster = Cluster(containers_for=lambda _: added)
+        cluster.load(Manifests(pods={("shop", "a"): manifest}))
+        cluster.settle()
+        made = cluster.pods["shop", "a"]
+        assert [(c.name, c.command) for c in made.spec.init_containers] == [(PROXY_CONTAINER, ()), ("logs", ("ship",))]
+        assert made.spec.init_containers[1].restart_policy == "Always"
+        assert marks_of(made.metadata.annotations) == {self.ADDED[0].mark}
+        added.clear()
+        relabelled = Pod(metadata=Metadata(name="a", namespace="shop", labels={"new": "yes"}), spec=spec)
+        cluster.load(Manifests(pods={("shop", "a"): relabelled}))
+        cluster.settle()
+        kept = cluster.pods["shop", "a"]
+        assert (kept.metadata.uid, kept.spec, kept.metadata.labels) == (made.metadata.uid, made.spec, {"new": "yes"})
+        assert marks_of(kept.metadata.annotations) == {self.ADDED[0].mark}
+
+    def test_a_name_of_the_pods_own(self) -> None:
+        """The Pod is not made, and why is said under its name."""
+        spec = PodSpec(containers=(Container(name="logs", command=("run",)),))
+        cluster = Cluster(containers_for=lambda _: self.ADDED)
+        cluster.load(Manifests(pods={("shop", "a"): Pod(metadata=Metadata(name="a", namespace="shop"), spec=spec)}))
+        cluster.settle()
+        assert cluster.pods == {}
+        assert "SMI-I007" in str(cluster.problems["shop", "a"])
 
 
 class TestServices:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
 
+from smeagol.intent import AddedContainer
 from smeagol.plan import AppProbe
 from smeagol.webhook import InjectionSettings
 from webhook.patching import patched
@@ -46,11 +47,11 @@ def pod(
     }
 
 
-def result(before: Json, settings: InjectionSettings = SETTINGS) -> Json:
+def result(before: Json, settings: InjectionSettings = SETTINGS, added: Sequence[AddedContainer] = ()) -> Json:
     """The Pod as it is stored after the webhook's patch."""
     from smeagol.webhook import inject
 
-    after: Json = patched(before, inject(before, settings, bootstrap, wanted=True))
+    after: Json = patched(before, inject(before, settings, bootstrap, wanted=True, added=added))
     return after
 
 

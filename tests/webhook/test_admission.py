@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from intent.builders import STANDALONE, World, mutual_tls, namespace, sidecar
-from smeagol import objects
+from smeagol import api, objects
 from smeagol.webhook import InjectionReview, is_injected
 from smeagol.webhook.review import encode_verdict, parse_review
 from webhook.patching import patched
@@ -19,7 +19,7 @@ from webhook.reviews import operations, response, review
 def answer(world: World, before: dict[str, Any], **fields: Any) -> dict[str, Any]:
     judge = InjectionReview(
         replace(SETTINGS, excluded_namespaces=frozenset({"storage"})),
-        decide=world.resolver.wants_proxy,
+        decide=world.resolver.injection_for,
         bootstrap=bootstrap,
     )
     request = parse_review(review(before, **fields))
@@ -143,3 +143,13 @@ class TestAnswers:
         after = patched(before, operations(found))
         assert after["spec"]["somethingNew"] == {"a": [1, 2.5, None, True]}
         assert after["spec"]["containers"] == before["spec"]["containers"]
+
+
+def test_containers_of_the_sidecars_that_select_the_pod() -> None:
+    """SMI-SIDE-07: none where the Pod stays outside of the mesh."""
+    stats = api.Container(name="stats", image="stats:1")
+    world = World(namespace("shop"), sidecar("s", labels=CART, containers=(stats,)))
+    before = pod(labels=CART)
+    after = patched(before, operations(answer(world, before)))
+    assert [one["name"] for one in after["spec"]["initContainers"]][2:] == ["stats"]
+    assert not operations(answer(world, pod(labels={**CART, "smi-spec.io/inject": "disabled"})))

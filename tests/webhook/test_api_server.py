@@ -13,7 +13,9 @@ import yaml
 from e2e.cluster.commands import wait_for
 from e2e.cluster.errors import ClusterError
 from e2e_kit.apiserver import api_server, canary
-from intent.builders import mutual_tls
+from intent.builders import mutual_tls, sidecar
+from smeagol import api
+from smeagol.api.sidecar import ContainerPort, EnvVar, EnvVarSource, FieldRef, Resources
 from smeagol.infra.kubernetes.connection import connect
 from smeagol.webhook import (
     is_injected,
@@ -141,6 +143,30 @@ class TestInjection:
             second = webhooks.make(namespace, copy)
         assert second["spec"] == first["spec"]
         assert second["metadata"]["annotations"] == first["metadata"]["annotations"]
+
+    def test_the_containers_of_a_sidecar(self, webhooks: Webhooks) -> None:
+        """SMI-SIDE-07: native sidecars behind the proxy, which a copy of the Pod has once, and as they are by then."""
+        namespace = webhooks.namespace()
+        stats = api.Container(
+            name="stats",
+            image="stats:1",
+            env=(EnvVar(name="POD", value_from=EnvVarSource(field_ref=FieldRef(field_path="metadata.name"))),),
+            ports=(ContainerPort(container_port=9102),),
+            resources=Resources(limits={"cpu": 1, "memory": "64Mi"}),
+        )
+        webhooks.world.add(sidecar("s", namespace=namespace, containers=(stats,)))
+        with webhooks.running():
+            first = webhooks.make(namespace, pod(labels={"late": "yes"}))
+            assert [one["name"] for one in containers_of(first)] == [INIT, PROXY, "stats", "app", "late"]
+            made = named(first, "stats")
+            assert (made["restartPolicy"], made["resources"]["limits"]["cpu"]) == ("Always", "1")
+            assert made["image"] == "mirror.example.com/stats:1"
+            newer = api.Container(name="stats", image="stats:2")
+            webhooks.world.add(sidecar("s", namespace=namespace, containers=(newer,)))
+            copy = {**first, "metadata": {"name": "copy", "annotations": first["metadata"]["annotations"]}}
+            second = webhooks.make(namespace, copy)
+        assert [one["name"] for one in containers_of(second)] == [INIT, PROXY, "stats", "app", "late"]
+        assert named(second, "stats")["image"] == "stats:2"
 
     def test_a_refusal_reaches_the_user(self, webhooks: Webhooks) -> None:
         namespace = webhooks.namespace(inject="enabled")

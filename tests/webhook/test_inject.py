@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 
+from smeagol import api
+from smeagol.api.sidecar import ContainerPort, EnvVar, VolumeMount
+from smeagol.intent import AddedContainer
 from smeagol.plan import ADMIN_SOCKET, AppProbe
 from smeagol.webhook import InjectionRefusedError, Resources, inject, injected, is_injected, uninjected
 from webhook.pods import SETTINGS, bootstrap, container, containers_of, named, pod, pods, result
@@ -287,6 +290,73 @@ class TestAgain:
         once = result(pod(container(readinessProbe={"httpGet": {"port": 80}})))
         once["metadata"]["annotations"]["smeagol.dev/original-probes"] = text
         assert is_injected(result(once))
+
+
+SHIPPER = api.Container(
+    name="shipper",
+    image="shipper:1",
+    env=(EnvVar(name="LEVEL", value="info"),),
+    volume_mounts=(VolumeMount(name="logs", mount_path="/logs", read_only=True),),
+)
+ADDED = (AddedContainer("monitor", SHIPPER), AddedContainer("monitor", api.Container(name="stats", image="stats:1")))
+LOGS: dict[str, Any] = {"volumes": [{"name": "logs", "emptyDir": {}}]}
+
+
+class TestContainersOfSidecars:
+    """SMI-SIDE-07: they run from before the application starts until after it has ended."""
+
+    def test_native_sidecars_behind_the_proxy(self) -> None:
+        after = result(pod(initContainers=[container("migrate")], **LOGS), added=ADDED)
+        assert names(after, "initContainers") == [INIT, PROXY, "shipper", "stats", "migrate"]
+        assert named(after, "shipper") == {
+            "name": "shipper",
+            "image": "shipper:1",
+            "env": [{"name": "LEVEL", "value": "info"}],
+            "volumeMounts": [{"name": "logs", "mountPath": "/logs", "readOnly": True}],
+            "restartPolicy": "Always",
+        }
+
+    def test_a_cluster_without_native_sidecars(self) -> None:
+        after = result(pod(**LOGS), replace(SETTINGS, native_sidecar=False), ADDED)
+        assert names(after, "containers") == ["app", PROXY, "shipper", "stats"]
+        assert "restartPolicy" not in named(after, "shipper")
+
+    @given(pods)
+    def test_again_and_back(self, before: dict[str, Any]) -> None:
+        """A second call changes nothing, without them the Pod is as the user wrote it, and it comes to that again."""
+        added = ADDED[1:]
+        once = result(before, added=added)
+        assert inject(once, SETTINGS, bootstrap, wanted=True, added=added) == ()
+        assert uninjected(injected(before, SETTINGS, bootstrap, added)) == before
+        assert result(once) == result(before)
+
+    def test_what_others_made_of_them_stays_until_the_sidecar_changes(self) -> None:
+        once = result(pod(), added=ADDED[1:])
+        named(once, "stats")["image"] = "mirror.example.com/stats:1"
+        assert inject(once, SETTINGS, bootstrap, wanted=True, added=ADDED[1:]) == ()
+        newer = (AddedContainer("monitor", api.Container(name="stats", image="stats:2")),)
+        assert named(result(once, added=newer), "stats")["image"] == "stats:2"
+
+    @pytest.mark.parametrize("field", ["containers", "initContainers"])
+    def test_a_name_of_the_pods_own(self, field: str) -> None:
+        before = pod(**LOGS)
+        before["spec"][field] = [container("shipper")]
+        with pytest.raises(InjectionRefusedError, match=r"'shipper' of Sidecar monitor.*\[SMI-I007\]"):
+            inject(before, SETTINGS, bootstrap, wanted=True, added=ADDED)
+
+    def test_a_volume_that_the_pod_lacks(self) -> None:
+        """The proxy's own, with its token, are none of them."""
+        with pytest.raises(InjectionRefusedError, match="no volume 'logs'"):
+            inject(pod(), SETTINGS, bootstrap, wanted=True, added=ADDED)
+        mounts = (VolumeMount(name="smeagol", mount_path="/token"),)
+        spy = AddedContainer("spy", api.Container(name="spy", image="spy", volume_mounts=mounts))
+        with pytest.raises(InjectionRefusedError, match="no volume 'smeagol'"):
+            inject(result(pod()), SETTINGS, bootstrap, wanted=True, added=(spy,))
+
+    def test_a_port_of_the_proxys(self) -> None:
+        greedy = api.Container(name="greedy", image="greedy", ports=(ContainerPort(container_port=15021),))
+        with pytest.raises(InjectionRefusedError, match="SMI-I005"):
+            inject(pod(), SETTINGS, bootstrap, wanted=True, added=(AddedContainer("monitor", greedy),))
 
 
 class TestShapes:

@@ -92,7 +92,7 @@ async def running(
     issue = issue or Issuer(Clock(datetime.now(UTC)))
     world = world or World(namespace("shop"), mutual_tls("m"))
     certificate = ServingCertificate(issue, clock=issue.clock)
-    judge = InjectionReview(SETTINGS, decide=world.resolver.wants_proxy, bootstrap=bootstrap)
+    judge = InjectionReview(SETTINGS, decide=world.resolver.injection_for, bootstrap=bootstrap)
     app = webhook_app(
         inject=_fault if broken else judge,
         inject_labelled=lambda _: Verdict(warnings=("labelled",)),

@@ -99,10 +99,10 @@ class Webhooks:
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """Answer within the block; outside of it connections are refused."""
-        decide = self.world.resolver.wants_proxy
+        decide = self.world.resolver.injection_for
         bootstrap = bootstrap_template(provider, self._mesh, self._settings)
         inject = InjectionReview(self._settings, decide=decide, bootstrap=bootstrap)
-        labelled = InjectionReview(self._settings, decide=lambda _pod: True, bootstrap=bootstrap)
+        labelled = InjectionReview(self._settings, decide=self.world.resolver.containers_for, bootstrap=bootstrap)
         validate = ValidationReview(partial(foresee, self.world.resolver))
         ours = webhook_app(inject=inject, inject_labelled=labelled, validate=validate)
         late = webhook_app(inject=late_answer, inject_labelled=late_answer, validate=late_answer)

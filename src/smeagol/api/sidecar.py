@@ -19,17 +19,17 @@ __all__ = [
     "EnvVarSource",
     "FieldRef",
     "KeyRef",
-    "Protocol",
     "PullPolicy",
     "Resources",
     "Sidecar",
     "SidecarSpec",
     "SidecarStatus",
+    "Transport",
     "VolumeMount",
 ]
 
 
-class Protocol(Enum):
+class Transport(Enum):
     TCP = "TCP"
     UDP = "UDP"
     SCTP = "SCTP"
@@ -94,7 +94,7 @@ class ContainerPort(Model, frozen=True, kw_only=True):
 
     name: Annotated[str, doc("Name of the port.", max_length=15)] = ""
     container_port: Annotated[int, doc("Number of the port.", ge=1, le=65535)]
-    protocol: Annotated[Protocol, doc("Its transport.")] = Protocol.TCP
+    protocol: Annotated[Transport, doc("Its transport.")] = Transport.TCP
 
 
 _AMOUNT = Rule(

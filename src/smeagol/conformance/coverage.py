@@ -34,7 +34,7 @@ UNSEEN = {
     "SMI-MTLS-23": "what a provider cannot enforce differs from one to the next",
     "SMI-MTLS-24": "to come: ports that a Pod's owner excludes",
     "SMI-CAN-22": "a permission: it obliges nobody",
-    "SMI-SIDE-07": "to come; no provider declares SidecarContainers yet",
+    "SMI-SIDE-07": "to come: a Pod that is made with a container of a Sidecar",
     "SMI-STATUS-03": "writing a foreign condition needs the right to write status, which users do not have",
     "SMI-STATUS-06": "a proxy that refuses its configuration cannot be brought about from outside",
     "SMI-STATUS-08": "writes that change nothing leave no trace",

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from smeagol.intent.added import (
+    ADDED_CONTAINERS,
+    AddedContainer,
+    AdditionError,
+    Mark,
+    marks_of,
+    marks_text,
+    taken_names,
+)
 from smeagol.intent.model import (
     Backend,
     CanaryIntent,
@@ -36,6 +45,7 @@ from smeagol.intent.selection import INJECT_LABEL, PROXY_CONTAINER
 from smeagol.intent.units import Key, Settings, UnitKey, UnitKind, key_of
 
 __all__ = [
+    "ADDED_CONTAINERS",
     "EXCLUDE_INBOUND",
     "EXCLUDE_OUTBOUND",
     "INJECT_LABEL",
@@ -43,6 +53,8 @@ __all__ = [
     "PROXY_CONTAINER",
     "PROXY_PORTS",
     "READINESS_PORT",
+    "AddedContainer",
+    "AdditionError",
     "Backend",
     "CanaryIntent",
     "Changes",
@@ -52,6 +64,7 @@ __all__ = [
     "InboundPort",
     "Key",
     "LeftOut",
+    "Mark",
     "MeshIntent",
     "MutualTLSIntent",
     "Protocol",
@@ -69,5 +82,8 @@ __all__ = [
     "WorkloadIntent",
     "excluded_ports",
     "key_of",
+    "marks_of",
+    "marks_text",
     "port_list",
+    "taken_names",
 ]

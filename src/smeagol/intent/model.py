@@ -14,6 +14,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
+from smeagol import api
 from smeagol.refs import DEFAULT_CLUSTER_DOMAIN, NodeId, ObjectRef, PodRef, ServiceRef, SubjectName
 
 __all__ = [
@@ -269,8 +270,12 @@ class SidecarIntent:
     generation: int
     selection: Selection
     metric_labels: tuple[tuple[str, str], ...] | None
-    containers: tuple[str, ...] = ()
-    """names of the further containers to put into the Pods"""
+    containers: tuple[api.Container, ...] = ()
+    """the further containers to put into the Pods"""
+    outdated: tuple[PodRef, ...] = ()
+    """Pods with a proxy that run with other containers of this Sidecar's than these"""
+    yielded: tuple[tuple[str, ObjectRef], ...] = ()
+    """names of `containers` that an older Sidecar has given to some of the same Pods, whose containers those are"""
     restart: bool = False
     conditions: tuple[Condition, ...] = ()
     older: tuple[ObjectRef, ...] = ()

@@ -19,6 +19,7 @@ from types import MappingProxyType
 from smeagol import objects
 from smeagol.derive import Collection as Derived
 from smeagol.derive import Failure, Graph, Reader
+from smeagol.intent.added import AddedContainer
 from smeagol.intent.canaries import CanaryFacts, Division, canary_accepted, canary_facts, resolved_refs
 from smeagol.intent.classes import Fate, Foreign, Served, Unmatched
 from smeagol.intent.conditions import in_force, names_condition, pods_condition, unmatched
@@ -39,8 +40,8 @@ from smeagol.intent.model import (
 )
 from smeagol.intent.selection import PodFacts, pod_facts, wants_proxy
 from smeagol.intent.units import Key, Settings, UnitKey, UnitKind, key_of
-from smeagol.intent.wiring import Addresses, Canaries, Names, Ours, Policies, Services, Sources, Terms
-from smeagol.intent.workloads import Contradiction, contradictions, known_ports, united, workload_intent
+from smeagol.intent.wiring import Additions, Addresses, Canaries, Names, Ours, Policies, Services, Sources, Terms
+from smeagol.intent.workloads import Contradiction, containers_of, contradictions, known_ports, united, workload_intent
 from smeagol.refs import ObjectRef, PodRef, ServiceRef
 
 __all__ = ["Changes", "Resolver"]
@@ -88,6 +89,7 @@ class Resolver:
         services = Services(graph, sources, addresses)
         canaries = Canaries(graph, sources, ours, services)
         self._policies = policies
+        self._terms = terms
         self._ours = ours
 
         self._contradictions = _contradictions(graph, policies, addresses, services)
@@ -104,7 +106,9 @@ class Resolver:
                 terms=terms,
                 ports=_pod_ports(graph, policies, addresses, services),
             ),
-            UnitKind.SIDECAR: _sidecar_intents(graph, sources, ours, policies, terms),
+            UnitKind.SIDECAR: _sidecar_intents(
+                graph, sources, ours, policies, terms=terms, additions=Additions(graph, policies, terms)
+            ),
         }
         mesh = MeshIntent(
             cluster_domain=settings.cluster_domain, trust_domain=settings.trust_domain, pod_cidrs=settings.pod_cidrs
@@ -147,10 +151,28 @@ class Resolver:
         if facts is None:
             return False
         namespace = pod.metadata.namespace
-        selectors = (self._policies.selectors.get(ref) for ref in self._policies.by_namespace.get(namespace) or ())
-        selected = any(selector is not None and selector.matches(facts.labels) for selector in selectors)
         namespace_facts = self._ours.namespace_facts.get(("", namespace))
-        return wants_proxy(facts, namespace, namespace_facts.inject if namespace_facts else None, selected=selected)
+        choice = namespace_facts.inject if namespace_facts else None
+        return wants_proxy(facts, namespace, choice, selected=bool(self._selecting(pod)))
+
+    def containers_for(self, pod: objects.Pod) -> tuple[AddedContainer, ...]:
+        """The containers of Sidecars that a Pod which is about to start gets beside its proxy, if it has one.
+
+        Judged by the state of the last `settle`.
+        """
+        refs = (ref for ref in self._selecting(pod) if ref.kind == UnitKind.SIDECAR)
+        found = (self._terms.sidecars.get((ref.namespace, ref.name)) for ref in refs)
+        return containers_of(terms for terms in found if terms is not None)
+
+    def injection_for(self, pod: objects.Pod) -> tuple[AddedContainer, ...] | None:
+        """What a Pod that is about to start gets beside its proxy; None if it is to have no proxy."""
+        return self.containers_for(pod) if self.wants_proxy(pod) else None
+
+    def _selecting(self, pod: objects.Pod) -> list[ObjectRef]:
+        """What selects a Pod that need not be in the sources."""
+        refs = self._policies.by_namespace.get(pod.metadata.namespace) or ()
+        selectors = ((ref, self._policies.selectors.get(ref)) for ref in refs)
+        return [ref for ref, selector in selectors if selector is not None and selector.matches(pod.metadata.labels)]
 
 
 def _class_name(fate: Fate) -> str:
@@ -343,7 +365,7 @@ def _mutual_tls_intents(
 
 
 def _sidecar_intents(
-    graph: Graph, sources: Sources, ours: Ours, policies: Policies, terms: Terms
+    graph: Graph, sources: Sources, ours: Ours, policies: Policies, *, terms: Terms, additions: Additions
 ) -> Derived[Key, SidecarIntent]:
     def older(sidecar: ObjectRef, read: Reader) -> tuple[ObjectRef, ...]:
         pods = policies.pods_of(sidecar, read)
@@ -363,7 +385,13 @@ def _sidecar_intents(
             generation=given.metadata.generation,
             selection=selection,
             metric_labels=tuple(sorted(given.spec.metric_labels.items())) or None,
-            containers=tuple(container.name for container in given.spec.containers),
+            containers=given.spec.containers,
+            outdated=additions.outdated(given.ref, read),
+            yielded=additions.yielded(
+                {container.name: container for container in given.spec.containers},
+                policies.pods_of(given.ref, read),
+                read,
+            ),
             restart=given.spec.restart,
             conditions=conditions,
             older=older(given.ref, read),

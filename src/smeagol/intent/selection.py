@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from smeagol.intent.added import Mark, marks_of
 from smeagol.intent.passed import EXCLUDE_INBOUND, PROXY_PORTS, excluded_ports
 from smeagol.objects import Pod
 
@@ -65,6 +66,8 @@ class PodFacts:
     """TCP ports that its containers declare, in order"""
     passed_ports: frozenset[int] = PROXY_PORTS
     """ports that its proxy, if it has one, does not see"""
+    added: frozenset[Mark] = frozenset()
+    """containers that it was given by Sidecars"""
 
 
 def pod_facts(pod: Pod, proxies: frozenset[str] = frozenset({PROXY_CONTAINER})) -> PodFacts | None:
@@ -95,6 +98,7 @@ def pod_facts(pod: Pod, proxies: frozenset[str] = frozenset({PROXY_CONTAINER})) 
             )
         ),
         passed_ports=PROXY_PORTS | set(excluded_ports(pod.metadata.annotations, EXCLUDE_INBOUND)),
+        added=marks_of(pod.metadata.annotations),
     )
 
 

@@ -7,7 +7,7 @@ instead of all.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterable, Iterator
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -15,6 +15,7 @@ from smeagol import api, objects
 from smeagol.api.meta import CLASS_NAMESPACE_LABEL
 from smeagol.derive import Collection as Derived
 from smeagol.derive import Graph, Reader, Source
+from smeagol.intent.added import AddedContainer
 from smeagol.intent.canaries import CanaryFacts, Division, ServiceState, canary_facts, divide
 from smeagol.intent.classes import Classes, ClassFacts, Fate, Served, choose, survey
 from smeagol.intent.endpoints import (
@@ -40,11 +41,11 @@ from smeagol.intent.selection import (
     pod_facts,
 )
 from smeagol.intent.units import Key, Settings, UnitKind
-from smeagol.intent.workloads import Membership, SidecarTerms, TLSTerms
+from smeagol.intent.workloads import Membership, SidecarTerms, TLSTerms, containers_of
 from smeagol.names import Claim, Conflicted
 from smeagol.refs import ObjectRef, PodRef, ServiceRef
 
-__all__ = ["Addresses", "Canaries", "Names", "Ours", "Policies", "Services", "Sources", "Terms"]
+__all__ = ["Additions", "Addresses", "Canaries", "Names", "Ours", "Policies", "Services", "Sources", "Terms"]
 
 
 class Sources:
@@ -262,10 +263,14 @@ class Terms:
             if given is None or not isinstance(fate, Served):
                 return None
             created = _created(given.metadata.creation_timestamp)
-            return SidecarTerms(rank=(created, *key), metric_labels=given.spec.metric_labels or None)
+            return SidecarTerms(
+                rank=(created, *key),
+                metric_labels=given.spec.metric_labels or None,
+                containers=given.spec.containers,
+            )
 
         self._mutual_tls = graph.map("terms of mutual tls", names.grants, tls_terms)
-        self._sidecars = graph.map("terms of sidecars", ours.sidecars, sidecar_terms)
+        self.sidecars = graph.map("terms of sidecars", ours.sidecars, sidecar_terms)
 
     def of_mutual_tls(self, refs: Iterable[ObjectRef], read: Reader) -> list[TLSTerms]:
         found = (read.get(self._mutual_tls, _key(ref)) for ref in refs if ref.kind == UnitKind.MUTUAL_TLS)
@@ -278,13 +283,57 @@ class Terms:
 
     def before(self, sidecar: ObjectRef, refs: Iterable[ObjectRef], read: Reader) -> set[ObjectRef]:
         """Those of the Sidecars among them whose labels come before those of `sidecar`."""
-        terms = {ref: read.get(self._sidecars, _key(ref)) for ref in refs if ref.kind == UnitKind.SIDECAR}
-        own = read.get(self._sidecars, _key(sidecar))
+        terms = {ref: read.get(self.sidecars, _key(ref)) for ref in refs if ref.kind == UnitKind.SIDECAR}
+        own = read.get(self.sidecars, _key(sidecar))
         return {ref for ref, found in terms.items() if own is not None and found is not None and found.rank < own.rank}
 
     def of_sidecars(self, refs: Iterable[ObjectRef], read: Reader) -> list[SidecarTerms]:
-        found = (read.get(self._sidecars, _key(ref)) for ref in refs if ref.kind == UnitKind.SIDECAR)
+        found = (read.get(self.sidecars, _key(ref)) for ref in refs if ref.kind == UnitKind.SIDECAR)
         return [terms for terms in found if terms is not None]
+
+
+class Additions:
+    """The containers that Pods are to have from Sidecars, and the Pods that have others."""
+
+    def __init__(self, graph: Graph, policies: Policies, terms: Terms) -> None:
+        def wanted(key: Key, pod: PodFacts, read: Reader) -> tuple[AddedContainer, ...] | None:
+            found = containers_of(terms.of_sidecars(policies.of_pod(key, read), read))
+            return found if pod.has_proxy and (found or pod.added) else None
+
+        def outdated(key: Key, wanted: tuple[AddedContainer, ...], read: Reader) -> tuple[ObjectRef, ...]:
+            pod = read.get(policies.pods, key)
+            held = pod.added if pod is not None else frozenset()
+            differ = {mark.sidecar for mark in held ^ {each.mark for each in wanted}}
+            refs = policies.of_pod(key, read)
+            return tuple(ref for ref in refs if ref.kind == UnitKind.SIDECAR and ref.name in differ)
+
+        self._wanted = graph.map("containers of pods", policies.pods, wanted)
+        self._outdated = graph.group(
+            "pods with other containers by sidecar",
+            graph.map("sidecars with other containers", self._wanted, outdated),
+            lambda _key, sidecars: sidecars,
+        )
+
+    def outdated(self, sidecar: ObjectRef, read: Reader) -> tuple[PodRef, ...]:
+        """The Pods that run with other containers of this Sidecar's than it says now."""
+        return tuple(PodRef(*key) for key in read.get(self._outdated, sidecar) or ())
+
+    def yielded(
+        self, own: Mapping[str, api.Container], pods: tuple[Key, ...], read: Reader
+    ) -> tuple[tuple[str, ObjectRef], ...]:
+        """Those of `own` in whose place some of the Pods get that of an older Sidecar, and which that is."""
+        if not own:
+            return ()
+        return tuple(
+            sorted(
+                {
+                    (name, ObjectRef("Sidecar", key[0], each.sidecar))
+                    for key in pods
+                    for each in read.get(self._wanted, key) or ()
+                    if (name := each.container.name) in own and each.container != own[name]
+                }
+            )
+        )
 
 
 class _Namespaces(Container[str]):

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
+from smeagol import api
 from smeagol.errors import sentence
+from smeagol.intent.added import AddedContainer, added_containers
 from smeagol.intent.metric_labels import merged
 from smeagol.intent.model import InboundPort, Protocol, TLSMode, WorkloadIntent
 from smeagol.intent.protocols import agree, contradict
@@ -19,6 +21,7 @@ __all__ = [
     "Membership",
     "SidecarTerms",
     "TLSTerms",
+    "containers_of",
     "contradictions",
     "known_ports",
     "united",
@@ -40,6 +43,13 @@ class SidecarTerms:
 
     rank: tuple[str, str, str]
     metric_labels: Mapping[str, str] | None
+    containers: tuple[api.Container, ...] = ()
+
+
+def containers_of(sidecars: Iterable[SidecarTerms]) -> tuple[AddedContainer, ...]:
+    """What these Sidecars put into a Pod that all of them select."""
+    oldest_first = sorted(sidecars, key=lambda s: s.rank)
+    return added_containers((s.rank[-1], s.containers) for s in oldest_first)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

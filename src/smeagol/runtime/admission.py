@@ -125,8 +125,10 @@ class Admission:
         self._certificate = ServingCertificate(self._issue, clock=now)
         bootstrap = bootstrap_template(provider, plane.mesh.intent, settings.injection)
         self._app = webhook_app(
-            inject=InjectionReview(settings.injection, decide=plane.resolver.wants_proxy, bootstrap=bootstrap),
-            inject_labelled=InjectionReview(settings.injection, decide=lambda _pod: True, bootstrap=bootstrap),
+            inject=InjectionReview(settings.injection, decide=plane.resolver.injection_for, bootstrap=bootstrap),
+            inject_labelled=InjectionReview(
+                settings.injection, decide=plane.resolver.containers_for, bootstrap=bootstrap
+            ),
             validate=ValidationReview(partial(foresee, plane.resolver)),
             reviews=self.reviews,
         )

@@ -28,7 +28,7 @@ from smeagol.errors import SmeagolError
 from smeagol.infra.host import Host, HostSettings, NodeNetwork, has_ipv6, program_folders
 from smeagol.infra.host.desired import PodSpecOnHost, ServiceOnHost
 from smeagol.infra.host.redirect import PROXY_MARK
-from smeagol.intent import ServiceIntent, SidecarIntent, Unit, UnitKey, UnitKind, WorkloadIntent
+from smeagol.intent import AddedContainer, ServiceIntent, SidecarIntent, Unit, UnitKey, UnitKind, WorkloadIntent
 from smeagol.intent import Settings as ResolverSettings
 from smeagol.objects import EndpointSlice, Pod, Service
 from smeagol.pki import FileKeyStore, FileSupply, LocalAuthority, MemoryKeyStore, Overlap, Purpose
@@ -112,6 +112,7 @@ class Standalone:
             pod_networks=pods,
             service_networks=services,
             wants_proxy=None if settings.inject_by_default else self._is_selected,
+            containers_for=self._containers_for,
             now=now,
         )
         self._resolver_settings = ResolverSettings(
@@ -333,12 +334,12 @@ class Standalone:
             self._report()
 
     def _restart_where_asked(self) -> None:
-        """A Sidecar may ask that the owners of Pods without a proxy are rolled (spec: Sidecar, restart)."""
+        """A Sidecar may ask that the owners of Pods that lack what it asks for are rolled (spec: Sidecar, restart)."""
         for unit in self.plane.resolver.units.values():
             if isinstance(unit, SidecarIntent) and unit.restart and unit.accepted:
-                for pod in unit.selection.uninjected:
+                for pod in (*unit.selection.uninjected, *unit.outdated):
                     if self.cluster.restart_owner((pod.namespace, pod.name)):
-                        log.info("Deployment is restarted for its proxy", sidecar=str(unit.ref), pod=str(pod))
+                        log.info("Deployment is restarted for what its Pods lack", sidecar=str(unit.ref), pod=str(pod))
                         self._wake.set()
 
     def _report(self) -> None:
@@ -369,6 +370,9 @@ class Standalone:
 
     def _is_selected(self, pod: Pod) -> bool:
         return self.plane.resolver.wants_proxy(pod)
+
+    def _containers_for(self, pod: Pod) -> tuple[AddedContainer, ...]:
+        return self.plane.resolver.containers_for(pod)
 
     def _observe(self) -> None:
         """Take over what the host says of the Pods; one that it has nothing left of is gone."""

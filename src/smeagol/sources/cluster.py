@@ -7,7 +7,7 @@ memory. It does no I/O: manifests and Pod statuses come in, changed objects come
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -16,19 +16,28 @@ from typing import TypeAlias, TypeVar
 import msgspec
 
 from smeagol.errors import SmeagolError
-from smeagol.intent import EXCLUDE_INBOUND, EXCLUDE_OUTBOUND, INJECT_LABEL, excluded_ports
+from smeagol.intent import (
+    ADDED_CONTAINERS,
+    EXCLUDE_INBOUND,
+    EXCLUDE_OUTBOUND,
+    INJECT_LABEL,
+    AddedContainer,
+    AdditionError,
+    excluded_ports,
+)
 from smeagol.objects import Deployment, EndpointSlice, Namespace, Pod, PodStatus, Service
 from smeagol.objects.core import PodIP
 from smeagol.sources.workloads import (
     TEMPLATE_HASH,
+    as_written,
     endpoint_slices,
     pod_terminating,
     roll_out,
     selects,
     service_families,
     template_hash,
+    with_containers,
     with_proxy,
-    without_proxy,
 )
 
 __all__ = ["AddressPool", "AddressRefusedError", "Changes", "Cluster", "Key", "Manifests", "PoolExhaustedError"]
@@ -132,6 +141,7 @@ class Cluster:
     """Desired and made objects. Call `load` and `observe` in any order, then `settle` for what changed.
 
     `wants_proxy` decides of each new Pod; by default every one has a proxy that is not told otherwise.
+    `containers_for`: what Sidecars put beside the proxy of a new Pod.
     """
 
     def __init__(
@@ -140,6 +150,7 @@ class Cluster:
         pod_networks: Iterable[str] = ("10.244.0.0/16",),
         service_networks: Iterable[str] = ("10.96.0.0/16",),
         wants_proxy: Callable[[Pod], bool] | None = None,
+        containers_for: Callable[[Pod], Sequence[AddedContainer]] = lambda _: (),
         now: Callable[[], datetime] = _now,
     ) -> None:
         self.pods: dict[Key, Pod] = {}
@@ -150,6 +161,7 @@ class Cluster:
         self._pod_pools = [AddressPool(ip_network(n)) for n in pod_networks]
         self._service_pools = [AddressPool(ip_network(n), first=100) for n in service_networks]
         self._wants_proxy = wants_proxy or self._not_disabled
+        self._containers_for = containers_for
         self._now = now
         self._before = Changes()
         self._restarts: dict[Key, str] = {}
@@ -265,12 +277,13 @@ class Cluster:
                 self._create(pod)
             elif pod_terminating(held):
                 continue
-            elif without_proxy(held.spec) != _completed(pod).spec or _passed(held) != _passed(pod):
+            elif as_written(held).spec != _completed(as_written(pod)).spec or _passed(held) != _passed(pod):
                 self._terminate(key)  # made anew under its name once it is gone
             else:
                 # A Pod that runs takes new labels, but neither gets nor loses a proxy by them.
+                kept = {k: v for k, v in held.metadata.annotations.items() if k == ADDED_CONTAINERS}
                 metadata = msgspec.structs.replace(
-                    held.metadata, labels=pod.metadata.labels, annotations=pod.metadata.annotations
+                    held.metadata, labels=pod.metadata.labels, annotations=as_written(pod).metadata.annotations | kept
                 )
                 self.pods[key] = msgspec.structs.replace(held, metadata=metadata)
         for key in self.pods.keys() - wanted:
@@ -305,15 +318,15 @@ class Cluster:
 
     def _create(self, pod: Pod) -> None:
         key = (pod.metadata.namespace, pod.metadata.name)
+        made = _completed(as_written(pod))
         try:
+            if self._wants_proxy(made) and not made.spec.host_network:
+                made = with_containers(with_proxy(made), self._containers_for(made))
             addresses = tuple(pool.take(key) for pool in self._pod_pools)
-        except PoolExhaustedError as error:
+        except (AdditionError, PoolExhaustedError) as error:
             self.problems[key] = error
             return
         status = PodStatus(pod_ip=addresses[0], pod_ips=tuple(PodIP(ip=a) for a in addresses))
-        made = _completed(pod)
-        if self._wants_proxy(made) and not made.spec.host_network:
-            made = with_proxy(made)
         self.pods[key] = _stamped(msgspec.structs.replace(made, status=status), None, self._now())
 
     def _not_disabled(self, pod: Pod) -> bool:

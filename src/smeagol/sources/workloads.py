@@ -14,7 +14,7 @@ from ipaddress import ip_address
 
 import msgspec
 
-from smeagol.intent import PROXY_CONTAINER
+from smeagol.intent import ADDED_CONTAINERS, PROXY_CONTAINER, AddedContainer, marks_of, marks_text, taken_names
 from smeagol.objects import (
     Container,
     Deployment,
@@ -33,6 +33,7 @@ from smeagol.objects.core import EndpointConditions, TargetRef
 __all__ = [
     "TEMPLATE_HASH",
     "Rollout",
+    "as_written",
     "endpoint_slices",
     "has_proxy",
     "pod_ready",
@@ -40,8 +41,8 @@ __all__ = [
     "roll_out",
     "service_families",
     "template_hash",
+    "with_containers",
     "with_proxy",
-    "without_proxy",
 ]
 
 TEMPLATE_HASH = "pod-template-hash"
@@ -96,10 +97,35 @@ def with_proxy(pod: Pod) -> Pod:
     )
 
 
-def without_proxy(spec: PodSpec) -> PodSpec:
-    """What the Pod is by its manifest."""
-    own = tuple(c for c in spec.init_containers if c.name != PROXY_CONTAINER)
-    return msgspec.structs.replace(spec, init_containers=own)
+def with_containers(pod: Pod, added: Sequence[AddedContainer]) -> Pod:
+    """A Pod that has its proxy, with the containers of Sidecars behind it, as native sidecars too.
+
+    Raises AdditionError for one whose name the Pod has already.
+    """
+    names = (c.name for c in (*pod.spec.init_containers, *pod.spec.containers))
+    if problems := taken_names(added, names, f"Pod {pod.metadata.namespace}/{pod.metadata.name}"):
+        raise problems[0]
+    further = (msgspec.convert(msgspec.to_builtins(each.container), Container) for each in added)
+    further = (msgspec.structs.replace(container, restart_policy="Always") for container in further)
+    proxy, *own = pod.spec.init_containers
+    annotations = {**pod.metadata.annotations, **({ADDED_CONTAINERS: marks_text(added)} if added else {})}
+    return msgspec.structs.replace(
+        pod,
+        metadata=msgspec.structs.replace(pod.metadata, annotations=annotations),
+        spec=msgspec.structs.replace(pod.spec, init_containers=(proxy, *further, *own)),
+    )
+
+
+def as_written(pod: Pod) -> Pod:
+    """A Pod as its manifest says it: without its proxy and what Sidecars gave it."""
+    ours = {PROXY_CONTAINER, *(mark.container for mark in marks_of(pod.metadata.annotations))}
+    own = tuple(c for c in pod.spec.init_containers if c.name not in ours)
+    annotations = {key: value for key, value in pod.metadata.annotations.items() if key != ADDED_CONTAINERS}
+    return msgspec.structs.replace(
+        pod,
+        metadata=msgspec.structs.replace(pod.metadata, annotations=annotations),
+        spec=msgspec.structs.replace(pod.spec, init_containers=own),
+    )
 
 
 def pod_ready(pod: Pod) -> bool:

@@ -6,13 +6,13 @@ for mutual TLS. A fault of ours is not answered here at all; the API server then
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from smeagol import api, objects
 from smeagol.api.meta import GROUP
 from smeagol.errors import sentence
-from smeagol.intent import Condition
+from smeagol.intent import AddedContainer, Condition
 from smeagol.webhook.inject import Bootstrap, InjectionRefusedError, inject, warnings_of
 from smeagol.webhook.review import Request, Verdict
 from smeagol.webhook.settings import InjectionSettings
@@ -25,10 +25,14 @@ _MIRROR = "kubernetes.io/config.mirror"
 
 
 class InjectionReview:
-    """Answers for Pods. `decide` says whether a Pod is to have a proxy, by selectors and labels."""
+    """Answers for Pods. `decide`: the containers that a Pod gets beside its proxy; None if it gets no proxy."""
 
     def __init__(
-        self, settings: InjectionSettings, *, decide: Callable[[objects.Pod], bool], bootstrap: Bootstrap
+        self,
+        settings: InjectionSettings,
+        *,
+        decide: Callable[[objects.Pod], Sequence[AddedContainer] | None],
+        bootstrap: Bootstrap,
     ) -> None:
         self._settings = settings
         self._decide = decide
@@ -48,10 +52,10 @@ class InjectionReview:
             return _ADMITTED
         wanted = self._decide(_facts(pod, request.namespace))
         try:
-            patch = inject(pod, self._settings, self._bootstrap, wanted=wanted)
+            patch = inject(pod, self._settings, self._bootstrap, wanted=wanted is not None, added=wanted or ())
         except InjectionRefusedError as error:
             return Verdict(refusal=str(error))
-        return Verdict(patch=patch, warnings=warnings_of(pod, self._settings) if wanted else ())
+        return Verdict(patch=patch, warnings=warnings_of(pod, self._settings) if wanted is not None else ())
 
     def _may_have_proxy(self, pod: dict[str, Any], namespace: str) -> bool:
         """Never the control plane's own, which cannot wait for itself; never what the kernel rules could not hold."""

@@ -4,6 +4,7 @@ What is added, in the order in which the kubelet starts it, before all that the 
 
     smeagol-init    init container: sets the redirect rules; the only one with a capability (NET_ADMIN)
     smeagol-proxy   native sidecar: runs before the application and ends after it, so that Jobs end
+    …               native sidecars too: the containers of the Sidecars that select the Pod
     volume smeagol  the Pod's token for the control plane, and the roots by which the proxy knows that one
     volume smeagol-admin  the folder of the proxy's admin socket, in the proxy's container alone
 
@@ -16,14 +17,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
 import msgspec
 
 from smeagol.errors import SmeagolError
-from smeagol.intent import PROXY_CONTAINER
+from smeagol.intent import (
+    ADDED_CONTAINERS,
+    PROXY_CONTAINER,
+    AddedContainer,
+    AdditionError,
+    marks_of,
+    marks_text,
+    taken_names,
+)
 from smeagol.plan import ADMIN_SOCKET, METRICS_PORT, READINESS_PATH, READINESS_PORT, AppProbe
 from smeagol.webhook.json_patch import Operation, diff
 from smeagol.webhook.probes import JsonObject, Originals, Rewritten, restored, rewritten
@@ -65,6 +74,7 @@ _TOKEN_SECONDS = 3600
 _INJECTED = f"{ANNOTATION_DOMAIN}/injected"
 """Annotation: what the containers were made of, as a digest. Tells ours from a user's of the same name."""
 _ORIGINALS = f"{ANNOTATION_DOMAIN}/original-probes"
+_ANNOTATIONS = frozenset({_INJECTED, _ORIGINALS, ADDED_CONTAINERS})
 
 RESERVED_PORTS = frozenset({15001, 15006, READINESS_PORT, METRICS_PORT})
 """Where the proxy listens in every Pod."""
@@ -102,13 +112,20 @@ class PortTakenError(SmeagolError):
 
 
 def inject(
-    pod: JsonObject, settings: InjectionSettings, bootstrap: Bootstrap, *, wanted: bool
+    pod: JsonObject,
+    settings: InjectionSettings,
+    bootstrap: Bootstrap,
+    *,
+    wanted: bool,
+    added: Sequence[AddedContainer] = (),
 ) -> tuple[Operation, ...]:
     """The patch for a Pod that is about to be made; empty if it shall have no proxy, or has it as it should be.
 
+    `added`: what it gets beside the proxy.
+
     Raises InjectionRefusedError.
     """
-    return diff(pod, injected(pod, settings, bootstrap)) if wanted else ()
+    return diff(pod, injected(pod, settings, bootstrap, added)) if wanted else ()
 
 
 def is_injected(pod: JsonObject) -> bool:
@@ -116,8 +133,10 @@ def is_injected(pod: JsonObject) -> bool:
     return _INJECTED in _annotations(pod)
 
 
-def injected(pod: JsonObject, settings: InjectionSettings, bootstrap: Bootstrap) -> JsonObject:
-    """The Pod with its proxy. `pod` is an object as the API server sends it; it is not changed.
+def injected(
+    pod: JsonObject, settings: InjectionSettings, bootstrap: Bootstrap, added: Sequence[AddedContainer] = ()
+) -> JsonObject:
+    """The Pod with its proxy, and `added` beside it. `pod` is an object as the API server sends it; it is not changed.
 
     One that has the proxy already, since webhooks are called again after others, gets it anew: containers and probes
     may have come since. What others changed of our containers stays, unless they were made by other settings.
@@ -126,7 +145,7 @@ def injected(pod: JsonObject, settings: InjectionSettings, bootstrap: Bootstrap)
     """
     bare = uninjected(pod) if is_injected(pod) else pod
     options, bad_annotations = pod_options(_annotations(bare), settings)
-    problems = (*bad_annotations, *_problems(bare))
+    problems = (*bad_annotations, *_problems(bare), *_additions_problems(bare, added))
     if problems:
         raise InjectionRefusedError(problems)
     spec = bare["spec"]
@@ -139,14 +158,17 @@ def injected(pod: JsonObject, settings: InjectionSettings, bootstrap: Bootstrap)
     volumes = [_volume(settings), _ADMIN_FOLDER]
     digest = _digest(_containers(options, Rewritten(containers=[], probes=(), originals={}), bootstrap), volumes)
     if _annotations(pod).get(_INJECTED) == digest:
-        ours = [_keeping_changes(container, pod) for container in ours]
+        ours = [{**container, **_existing(container, pod), "args": container["args"]} for container in ours]
     init, proxy = ours
+    further = _further_containers(pod, added, settings)
     new_init, new_containers = probes.containers[: len(own_init)], probes.containers[len(own_init) :]
     if settings.native_sidecar:
-        new_init = [init, proxy, *new_init]
+        new_init = [init, proxy, *further, *new_init]
     else:
-        new_init, new_containers = [init, *new_init], [*new_containers, proxy]
+        new_init, new_containers = [init, *new_init], [*new_containers, proxy, *further]
     annotations = {**_annotations(bare), _INJECTED: digest}
+    if added:
+        annotations[ADDED_CONTAINERS] = marks_text(added)
     if probes.originals:
         annotations[_ORIGINALS] = json.dumps(probes.originals, separators=(",", ":"), sort_keys=True)
     new_spec = {**spec, "volumes": [*(spec.get("volumes") or []), *volumes], "initContainers": new_init}
@@ -160,10 +182,11 @@ def uninjected(pod: JsonObject) -> JsonObject:
         return pod
     originals = _originals(pod)
     metadata, spec = pod["metadata"], pod["spec"]
-    annotations = {key: value for key, value in metadata["annotations"].items() if key not in {_INJECTED, _ORIGINALS}}
+    annotations = {key: value for key, value in metadata["annotations"].items() if key not in _ANNOTATIONS}
+    ours = {INIT_CONTAINER, PROXY_CONTAINER, *(mark.container for mark in marks_of(metadata["annotations"]))}
     new_spec = dict(spec)
     for field in ("initContainers", "containers"):
-        theirs = [c for c in spec.get(field) or [] if c.get("name") not in {INIT_CONTAINER, PROXY_CONTAINER}]
+        theirs = [c for c in spec.get(field) or [] if c.get("name") not in ours]
         new_spec[field] = [restored(c, originals.get(c.get("name", ""), {})) for c in theirs]
     new_spec["volumes"] = [volume for volume in spec.get("volumes") or [] if volume.get("name") not in _VOLUMES]
     for field in ("initContainers", "volumes"):
@@ -223,6 +246,30 @@ def _container_problems(container: JsonObject, where: str, of_pod: JsonObject) -
                 where=f"{where}.ports",
                 fix=f"Let it listen on another port, or {_OPT_OUT}",
             )
+
+
+def _additions_problems(pod: JsonObject, added: Sequence[AddedContainer]) -> Iterable[SmeagolError]:
+    spec = pod["spec"]
+    own = (*(spec.get("initContainers") or []), *(spec.get("containers") or []))
+    names = (*(container.get("name", "") for container in own), INIT_CONTAINER, PROXY_CONTAINER)
+    yield from taken_names(added, names, "spec.containers")
+    volumes = {volume.get("name") for volume in spec.get("volumes") or []}
+    for each in added:
+        where = f"Sidecar {each.sidecar}, spec.containers[{each.container.name}]"
+        for mount in each.container.volume_mounts:
+            if mount.name not in volumes:
+                yield AdditionError(
+                    f"the Pod has no volume '{mount.name}', which the container mounts",
+                    where=f"{where}.volumeMounts",
+                    fix="Give the Pod such a volume, or let the Sidecar select other Pods",
+                )
+        for port in each.container.ports:
+            if port.container_port in RESERVED_PORTS and port.protocol.value == "TCP":
+                yield PortTakenError(
+                    f"the container listens on port {port.container_port}, which is the proxy's",
+                    where=f"{where}.ports",
+                    fix="Let it listen on another port",
+                )
 
 
 # What is added --------------------------------------------------------------------------------------------------------
@@ -292,6 +339,20 @@ def _proxy_container(options: PodOptions, bootstrap: str) -> JsonObject:
     return container
 
 
+def _further_containers(
+    pod: JsonObject, added: Sequence[AddedContainer], settings: InjectionSettings
+) -> list[JsonObject]:
+    """The containers of Sidecars. What others made of one stays, unless its Sidecar says something else since."""
+    held = marks_of(_annotations(pod))
+    made = []
+    for each in added:
+        container = msgspec.to_builtins(each.container)
+        if settings.native_sidecar:
+            container["restartPolicy"] = "Always"
+        made.append({**container, **(_existing(container, pod) if each.mark in held else {})})
+    return made
+
+
 _MOUNTED = {"name": _VOLUME, "mountPath": _MOUNT, "readOnly": True}
 _ADMIN_MOUNTED = {"name": _ADMIN_VOLUME, "mountPath": str(PurePosixPath(ADMIN_SOCKET).parent)}
 _ADMIN_FOLDER = {"name": _ADMIN_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}
@@ -354,11 +415,10 @@ def _digest(containers: list[JsonObject], volumes: list[JsonObject]) -> str:
     return hashlib.sha256(msgspec.json.encode([containers, volumes], order="deterministic")).hexdigest()[:16]
 
 
-def _keeping_changes(container: JsonObject, pod: JsonObject) -> JsonObject:
-    """The container with what others made of it: another registry, limits, mounts. Arguments follow from the Pod."""
+def _existing(container: JsonObject, pod: JsonObject) -> JsonObject:
+    """What others made of a container of ours: another registry, limits, mounts. Empty if it is not there yet."""
     existing = (*(pod["spec"].get("initContainers") or []), *(pod["spec"].get("containers") or []))
-    theirs: JsonObject = next((c for c in existing if c.get("name") == container["name"]), {})
-    return {**container, **theirs, "args": container["args"]}
+    return next((c for c in existing if c.get("name") == container["name"]), {})
 
 
 def _originals(pod: JsonObject) -> Originals:

@@ -17,20 +17,18 @@ from smeagol.intent import (
     Endpoint,
     InboundPort,
     Protocol,
-    Selection,
     ServiceIntent,
     ServicePort,
-    SidecarIntent,
     Split,
     TLSMode,
     Unit,
     WorkloadIntent,
 )
-from smeagol.plan import CertificateRequest, Feature, ProxyConnection, ProxyProvider, ProxyResource, Purpose
+from smeagol.plan import CertificateRequest, ProxyConnection, ProxyProvider, ProxyResource, Purpose
 from smeagol.providers.envoy import provider
 from smeagol.providers.envoy.bootstrap import BadConnectionError
 from smeagol.providers.envoy.split import integer_weights, request_weights
-from smeagol.refs import NodeId, ObjectRef, SubjectName
+from smeagol.refs import NodeId, SubjectName
 
 BOOTSTRAP_CLUSTERS = {"app", "admin", "xds"}
 SECRETS = {"client", "server", "roots"}
@@ -287,20 +285,6 @@ class TestWhatCannotBeEnforced:
             common = context["common_tls_context"]
             assert common["tls_certificate_sds_secret_configs"]
             assert not common.get("tls_certificates")
-
-    def test_containers_are_not_passed_over_in_silence(self) -> None:
-        """SMI-SIDE-07 is an extension that this provider lacks: it is not claimed, and answered with SMI-STATUS-07."""
-        sidecar = SidecarIntent(
-            ref=ObjectRef("Sidecar", "shop", "s"),
-            generation=1,
-            selection=Selection(),
-            metric_labels=None,
-            containers=("logs", "exporter"),
-        )
-        assert Feature.SIDECAR_CONTAINERS not in provider.features
-        (told,) = provider.plan(sidecar).unsupported
-        assert (told.field, told.feature) == ("spec.containers", Feature.SIDECAR_CONTAINERS)
-        assert "logs, exporter" in told.message
 
 
 class TestSecrets:

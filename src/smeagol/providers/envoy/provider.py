@@ -3,7 +3,7 @@
 ServiceIntent    outbound listeners, routes, clusters, endpoints: shared
 WorkloadIntent   the Pod's inbound listener and its two certificates: its own; its ports dialled by address: on demand
 MeshIntent       the outbound catcher and the detection behind undeclared ports: shared
-SidecarIntent    nothing but what cannot be done
+CanaryIntent, MutualTLSIntent, SidecarIntent   nothing of their own: what they ask for is in the units above
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from smeagol.plan import (
     ProxyConnection,
     ProxyResource,
     Purpose,
-    Unsupported,
 )
 from smeagol.providers.envoy.bootstrap import bootstrap, injected_bootstrap
 from smeagol.providers.envoy.explain import explain
@@ -49,7 +48,7 @@ class Envoy:
 
     name: str = "envoy"
     controller_name: str = "smeagol.dev/envoy"
-    features: frozenset[Feature] = frozenset(Feature) - {Feature.SIDECAR_CONTAINERS}
+    features: frozenset[Feature] = frozenset(Feature)
 
     def plan(self, unit: Unit) -> Plan:
         match unit:
@@ -61,9 +60,7 @@ class Envoy:
                 )
             case MeshIntent():
                 return Plan(resources=(*catcher_resources(unit), *detection_resources()))
-            case SidecarIntent():
-                return Plan(unsupported=_unsupported(unit))
-            case CanaryIntent() | MutualTLSIntent():
+            case CanaryIntent() | MutualTLSIntent() | SidecarIntent():
                 return Plan()
 
     def bootstrap(self, workload: WorkloadIntent, mesh: MeshIntent, connection: ProxyConnection) -> bytes:
@@ -112,18 +109,6 @@ def _certificates(workload: WorkloadIntent) -> tuple[CertificateRequest, ...]:
     client = CertificateRequest(workload.node, CLIENT, Purpose.CLIENT, workload.client_names)
     server = CertificateRequest(workload.node, SERVER, Purpose.SERVER, workload.server_names)
     return (client,) if workload.mode is None else (client, server)
-
-
-def _unsupported(sidecar: SidecarIntent) -> tuple[Unsupported, ...]:
-    if not sidecar.containers:
-        return ()
-    return (
-        Unsupported(
-            field="spec.containers",
-            feature=Feature.SIDECAR_CONTAINERS,
-            message=f"containers are not added to Pods by this provider: {', '.join(sidecar.containers)}",
-        ),
-    )
 
 
 def _pod_port(name: str) -> tuple[str, int] | None:
