@@ -11,7 +11,8 @@ from smeagol import api
 from smeagol.intent import PROXY_CONTAINER, AddedContainer, marks_of
 from smeagol.objects import Container, Deployment, Metadata, Namespace, Pod, PodSpec, PodStatus, Service, ServicePort
 from smeagol.objects.core import DeploymentSpec, PodCondition, PodTemplate, ServiceSpec
-from smeagol.sources.cluster import AddressPool, Cluster, Key, Manifests, PoolExhaustedError
+from smeagol.sources.addresses import AddressPool, PoolExhaustedError
+from smeagol.sources.cluster import Cluster, Key, Manifests
 
 RUNNING = PodStatus(phase="Running", conditions=(PodCondition(type="Ready", status="True"),))
 
@@ -152,6 +153,26 @@ class TestPods:
         second = cluster.pods["shop", "one"]
         assert (second.metadata.uid, second.addresses) != (first.metadata.uid, first.addresses)
         assert second.spec.containers[0].command == ("v2",)
+
+
+class TestEndpoints:
+    def test_a_pod_that_is_relabelled_changes_services(self) -> None:
+        """It leaves those that selected its old labels, and joins those that select the new ones."""
+
+        def pod(app: str) -> dict[Key, Pod]:
+            spec = PodSpec(containers=(Container(name="app", command=("run",)),))
+            return {
+                ("shop", "one"): Pod(metadata=Metadata(name="one", namespace="shop", labels={"app": app}), spec=spec)
+            }
+
+        services = service("old", app="old") | service("new", app="new")
+        cluster = Cluster()
+        cluster.load(Manifests(pods=pod("old"), services=services))
+        cluster.settle()
+        assert [bool(cluster.slices_of(("shop", name))) for name in ("old", "new")] == [True, False]
+        cluster.load(Manifests(pods=pod("new"), services=services))
+        assert cluster.settle().routed == {("shop", "old"), ("shop", "new")}
+        assert [bool(cluster.slices_of(("shop", name))) for name in ("old", "new")] == [False, True]
 
 
 class TestContainersOfSidecars:

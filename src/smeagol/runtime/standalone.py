@@ -11,8 +11,7 @@ import asyncio
 import contextlib
 import secrets
 import uuid
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from ipaddress import ip_network
@@ -132,6 +131,8 @@ class Standalone:
         self._reader = FolderReader(settings.folder, without=settings.state)
         self._tokens: dict[str, NodeId] = {}
         self._specs: dict[Key, PodSpecOnHost] = {}
+        self._routes: dict[ServiceRef, ServiceOnHost] = {}
+        self._reported: set[Key] = set()
         self._leaving: dict[Key, float] = {}
         self._released: set[Key] = set()
         self._ready: set[Key] = set()
@@ -201,7 +202,6 @@ class Standalone:
         """The whole mesh at this moment."""
         units, acks, settings = self.plane.resolver.units, self.plane.mesh.cache.acks, self.settings
         services = {key: units.get(UnitKey(UnitKind.SERVICE, *key)) for key in self.cluster.services}
-        slices = self._slices()
         return control.Status(
             mesh=control.MeshInfo(
                 name=settings.name,
@@ -230,7 +230,9 @@ class Standalone:
             events=tuple(event_view(happening) for happening in self.reporter.happenings),
             pods=tuple(pod_view(pod, self._workload(key), acks) for key, pod in sorted(self.cluster.pods.items())),
             services=tuple(
-                service_view(service, slices[key], i if isinstance(i := services[key], ServiceIntent) else None)
+                service_view(
+                    service, self.cluster.slices_of(key), i if isinstance(i := services[key], ServiceIntent) else None
+                )
                 for key, service in sorted(self.cluster.services.items())
             ),
         )
@@ -292,7 +294,8 @@ class Standalone:
         self._wake.set()
 
     async def _watch_host(self) -> None:
-        async for _ in self.host.changes():
+        async for refs in self.host.changes():
+            self._reported |= {(ref.namespace, ref.name) for ref in refs}
             self._wake.set()
 
     async def _tend(self) -> None:
@@ -327,9 +330,11 @@ class Standalone:
             self._observe()
             if self._down:
                 continue
-            self._feed(self._settle_objects())
+            changes = self._settle_objects()
+            self._feed(changes)
             self.plane.settle()
             self._restart_where_asked()
+            self._route(changes.routed)
             await self._run_on_host()
             self._report()
 
@@ -375,9 +380,10 @@ class Standalone:
         return self.plane.resolver.containers_for(pod)
 
     def _observe(self) -> None:
-        """Take over what the host says of the Pods; one that it has nothing left of is gone."""
-        for key in list(self.cluster.pods):
-            status = self.host.statuses.get(PodRef(*key))
+        """Take over what the host says of Pods; one that it has nothing left of is gone."""
+        reported, self._reported = self._reported, set()
+        for key in reported | self._released:
+            status = self.host.status_of(PodRef(*key))
             if status is not None:
                 self.cluster.observe(key, pod_status(status))
             elif key in self._released:
@@ -390,6 +396,7 @@ class Standalone:
         pods: dict[Key, Pod | None] = {}
         services: dict[Key, Service | None] = {}
         slices: dict[Key, EndpointSlice | None] = {}
+        routed: frozenset[Key] = frozenset()
         for _ in range(SETTLE_ROUNDS):
             step = self.cluster.settle()
             if not step:
@@ -397,12 +404,21 @@ class Standalone:
             pods.update(step.pods)
             services.update(step.services)
             slices.update(step.endpoint_slices)
-        return Changes(pods=pods, services=services, endpoint_slices=slices)
+            routed |= step.routed
+        return Changes(pods=pods, services=services, endpoint_slices=slices, routed=routed)
 
     def _feed(self, changes: Changes) -> None:
         self.plane.resolver.pods.update(changes.pods)
         self.plane.resolver.services.update(changes.services)
         self.plane.resolver.endpoint_slices.update(changes.endpoint_slices)
+
+    def _route(self, changed: frozenset[Key]) -> None:
+        """Bring up to date where these Services lead for Pods without a proxy."""
+        for key in changed:
+            self._routes.pop(ServiceRef(*key), None)
+            if (service := self.cluster.services.get(key)) is not None:
+                with self._fault_of(ObjectRef("Service", *key)):
+                    self._routes[ServiceRef(*key)] = service_on_host(service, self.cluster.slices_of(key))
 
     async def _run_on_host(self) -> None:
         """Tell the host what to run: every Pod that is not on its way out, with its proxy once that has an identity."""
@@ -423,19 +439,12 @@ class Standalone:
                 self._released.add(key)
                 self._specs.pop(key, None)
                 self._tokens = {t: node for t, node in self._tokens.items() if node != PodRef(*key).node}
-        services: dict[ServiceRef, ServiceOnHost] = {}
-        slices = self._slices()
-        for key, service in self.cluster.services.items():
-            with self._fault_of(ObjectRef("Service", *key)):
-                services[ServiceRef(*key)] = service_on_host(service, slices[key])
-        there = {
-            *(ObjectRef("Pod", *key) for key in self.cluster.pods),
-            *(ObjectRef("Service", *key) for key in self.cluster.services),
-        }
-        for gone in [ref for ref in self._faults if ref.kind in ("Pod", "Service") and ref not in there]:
-            del self._faults[gone]
+        there = {"Pod": self.cluster.pods, "Service": self.cluster.services}
+        for ref in list(self._faults):
+            if ref.kind in there and (ref.namespace, ref.name) not in there[ref.kind]:
+                del self._faults[ref]
         with self._fault_of(ObjectRef("Node", "", "this machine")):
-            await self.host.apply({spec.ref: spec for spec in self._specs.values()}, services)
+            await self.host.apply({spec.ref: spec for spec in self._specs.values()}, self._routes)
 
     @contextlib.contextmanager
     def _fault_of(self, ref: ObjectRef) -> Iterator[None]:
@@ -448,13 +457,6 @@ class Standalone:
             self._faults[ref] = error
         else:
             self._faults.pop(ref, None)
-
-    def _slices(self) -> Mapping[Key, list[EndpointSlice]]:
-        """The EndpointSlices of each Service; none for one that has none."""
-        found: defaultdict[Key, list[EndpointSlice]] = defaultdict(list)
-        for part in self.cluster.endpoint_slices.values():
-            found[part.metadata.namespace, part.service_name].append(part)
-        return found
 
     def _workload(self, key: Key) -> WorkloadIntent | None:
         """Who a Pod is to the mesh; None for one without a proxy, or not resolved yet."""

@@ -1,17 +1,19 @@
 """The objects of standalone mode: what the manifests want, what was made of it, and what the host says of it.
 
 This is the part that the API server, the scheduler and the controllers play in a cluster, on one machine and in
-memory. It does no I/O: manifests and Pod statuses come in, changed objects come out.
+memory. It does no I/O: manifests and Pod statuses come in, changed objects come out. Work is proportional to what has
+changed, not to what there is: each change marks what may follow from it, and only that is looked at.
 """
 
 from __future__ import annotations
 
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import TypeAlias, TypeVar
+from ipaddress import ip_address, ip_network
+from typing import TypeVar
 
 import msgspec
 
@@ -27,6 +29,8 @@ from smeagol.intent import (
 )
 from smeagol.objects import Deployment, EndpointSlice, Namespace, Pod, PodStatus, Service
 from smeagol.objects.core import PodIP
+from smeagol.sources.addresses import AddressPool, AddressRefusedError, Key, PoolExhaustedError
+from smeagol.sources.kept import ByLabel, Kept
 from smeagol.sources.workloads import (
     TEMPLATE_HASH,
     as_written,
@@ -40,70 +44,7 @@ from smeagol.sources.workloads import (
     with_proxy,
 )
 
-__all__ = ["AddressPool", "AddressRefusedError", "Changes", "Cluster", "Key", "Manifests", "PoolExhaustedError"]
-
-Key: TypeAlias = tuple[str, str]
-"""(namespace, name)"""
-
-
-class PoolExhaustedError(SmeagolError):
-    code = "SMI-R003"
-
-
-class AddressRefusedError(SmeagolError):
-    code = "SMI-R007"
-
-
-RESERVED = (0, 1, 10)
-"""Which addresses no Service may ask for: `kubernetes` and `kube-dns` have them in a cluster, DNS has the last here."""
-
-
-@dataclass(slots=True)
-class AddressPool:
-    """Hands out the addresses of one network in turn, so that a freed one is not given away again at once.
-
-    A proxy may for a moment still know the old owner of an address; the longer it rests, the better.
-    """
-
-    network: IPv4Network | IPv6Network
-    first: int = 10
-    _taken: dict[str, Key] = field(default_factory=dict)
-    _next: int = 0
-
-    def take(self, owner: Key, wanted: str = "") -> str:
-        """An address for `owner`: the wanted one, else the next free one.
-
-        Raises AddressRefusedError if the wanted one is outside the network or another's, as the API server does.
-        """
-        if wanted:
-            self._check(wanted, owner)
-            self._taken[wanted] = owner
-            return wanted
-        size = min(self.network.num_addresses, 1 << 16) - self.first - 1
-        for step in range(size):
-            address = str(self.network[self.first + (self._next + step) % size])
-            if address not in self._taken:
-                self._next += step + 1
-                self._taken[address] = owner
-                return address
-        raise PoolExhaustedError(f"no address is left in {self.network}", where="/".join(owner))
-
-    def _check(self, wanted: str, owner: Key) -> None:
-        ip = ip_address(wanted)
-        if ip not in self.network or int(ip) - int(self.network.network_address) in RESERVED:
-            what = f"{wanted} cannot be had: it is outside {self.network}, or in use by the node itself"
-        elif (other := self._taken.get(wanted, owner)) != owner:
-            what = f"{wanted} belongs to {'/'.join(other)} already"
-        else:
-            return
-        raise AddressRefusedError(
-            what, where=f"Service {'/'.join(owner)}", fix="leave spec.clusterIP out, or choose a free one"
-        )
-
-    def free(self, address: str, owner: Key) -> None:
-        """Take an address back, if it is the owner's."""
-        if self._taken.get(address) == owner:
-            del self._taken[address]
+__all__ = ["Changes", "Cluster", "Key", "Manifests"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +65,8 @@ class Changes:
     pods: Mapping[Key, Pod | None] = field(default_factory=dict)
     services: Mapping[Key, Service | None] = field(default_factory=dict)
     endpoint_slices: Mapping[Key, EndpointSlice | None] = field(default_factory=dict)
+    routed: frozenset[Key] = frozenset()
+    """the Services that differ, themselves or in their EndpointSlices"""
 
     def __bool__(self) -> bool:
         return bool(self.pods or self.services or self.endpoint_slices)
@@ -152,10 +95,14 @@ class Cluster:
         wants_proxy: Callable[[Pod], bool] | None = None,
         containers_for: Callable[[Pod], Sequence[AddedContainer]] = lambda _: (),
         now: Callable[[], datetime] = _now,
+        new_uid: Callable[[], str] = lambda: str(uuid.uuid4()),
     ) -> None:
-        self.pods: dict[Key, Pod] = {}
-        self.services: dict[Key, Service] = {}
-        self.endpoint_slices: dict[Key, EndpointSlice] = {}
+        self._pods: Kept[Pod] = Kept()
+        self._services: Kept[Service] = Kept()
+        self._slices: Kept[EndpointSlice] = Kept()
+        self.pods = self._pods.now
+        self.services = self._services.now
+        self.endpoint_slices = self._slices.now
         self.problems: dict[Key, SmeagolError] = {}
         self._manifests = Manifests()
         self._pod_pools = [AddressPool(ip_network(n)) for n in pod_networks]
@@ -163,12 +110,33 @@ class Cluster:
         self._wants_proxy = wants_proxy or self._not_disabled
         self._containers_for = containers_for
         self._now = now
-        self._before = Changes()
+        self._new_uid = new_uid
         self._restarts: dict[Key, str] = {}
+        self._pods_by_label = ByLabel()
+        self._services_by_label = ByLabel()
+        self._owned: defaultdict[Key, set[Key]] = defaultdict(set)
+        """the Pods of each Deployment"""
+        self._slices_of: defaultdict[Key, set[Key]] = defaultdict(set)
+        """the EndpointSlices of each Service, also those that manifests bring"""
+        self._given: Mapping[Key, set[Key]] = {}
+        """those that manifests bring"""
+        # What to look at in the next `settle`, by key.
+        self._stale_services: set[Key] = set()
+        self._stale_deployments: set[Key] = set()
+        self._stale_pods: set[Key] = set()
+        self._stale_endpoints: set[Key] = set()
+        """Services whose endpoints may have changed"""
 
     def load(self, manifests: Manifests) -> None:
         """Take the folder's new content; what follows from it is made by `settle`."""
-        self._manifests = manifests
+        old, self._manifests = self._manifests, manifests
+        self._stale_services |= _differing(old.services, manifests.services)
+        self._stale_deployments |= _differing(old.deployments, manifests.deployments)
+        self._stale_pods |= _differing(old.pods, manifests.pods)
+        self._given = _by_service(manifests.endpoint_slices)
+        changed = _differing(old.endpoint_slices, manifests.endpoint_slices)
+        for slices in (old.endpoint_slices, manifests.endpoint_slices):
+            self._stale_endpoints |= {(key[0], slices[key].service_name) for key in changed & slices.keys()}
 
     def observe(self, key: Key, status: PodStatus) -> None:
         """The host reports a Pod: phase, readiness, containers. Its addresses are ours to say and stay."""
@@ -177,20 +145,26 @@ class Cluster:
             status = msgspec.structs.replace(
                 status, pod_ips=addresses, pod_ip=addresses[0].ip if addresses else status.pod_ip
             )
-            self.pods[key] = msgspec.structs.replace(pod, status=status)
+            self._put_pod(key, msgspec.structs.replace(pod, status=status))
 
     def gone(self, key: Key) -> None:
         """The host has nothing left of a Pod: its name and addresses are free."""
-        if (pod := self.pods.pop(key, None)) is not None:
+        if (pod := self.pods.get(key)) is not None:
+            self._put_pod(key, None)
             for pool in self._pod_pools:
                 for address in pod.addresses:
                     pool.free(address, key)
+
+    def slices_of(self, service: Key) -> list[EndpointSlice]:
+        """The EndpointSlices of a Service."""
+        return [self.endpoint_slices[key] for key in sorted(self._slices_of.get(service, ()))]
 
     def restart(self, key: Key) -> bool:
         """Roll a Deployment's Pods, as `kubectl rollout restart` does; False if there is no such Deployment."""
         if key not in self._manifests.deployments:
             return False
         self._restarts[key] = self._now().isoformat()
+        self._stale_deployments.add(key)
         return True
 
     def restart_owner(self, key: Key) -> bool:
@@ -206,45 +180,105 @@ class Cluster:
     def settle(self) -> Changes:
         """Bring the made objects one step nearer to the manifests and return what differs from the last time.
 
-        A fault of one object (no address left) is kept in `problems` under its key and stops no other.
+        A fault of one object (no address left) is kept in `problems` under its key and stops no other. What has a
+        fault stays stale, so it is tried again each time.
         """
         self.problems.clear()
         self._settle_services()
+        self._settle_deployments()
         self._settle_pods()
-        slices = {
-            (s.metadata.namespace, s.metadata.name): s
-            for service in self.services.values()
-            for s in endpoint_slices(service, self._picked(service))
-        }
-        self.endpoint_slices = {**self._manifests.endpoint_slices, **slices}
-        after = Changes(pods=dict(self.pods), services=dict(self.services), endpoint_slices=dict(self.endpoint_slices))
-        before, self._before = self._before, after
+        routed = self._settle_endpoints()
+        services = self._services.changes()
         return Changes(
-            pods=_difference(before.pods, after.pods),
-            services=_difference(before.services, after.services),
-            endpoint_slices=_difference(before.endpoint_slices, after.endpoint_slices),
+            pods=self._pods.changes(),
+            services=services,
+            endpoint_slices=self._slices.changes(),
+            routed=routed | services.keys(),
         )
 
+    # What a change of an object makes stale.
+
+    def _put_pod(self, key: Key, pod: Pod | None) -> None:
+        old = self.pods.get(key)
+        if not self._pods.put(key, pod):
+            return
+        self._stale_pods.add(key)
+        owners, labels = _owners(pod), pod.metadata.labels if pod is not None else {}
+        old_owners, old_labels = _owners(old), old.metadata.labels if old is not None else {}
+        for owner in old_owners - owners:
+            self._owned[owner].discard(key)
+            if not self._owned[owner]:
+                del self._owned[owner]
+        for owner in owners:
+            self._owned[owner].add(key)
+        self._stale_deployments |= owners | old_owners
+        if labels != old_labels:
+            self._pods_by_label.move(key, old_labels.items(), labels.items())
+        for either in (old_labels, labels) if labels != old_labels else (labels,):
+            self._stale_endpoints |= self._selecting(key[0], either)
+
+    def _put_service(self, key: Key, service: Service | None) -> None:
+        old = self.services.get(key)
+        if self._services.put(key, service):
+            self._stale_endpoints.add(key)
+            self._services_by_label.move(key, _first_pair(old), _first_pair(service))
+
+    def _selecting(self, namespace: str, labels: Mapping[str, str]) -> set[Key]:
+        """The Services that select these labels."""
+        candidates = (key for pair in labels.items() for key in self._services_by_label.having(namespace, pair))
+        return {key for key in candidates if selects(self.services[key].spec.selector, labels)}
+
     def _picked(self, service: Service) -> list[Pod]:
-        return [
-            pod
-            for pod in self.pods.values()
-            if pod.metadata.namespace == service.metadata.namespace
-            and selects(service.spec.selector, pod.metadata.labels)
-        ]
+        """The Pods that a Service selects."""
+        namespace, selector = service.metadata.namespace, service.spec.selector or {}
+        found = [self._pods_by_label.having(namespace, pair) for pair in selector.items()]
+        return [self.pods[key] for key in sorted(frozenset.intersection(*found))] if found else []
+
+    # What follows from what.
+
+    def _settle_endpoints(self) -> frozenset[Key]:
+        """Returns the Services whose EndpointSlices changed."""
+        stale, self._stale_endpoints = self._stale_endpoints, set()
+        changed: set[Key] = set()
+        wanted = {key: self._wanted_slices(key) for key in sorted(stale)}
+        # First all that go, or one that goes over to another Service would go with the old one.
+        for key, slices in wanted.items():
+            for gone in self._slices_of.pop(key, set()) - slices.keys():
+                if self._slices.put(gone, None):
+                    changed.add(key)
+        for key, slices in wanted.items():
+            for name, part in slices.items():
+                if self._slices.put(name, part):
+                    changed.add(key)
+            if slices:
+                self._slices_of[key] = set(slices)
+        return frozenset(changed)
+
+    def _wanted_slices(self, key: Key) -> dict[Key, EndpointSlice]:
+        """The EndpointSlices of a Service: what manifests bring, and what follows from its selector."""
+        given = {name: self._manifests.endpoint_slices[name] for name in self._given.get(key, ())}
+        service = self.services.get(key)
+        made = endpoint_slices(service, self._picked(service)) if service is not None else ()
+        return given | {(part.metadata.namespace, part.metadata.name): part for part in made}
 
     def _settle_services(self) -> None:
-        for key in [key for key in self.services if key not in self._manifests.services]:
-            self._free(key, self.services.pop(key).cluster_ips)
+        stale, self._stale_services = self._stale_services, set()
+        wanted = self._manifests.services
+        for key in stale - wanted.keys():
+            if (gone := self.services.get(key)) is not None:
+                self._put_service(key, None)
+                self._free(key, gone.cluster_ips)
         # Those that ask for an address come first, or another may have been given it.
-        for key, service in sorted(self._manifests.services.items(), key=lambda item: not item[1].cluster_ips):
+        for key in sorted(stale & wanted.keys(), key=lambda key: (not wanted[key].cluster_ips, key)):
             had = known.cluster_ips if (known := self.services.get(key)) is not None else ()
             try:
-                self.services[key] = self._addressed(key, service)
+                service = self._addressed(key, wanted[key])
             except (AddressRefusedError, PoolExhaustedError) as error:
                 self.problems[key] = error
+                self._stale_services.add(key)
             else:
-                self._free(key, set(had) - set(self.services[key].cluster_ips))
+                self._put_service(key, service)
+                self._free(key, set(had) - set(service.cluster_ips))
 
     def _free(self, key: Key, addresses: Iterable[str]) -> None:
         for address in addresses:
@@ -254,9 +288,9 @@ class Cluster:
     def _addressed(self, key: Key, service: Service) -> Service:
         if service.spec.type == "ExternalName":  # it has none, whatever it says
             spec = msgspec.structs.replace(service.spec, cluster_ip="", cluster_ips=())
-            return _stamped(msgspec.structs.replace(service, spec=spec), self.services.get(key), self._now())
+            return self._stamped(msgspec.structs.replace(service, spec=spec), self.services.get(key))
         if service.headless:
-            return _stamped(service, self.services.get(key), self._now())
+            return self._stamped(service, self.services.get(key))
         known = self.services.get(key)
         had = (known.cluster_ips if known else ()) or service.cluster_ips
         wanted = {f"IPv{ip_address(address).version}": address for address in had}
@@ -264,17 +298,35 @@ class Cluster:
         families = service_families(service, tuple(pools))
         addresses = tuple(pools[family].take(key, wanted.get(family, "")) for family in families)
         spec = msgspec.structs.replace(service.spec, cluster_ip=addresses[0], cluster_ips=addresses)
-        return _stamped(msgspec.structs.replace(service, spec=spec), known, self._now())
+        return self._stamped(msgspec.structs.replace(service, spec=spec), known)
+
+    def _settle_deployments(self) -> None:
+        stale, self._stale_deployments = self._stale_deployments, set()
+        for key in sorted(stale):
+            owned = [self.pods[pod] for pod in sorted(self._owned.get(key, ()))]
+            deployment = self._manifests.deployments.get(key)
+            if deployment is None:
+                self._stale_pods |= self._owned.get(key, set())
+                continue
+            step = roll_out(self._with_restart(key, deployment), owned)
+            for pod in step.create:
+                if (key[0], pod.metadata.name) not in self.pods and not self._create(pod):
+                    self._stale_deployments.add(key)
+            for name in step.delete:
+                if (key[0], name) not in self._manifests.pods:
+                    self._terminate((key[0], name))
 
     def _settle_pods(self) -> None:
-        wanted: set[Key] = set()
-        for key, deployment in self._manifests.deployments.items():
-            wanted |= self._settle_deployment(key, self._with_restart(key, deployment))
-        for key, pod in self._manifests.pods.items():
-            wanted.add(key)
-            held = self.pods.get(key)
-            if held is None:
-                self._create(pod)
+        """Those that have manifests of their own, and those that nothing asks for any more."""
+        stale, self._stale_pods = self._stale_pods, set()
+        for key in sorted(stale):
+            pod, held = self._manifests.pods.get(key), self.pods.get(key)
+            if pod is None:
+                if held is not None and not any(owner in self._manifests.deployments for owner in _owners(held)):
+                    self._terminate(key)
+            elif held is None:
+                if not self._create(pod):
+                    self._stale_pods.add(key)
             elif pod_terminating(held):
                 continue
             elif as_written(held).spec != _completed(as_written(pod)).spec or _passed(held) != _passed(pod):
@@ -285,26 +337,7 @@ class Cluster:
                 metadata = msgspec.structs.replace(
                     held.metadata, labels=pod.metadata.labels, annotations=as_written(pod).metadata.annotations | kept
                 )
-                self.pods[key] = msgspec.structs.replace(held, metadata=metadata)
-        for key in self.pods.keys() - wanted:
-            self._terminate(key)
-
-    def _settle_deployment(self, key: Key, deployment: Deployment) -> set[Key]:
-        namespace, name = key
-        owned = [
-            pod
-            for pod in self.pods.values()
-            if pod.metadata.namespace == namespace
-            and any(o.kind == "Deployment" and o.name == name for o in pod.metadata.owner_references)
-        ]
-        step = roll_out(deployment, owned)
-        for pod in step.create:
-            if (namespace, pod.metadata.name) not in self.pods:
-                self._create(pod)
-        going = set(step.delete)
-        return {(namespace, p.metadata.name) for p in owned if p.metadata.name not in going} | {
-            (namespace, p.metadata.name) for p in step.create
-        }
+                self._put_pod(key, msgspec.structs.replace(held, metadata=metadata))
 
     def _with_restart(self, key: Key, deployment: Deployment) -> Deployment:
         """As `kubectl rollout restart`: an annotation makes the template a new one."""
@@ -316,7 +349,8 @@ class Cluster:
         template = msgspec.structs.replace(template, metadata=metadata)
         return msgspec.structs.replace(deployment, spec=msgspec.structs.replace(deployment.spec, template=template))
 
-    def _create(self, pod: Pod) -> None:
+    def _create(self, pod: Pod) -> bool:
+        """False if it cannot be made now; why is in `problems`."""
         key = (pod.metadata.namespace, pod.metadata.name)
         made = _completed(as_written(pod))
         try:
@@ -325,9 +359,19 @@ class Cluster:
             addresses = tuple(pool.take(key) for pool in self._pod_pools)
         except (AdditionError, PoolExhaustedError) as error:
             self.problems[key] = error
-            return
+            return False
         status = PodStatus(pod_ip=addresses[0], pod_ips=tuple(PodIP(ip=a) for a in addresses))
-        self.pods[key] = _stamped(msgspec.structs.replace(made, status=status), None, self._now())
+        self._put_pod(key, self._stamped(msgspec.structs.replace(made, status=status), None))
+        return True
+
+    def _stamped(self, obj: Obj, known: Obj | None) -> Obj:
+        """Give an object what the API server would: uid and creation time, kept for as long as the object lives."""
+        metadata = msgspec.structs.replace(
+            obj.metadata,
+            uid=known.metadata.uid if known else self._new_uid(),
+            creation_timestamp=known.metadata.creation_timestamp if known else self._now().isoformat(),
+        )
+        return msgspec.structs.replace(obj, metadata=metadata)
 
     def _not_disabled(self, pod: Pod) -> bool:
         """Every Pod has a proxy unless its label, or else its namespace's, says `disabled`."""
@@ -339,7 +383,7 @@ class Cluster:
         pod = self.pods[key]
         if not pod_terminating(pod):
             metadata = msgspec.structs.replace(pod.metadata, deletion_timestamp=self._now().isoformat())
-            self.pods[key] = msgspec.structs.replace(pod, metadata=metadata)
+            self._put_pod(key, msgspec.structs.replace(pod, metadata=metadata))
 
 
 def _completed(pod: Pod) -> Pod:
@@ -354,16 +398,26 @@ def _passed(pod: Pod) -> tuple[tuple[int, ...], ...]:
     return tuple(excluded_ports(pod.metadata.annotations, which) for which in (EXCLUDE_INBOUND, EXCLUDE_OUTBOUND))
 
 
-def _stamped(obj: Obj, known: Obj | None, now: datetime) -> Obj:
-    """Give an object what the API server would: uid and creation time, kept for as long as the object lives."""
-    metadata = msgspec.structs.replace(
-        obj.metadata,
-        uid=known.metadata.uid if known else str(uuid.uuid4()),
-        creation_timestamp=known.metadata.creation_timestamp if known else now.isoformat(),
-    )
-    return msgspec.structs.replace(obj, metadata=metadata)
+def _owners(pod: Pod | None) -> set[Key]:
+    """The Deployments that made a Pod."""
+    if pod is None:
+        return set()
+    metadata = pod.metadata
+    return {(metadata.namespace, owner.name) for owner in metadata.owner_references if owner.kind == "Deployment"}
 
 
-def _difference(before: Mapping[Key, T | None], after: Mapping[Key, T | None]) -> dict[Key, T | None]:
-    changed = {key: value for key, value in after.items() if before.get(key) != value}
-    return changed | dict.fromkeys(before.keys() - after.keys())
+def _first_pair(service: Service | None) -> tuple[tuple[str, str], ...]:
+    """One label of those that a Service selects: who has not even that is not selected."""
+    selector = service.spec.selector if service is not None else None
+    return (min(selector.items()),) if selector else ()
+
+
+def _by_service(slices: Mapping[Key, EndpointSlice]) -> Mapping[Key, set[Key]]:
+    found: defaultdict[Key, set[Key]] = defaultdict(set)
+    for key, part in slices.items():
+        found[key[0], part.service_name].add(key)
+    return found
+
+
+def _differing(old: Mapping[Key, T], new: Mapping[Key, T]) -> set[Key]:
+    return {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}

@@ -104,6 +104,11 @@ class Host:
         """How every Pod is, also those on their way out; addresses are free again once their Pod has left it."""
         return {ref: pod.status for ref, pod in self._pods.items()}
 
+    def status_of(self, ref: PodRef) -> PodStatus | None:
+        """How a Pod is; None if nothing is left of it."""
+        pod = self._pods.get(ref)
+        return pod.status if pod is not None else None
+
     async def changes(self) -> AsyncIterator[frozenset[PodRef]]:
         """Which Pods' statuses have changed since the last time; one reader only."""
         while True:
