@@ -104,7 +104,7 @@ class ProviderEntry(_Wire, frozen=True, kw_only=True):
 class ObjectStatus(_Wire, frozen=True, kw_only=True):
     """`observed_generation` trails the object's generation while a change has not been seen yet.
 
-    `supported_features` is a ProviderClass's, `metrics_server` a Sidecar's.
+    `supported_features` is a ProviderClass's, `metrics_server` a Sidecar's, `shares` a Canary's; `ready` is `3/4`.
     """
 
     observed_generation: int = 0
@@ -112,6 +112,8 @@ class ObjectStatus(_Wire, frozen=True, kw_only=True):
     providers: tuple[ProviderEntry, ...] = ()
     supported_features: tuple[str, ...] = ()
     metrics_server: str = ""
+    ready: str = ""
+    shares: str = ""
 
     def condition(self, type_: str) -> Condition | None:
         return next((condition for condition in self.conditions if condition.type == type_), None)

@@ -38,8 +38,6 @@ UNSEEN = {
     "SMI-STATUS-03": "writing a foreign condition needs the right to write status, which users do not have",
     "SMI-STATUS-06": "a proxy that refuses its configuration cannot be brought about from outside",
     "SMI-STATUS-08": "writes that change nothing leave no trace",
-    "SMI-STATUS-09": "to come: needs conditions with times, over a change",
     "SMI-STATUS-11": "about adapters; what their mesh says is not the suite's to bring about",
     "SMI-STATUS-12": "needs objects of the other mesh, which differ from one to the next",
-    "SMI-STATUS-13": "to come: texts for people",
 }

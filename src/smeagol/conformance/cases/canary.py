@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from smeagol.conformance.bench import Bench, told
 from smeagol.conformance.call import Call
 from smeagol.conformance.model import Maker, UnmetError, case_of
@@ -294,9 +296,10 @@ def canary_rollout(bench: Bench) -> None:
     bench.expect_answers(CLIENT, ROOT, *ALL)
 
 
-@rule("SMI-STATUS-01", "SMI-STATUS-04", "SMI-STATUS-05")
+@rule("SMI-STATUS-01", "SMI-STATUS-04", "SMI-STATUS-05", "SMI-STATUS-09", "SMI-STATUS-13")
 def canary_status(bench: Bench) -> None:
     """Programmed means it: once it is true for a generation, the very next request obeys. Each condition is dated."""
+    since: set[str] = set()
     for turn in range(6):
         version = ALL[turn % len(ALL)]
         split = canary("web", {f"web-{version}": 1})
@@ -310,6 +313,12 @@ def canary_status(bench: Bench) -> None:
             found = bench.condition(each, "Canary", NS, "web")
             if found is None or found.status != "True" or found.generation != generation or found.reason != each:
                 raise UnmetError(f"condition {each} of a Canary in force", expected=f"True, {each}", seen=found)
+        since |= {c["lastTransitionTime"] for c in status["conditions"] if c["type"] == "Accepted"}
+        if status.get("shares") != f"web-{version} 100%" or not re.fullmatch(r"(\d+)/\1", status.get("ready", "")):
+            seen = {name: status.get(name) for name in ("shares", "ready")}
+            raise UnmetError("what people read of a Canary in force", expected=f"web-{version} 100%, n/n", seen=seen)
+    if len(since) != 1:
+        raise UnmetError("lastTransitionTime of Accepted, which was true throughout", expected="one", seen=since)
     entries = [entry["controllerName"] for entry in bench.status("Canary", NS, "web").get("providers", ())]
     if len(entries) != 1:
         raise UnmetError("status.providers of a Canary", expected="one entry", seen=entries)
