@@ -96,7 +96,7 @@ class Kubernetes:
 
     def delete(self, objects: Sequence[Manifest]) -> None:
         for manifest in objects:
-            answer = self._client.delete(_path(manifest), params={"propagationPolicy": "Background"})
+            answer = self._send("DELETE", _path(manifest), params={"propagationPolicy": "Background"})
             if answer.is_error and answer.status_code not in (404, 409):  # 409: it is going already
                 raise ConformanceError(f"it cannot be deleted: {_message(answer)}", where=_where(manifest))
 
@@ -150,7 +150,8 @@ class Kubernetes:
         """None: a cluster's authority issues to its own Pods."""
 
     def _apply(self, manifest: Manifest, **query: str) -> httpx2.Response:
-        return self._client.patch(
+        return self._send(
+            "PATCH",
             _path(manifest),
             params={"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict", "force": "true", **query},
             headers={"content-type": "application/apply-patch+yaml"},
@@ -168,7 +169,7 @@ class Kubernetes:
         raise ConformanceError("one of this name is being deleted, and does not go", where=_where(manifest))
 
     def _found(self, path: str) -> dict[str, Any] | None:
-        answer = self._client.get(path)
+        answer = self._send("GET", path)
         if answer.status_code == 404:
             return None
         if answer.is_error:
@@ -177,10 +178,20 @@ class Kubernetes:
         return found
 
     def _ask(self, method: str, path: str, **request: Any) -> httpx2.Response:
-        answer = self._client.request(method, path, **request)
+        answer = self._send(method, path, **request)
         if answer.is_error:
             raise ConformanceError(f"the API server says: {_message(answer)}", where=path)
         return answer
+
+    def _send(self, method: str, path: str, **request: Any) -> httpx2.Response:
+        try:
+            return self._client.request(method, path, **request)
+        except httpx2.HTTPError as error:
+            raise ConformanceError(
+                f"the API server does not answer: {str(error) or type(error).__name__}",
+                where=path,
+                fix="See whether kubectl get --raw /readyz answers with the same kubeconfig",
+            ) from error
 
 
 def _at(api: str, kind: str, namespace: str, name: str = "") -> str:
