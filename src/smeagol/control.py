@@ -26,6 +26,8 @@ __all__ = [
     "Rejected",
     "Replica",
     "RequestSeries",
+    "Root",
+    "Roots",
     "Service",
     "ServicePort",
     "SmiObject",
@@ -62,6 +64,31 @@ class Replica(_Wire, frozen=True, kw_only=True):
     leads: bool = False
     proxies: int = 0
     started_at: str = ""
+
+
+class Root(_Wire, frozen=True, kw_only=True):
+    """One root certificate that is trusted. `id`: its key id. `signs`: whether new certificates lead to it."""
+
+    id: str
+    expires: str = ""
+    signs: bool = False
+
+
+class Roots(_Wire, frozen=True, kw_only=True):
+    """The mesh's roots, oldest first. `phase`: `steady`, or while one is replaced `introducing` (both are trusted, the
+    old one signs), then `retiring` (both are trusted, the new one signs).
+
+    `waiting_for`: proxies (`namespace/pod`) that have not acknowledged what the next phase needs, and `more_waiting`
+    that are not named; `silent`: replicas whose proxies nobody knows of. `hurried`: nobody else is waited for.
+    """
+
+    phase: str = "steady"
+    since: str = ""
+    trusted: tuple[Root, ...] = ()
+    waiting_for: tuple[str, ...] = ()
+    more_waiting: int = 0
+    silent: tuple[str, ...] = ()
+    hurried: bool = False
 
 
 class Problem(_Wire, frozen=True, kw_only=True):
@@ -204,6 +231,7 @@ class Status(_Wire, frozen=True, kw_only=True):
 
     mesh: MeshInfo
     replicas: tuple[Replica, ...] = ()
+    roots: Roots = Roots()
     problems: tuple[Problem, ...] = ()
     objects: tuple[SmiObject, ...] = ()
     pods: tuple[Pod, ...] = ()

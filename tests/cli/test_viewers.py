@@ -250,6 +250,36 @@ class TestStatus:
             assert json.loads(out)["objects"][0]["spec"]["service"] == "web"
 
 
+class TestRoots:
+    """`smeagol ca status`."""
+
+    def test_says_who_is_waited_for(self, smeagol: Run, start: Start) -> None:
+        """While a root is replaced; the phase is explained."""
+        roots = {
+            "phase": "introducing",
+            "since": "2026-06-01T12:00:00+00:00",
+            "trusted": [
+                {"id": "aa", "expires": "2030-01-01T00:00:00+00:00", "signs": True},
+                {"id": "bb", "expires": "2040-01-01T00:00:00+00:00"},
+            ],
+            "waitingFor": ["shop/web-1"],
+            "moreWaiting": 2,
+        }
+        start("one").answers["GET /v1/status"] = json.dumps(json.loads(STATUS) | {"roots": roots})
+        code, out, _ = smeagol("ca status")
+        assert code == 0
+        assert "both roots are trusted, the old one still signs" in out
+        assert [line.split()[:2] for line in out.splitlines()[3:5]] == [["aa", "yes"], ["bb", "no"]]
+        assert "Not yet acknowledged by shop/web-1 and 2 more" in out
+
+    def test_an_older_control_plane_is_no_fault(self, smeagol: Run, start: Start) -> None:
+        """It says nothing of its roots."""
+        start("one")
+        code, out, _ = smeagol("ca status")
+        assert code == 0
+        assert "does not say" in out
+
+
 class TestDescribe:
     def test_a_canary_with_all_that_belongs_to_it(self, status: Status) -> None:
         text = "\n".join(describe_text(status, "Canary", "web", now=NOW))

@@ -22,9 +22,12 @@ from e2e.cluster.commands import wait_for
 from e2e_kit.apiserver import ApiServer, Json, api_server, canary, condition, smeagol
 from e2e_kit.proxy import Proxy, proxy
 from e2e_kit.replica import Replica, announce, leader, own_address, replica, roots, serving
+from smeagol.control import Roots
+from smeagol.infra.kubernetes.connection import connect_blocking
 from smeagol.pki import LocalAuthority, MemoryKeyStore, PrivateBytes, Purpose
 from smeagol.refs import NodeId, PodRef
-from smeagol.xds.type_urls import CLUSTER
+from smeagol.runtime.secret_store import SecretKeyStore
+from smeagol.xds.type_urls import CLUSTER, SECRET
 from xds_kit.client import channel, delta
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("api-controller")]
@@ -86,6 +89,14 @@ def counted(text: str, name: str, **labels: str) -> float:
     """The value of one series in a replica's metrics."""
     samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
     return next(sample.value for sample in samples if sample.name == name and sample.labels == labels)
+
+
+def replace_root(api: ApiServer, namespace: str) -> None:
+    """As `smeagol ca rotate --root --now` does it where there is an installation."""
+    with connect_blocking(api.cluster.kubeconfig) as client:
+        store = SecretKeyStore(client, namespace=namespace, name="smeagol-authority")
+        authority = LocalAuthority.open(store, trust_domain="cluster.local", now=datetime.now(UTC))
+        assert authority.begin_rotation(now=datetime.now(UTC), hurried=True)
 
 
 async def eventually(holds: Callable[[], object], seconds: float = 60.0) -> None:
@@ -489,6 +500,53 @@ class TestProxiesOfAllReplicas:
                 await asyncio.to_thread(api.apply, canary("web", "web", v1="1", v2="3"), namespace)
                 await asyncio.to_thread(up_to_date, api, "web", namespace, 4)
                 await eventually(says("Programmed", proxies=2))
+
+    async def test_a_root_that_is_replaced_in_a_hurry_waits_for_every_proxy(
+        self, api: ApiServer, alone: str, tmp_path: Path
+    ) -> None:
+        """SMI-MTLS-22: whichever replica it is with. Who does not answer is named.
+
+        The one is a real Envoy; the other a script, which acknowledges when it is told to.
+        """
+        namespace = await asyncio.to_thread(api.namespace)
+        await asyncio.to_thread(rollout, api, namespace)
+        await asyncio.to_thread(api.pod, "till", "10.244.1.8", namespace)
+        strict = "{apiVersion: smi-spec.io/v1beta1, kind: MutualTLS, metadata: {name: all}, spec: {selector: {}}}"
+        await asyncio.to_thread(api.apply, strict, namespace)
+        cart, till = (PodRef(namespace, name) for name in ("cart", "till"))
+        token = await asyncio.to_thread(api.token, "till", namespace)
+        with ExitStack() as processes:
+            a = processes.enter_context(serving(api, alone, "a", tmp_path))
+            await eventually(lambda: leader(api, alone) == "a")
+            b = processes.enter_context(serving(api, alone, "b", tmp_path))
+            for each in (a, b):
+                await asyncio.to_thread(announce, api, alone, each)
+            trusted_now = grpc.ssl_channel_credentials(await asyncio.to_thread(roots, api, alone))
+            options = [("grpc.ssl_target_name_override", f"smeagol-discovery.{alone}.svc")]
+
+            async def phase(wanted: str, *waiting: PodRef) -> Roots:
+                def reached() -> bool:
+                    told = a.status().roots
+                    return told.phase == wanted and told.waiting_for == tuple(pod.node for pod in waiting)
+
+                await eventually(reached)
+                return a.status().roots
+
+            async with (
+                proxy(api, cart, "10.244.1.9", [a], alone, tmp_path / "cart"),
+                channel(f"127.0.0.1:{b.port}", trusted_now, options) as on,
+            ):
+                script = delta(on, [("authorization", f"Bearer {token}")])
+                await script.ask(SECRET, ["roots", "client", "server"], node=till.node)
+                await script.acked(SECRET)
+                before = await phase("steady")
+                await asyncio.to_thread(replace_root, api, alone)
+                await phase("introducing", till)
+                await script.acked(SECRET)  # both roots
+                await phase("retiring", till)
+                await script.acked(SECRET)  # certificates of the new one
+                after = await phase("steady")
+                assert {root.id for root in after.trusted}.isdisjoint(root.id for root in before.trusted)
 
     async def test_only_the_control_plane_may_ask(
         self, api: ApiServer, control: tuple[str, Replica], tmp_path: Path

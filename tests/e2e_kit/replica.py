@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
+import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from e2e.cluster.commands import wait_for
 from e2e_kit.apiserver import ApiServer
+from smeagol.control import Status
 
 
 def free_port() -> int:
@@ -47,6 +49,7 @@ class Replica:
     process: subprocess.Popen[bytes]
     peers_port: int
     health_port: int
+    control_port: int
 
     @property
     def serves(self) -> bool:
@@ -75,6 +78,11 @@ class Replica:
     def metrics(self) -> str:
         return httpx2.get(f"http://127.0.0.1:{self.health_port}/metrics", trust_env=False).raise_for_status().text
 
+    def status(self) -> Status:
+        """As `smeagol status` gets it."""
+        answer = httpx2.get(f"http://127.0.0.1:{self.control_port}/v1/status", trust_env=False).raise_for_status()
+        return msgspec.json.decode(answer.content, type=Status)
+
     def pause(self) -> None:
         """It keeps its connections, and answers nobody."""
         self.process.send_signal(signal.SIGSTOP)
@@ -92,7 +100,7 @@ class Replica:
 def replica(api: ApiServer, namespace: str, identity: str, folder: Path, *, port: int = 0) -> Iterator[Replica]:
     """A replica that has been started; it may not serve yet. `namespace` is where Lease and keys are."""
     port = port or free_port()
-    peers_port, health_port = free_port(), free_port()
+    peers_port, health_port, control_port = free_port(), free_port(), free_port()
     log = folder / f"{identity}-{port}.log"
     command = [sys.executable, "-c", "from smeagol.cli import main; main()", "controller"]
     options = {
@@ -102,6 +110,7 @@ def replica(api: ApiServer, namespace: str, identity: str, folder: Path, *, port
         "--discovery-address": f"127.0.0.1:{port}",
         "--peers-address": f"{own_address()}:{peers_port}",
         "--health-address": f"127.0.0.1:{health_port}",
+        "--control-port": str(control_port),
         "--pod-cidr": "10.244.0.0/16",
     }
     with log.open("ab") as out:
@@ -111,7 +120,7 @@ def replica(api: ApiServer, namespace: str, identity: str, folder: Path, *, port
             stderr=out,
             env={**os.environ, "NO_PROXY": "*"},
         )
-    made = Replica(identity, port, log, process, peers_port, health_port)
+    made = Replica(identity, port, log, process, peers_port, health_port, control_port)
     try:
         yield made
     finally:

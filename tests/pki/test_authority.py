@@ -125,6 +125,17 @@ class TestRootRotation:
             step = authority.maintain(now=noon, bundle_acknowledged=False, last_old_leaf_expiry=None, rotate_root=True)
             assert step is expected
 
+    def test_it_can_be_begun_by_who_maintains_nothing(self, noon: datetime) -> None:
+        """A command writes the first step, and whoever maintains the store goes on from there."""
+        store = MemoryKeyStore()
+        maintainer, command = open_at(store, noon), open_at(store, noon)
+        assert command.begin_rotation(now=noon)
+        assert not command.begin_rotation(now=noon)
+        assert command.begin_rotation(now=noon, hurried=True)
+        assert not command.begin_rotation(now=noon, hurried=True)
+        said = [maintainer.maintain(now=noon, bundle_acknowledged=True, last_old_leaf_expiry=None) for _ in range(4)]
+        assert said == [Step.WAIT, Step.SWITCH, Step.DROP, Step.WAIT]
+
     def test_leaves_lead_to_the_signer(self, noon: datetime) -> None:
         authority = open_at(MemoryKeyStore(), noon)
         for _ in range(4):

@@ -32,6 +32,15 @@ def step(
 
 
 class TestSteps:
+    def test_a_hurried_one_waits_for_the_proxies_alone(self) -> None:
+        """For a key that was stolen: no time for clients outside the mesh, and no request of the mesh lost."""
+        begun = NEW.created
+        hurried = begin(STEADY, NEW, now=begun, hurried=True)
+        assert step(hurried, begun, acknowledged=True)[0] is Step.SWITCH
+        assert step(hurried, begun + HOUR)[0] is Step.WAIT
+        assert step(INTRODUCING, begun, acknowledged=True)[0] is Step.WAIT
+        assert not drop(switch(hurried, now=begun), now=begun).hurried, "the next one takes its time again"
+
     def test_a_root_is_replaced_at_two_thirds_of_its_life(self) -> None:
         time = NOON + 200 * HOUR
         assert step(STEADY, time - timedelta.resolution) == (Step.WAIT, time)

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smeagol.cli.meshes import ContextOption, KubeconfigOption, NameOption, StateDirOption, as_plugin
+from smeagol.cli.meshes import (
+    ContextOption,
+    KubeconfigOption,
+    NameOption,
+    Output,
+    StateDirOption,
+    ago,
+    as_plugin,
+    find_mesh,
+    printed,
+    table,
+)
+
+if TYPE_CHECKING:
+    from smeagol.control import Roots
 
 __all__ = ["register"]
 
@@ -16,6 +30,7 @@ def register(app: typer.Typer) -> None:
     ca = typer.Typer(no_args_is_help=True, help="The mesh's certificate authority: roots, certificates, rotation.")
     ca.command()(issue)
     ca.command()(rotate)
+    ca.command()(status)
     app.add_typer(ca, name="ca", rich_help_panel="Standalone mode")
 
 
@@ -49,6 +64,14 @@ def rotate(
     root: Annotated[
         bool, typer.Option("--root", help="Replace the root, with overlap; else all certificates.")
     ] = False,
+    now: Annotated[
+        bool,
+        typer.Option(
+            "--now",
+            help="Let the new root sign as soon as all proxies trust it: for keys that were stolen. Clients outside "
+            "the mesh that read the roots from a file get no time to read them anew.",
+        ),
+    ] = False,
     name: NameOption = "",
     state_dir: StateDirOption = None,
     kubeconfig: KubeconfigOption = None,
@@ -59,8 +82,10 @@ def rotate(
     With --kubeconfig or --context, and as kubectl smeagol, it is about the mesh of that cluster. There a restart of the
     control plane renews all certificates (kubectl -n smeagol-system rollout restart deployment/smeagol-controller).
     """
+    if now and not root:
+        raise typer.BadParameter("only a root is waited with", param_hint="--now")
     if kubeconfig is not None or context or as_plugin():
-        _rotate_in_cluster(kubeconfig, context, root=root)
+        _rotate_in_cluster(kubeconfig, context, root=root, hurried=now)
         return
     from smeagol.client import Mesh
 
@@ -69,7 +94,42 @@ def rotate(
     typer.echo("the root is being replaced" if root else "all certificates are renewed")
 
 
-def _rotate_in_cluster(kubeconfig: Path | None, context: str, *, root: bool) -> None:
+def status(
+    output: Annotated[Output, typer.Option("-o", "--output", help="For people or for programs.")] = Output.TEXT,
+    name: NameOption = "",
+    state_dir: StateDirOption = None,
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = "",
+) -> None:
+    """Show which roots are trusted, which one signs, and while one is replaced, which proxies that waits for."""
+    with find_mesh(name, state_dir, kubeconfig, context) as mesh:
+        roots = mesh.status().roots
+    typer.echo(_told(roots) if output is Output.TEXT else printed(roots, output), nl=output is Output.TEXT)
+
+
+def _told(roots: Roots) -> str:
+    from datetime import UTC, datetime
+
+    if not roots.trusted:
+        return "The control plane does not say, for it is away or of an older version."
+    meaning = {
+        "steady": "one root is trusted, and signs",
+        "introducing": "both roots are trusted, the old one still signs",
+        "retiring": "both roots are trusted, the new one signs",
+    }
+    hurried = ", without waiting for clients outside the mesh" if roots.hurried else ""
+    since = ago(roots.since, datetime.now(UTC))
+    lines = [f"{roots.phase} for {since}: {meaning.get(roots.phase, '')}{hurried}", ""]
+    lines += table(["ROOT", "SIGNS", "EXPIRES"], [[r.id, "yes" if r.signs else "no", r.expires] for r in roots.trusted])
+    if roots.waiting_for:
+        more = f" and {roots.more_waiting} more" if roots.more_waiting else ""
+        lines += ["", f"Not yet acknowledged by {', '.join(roots.waiting_for)}{more}"]
+    if roots.silent:
+        lines += ["", f"Replicas that do not answer: {', '.join(roots.silent)}"]
+    return "\n".join(lines)
+
+
+def _rotate_in_cluster(kubeconfig: Path | None, context: str, *, root: bool, hurried: bool) -> None:
     from datetime import UTC, datetime
 
     from smeagol.infra.kubernetes.connection import connect_blocking
@@ -82,5 +142,11 @@ def _rotate_in_cluster(kubeconfig: Path | None, context: str, *, root: bool) -> 
             param_hint="--root",
         )
     with connect_blocking(kubeconfig, context) as client:
-        begun = begin_rotation(client, now=datetime.now(UTC))
+        begun = begin_rotation(client, now=datetime.now(UTC), hurried=hurried)
     typer.echo("the root is being replaced" if begun else "the root is being replaced already")
+    if hurried:
+        typer.echo(
+            "Warning: clients outside the mesh fail until they have the new root. The old one is trusted until no "
+            "proxy uses a certificate of it: see smeagol ca status. If its key was stolen, restart the Pods then.",
+            err=True,
+        )

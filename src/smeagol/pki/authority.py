@@ -251,6 +251,23 @@ class LocalAuthority:
             self._document = following
         return step
 
+    def begin_rotation(self, *, now: datetime, hurried: bool = False) -> bool:
+        """Have the root replaced by whoever maintains the store: trust a new one beside it. One that is being replaced
+        may be hurried. False if there is nothing to do any more. Raises as `maintain`.
+        """
+        with self._store.lock():
+            saved = self._store.load()
+            document = _load(saved) if saved is not None else self._document
+            if document.state.phase is roots.Phase.STEADY:
+                document = self._begin(document, now, hurried=hurried)
+            elif hurried and not document.state.hurried:
+                document = replace(document, state=replace(document.state, hurried=True))
+            else:
+                return False
+            self._store.save(_dump(document))
+            self._document = document
+        return True
+
     def next_maintenance(self, *, bundle_acknowledged: bool, last_old_leaf_expiry: datetime | None) -> datetime | None:
         """When time alone calls for `maintain`; None if nothing but an acknowledgement or a renewed leaf does."""
         state = self._document.state
@@ -270,14 +287,17 @@ class LocalAuthority:
             case Step.WAIT:
                 return document
             case Step.BEGIN:
-                new = _new_keys(document.trust_domain, self._lifetimes, now=now)
-                state = roots.begin(document.state, new.generation, now=now)
-                bridges = self._bridges(document, new.root.certificate, now)
-                return replace(document, state=state, keys=(*document.keys, new), bridges=bridges)
+                return self._begin(document, now)
             case Step.SWITCH:
                 return replace(document, state=roots.switch(document.state, now=now))
             case Step.DROP:
                 return replace(document, state=roots.drop(document.state, now=now), keys=document.keys[1:])
+
+    def _begin(self, document: _Document, now: datetime, *, hurried: bool = False) -> _Document:
+        new = _new_keys(document.trust_domain, self._lifetimes, now=now)
+        state = roots.begin(document.state, new.generation, now=now, hurried=hurried)
+        bridges = self._bridges(document, new.root.certificate, now)
+        return replace(document, state=state, keys=(*document.keys, new), bridges=bridges)
 
     def _bridges(self, document: _Document, new: x509.Certificate, now: datetime) -> tuple[x509.Certificate, ...]:
         """With one to a new root. Nothing leads on from a root that has expired, so what led to it goes as well."""
@@ -315,6 +335,7 @@ def _dump(document: _Document) -> PrivateBytes:
                 "trustDomain": document.trust_domain,
                 "signer": document.state.signer,
                 "since": document.state.since.isoformat(),
+                "hurried": document.state.hurried,
                 "generations": [
                     {
                         role: {"certificate": to_pem([i.certificate]).decode(), "key": i.key_pem.reveal().decode()}
@@ -346,6 +367,7 @@ def _load(saved: PrivateBytes) -> _Document:
                 trusted=tuple(k.generation for k in keys),
                 signer=data["signer"],
                 since=datetime.fromisoformat(data["since"]),
+                hurried=data.get("hurried", False),
             )
             bridges = tuple(
                 found

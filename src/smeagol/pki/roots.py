@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -55,11 +55,15 @@ class Step(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RootState:
-    """The roots trusted, oldest first (one or two), the id of the one that signs, and when this phase began."""
+    """The roots trusted, oldest first (one or two), the id of the one that signs, and when this phase began.
+
+    `hurried`: the new root signs as soon as the proxies trust it; nobody outside the mesh is waited for.
+    """
 
     trusted: tuple[Generation, ...]
     signer: str
     since: datetime
+    hurried: bool = False
 
     def __post_init__(self) -> None:
         ids = [g.id for g in self.trusted]
@@ -107,7 +111,8 @@ def next_step(
         case Phase.STEADY:
             return _at(Step.BEGIN, old.renew_at, now)
         case Phase.INTRODUCING:
-            wait = overlap.minimum if bundle_acknowledged else max(overlap.minimum, overlap.patience)
+            minimum = timedelta(0) if state.hurried else overlap.minimum
+            wait = minimum if bundle_acknowledged else max(minimum, overlap.patience)
             # A root that has expired can't sign, so there is nothing left to wait for.
             return _at(Step.SWITCH, min(state.since + wait, old.expires), now)
         case Phase.RETIRING:
@@ -116,16 +121,16 @@ def next_step(
             return _at(Step.DROP, min(last_old_leaf_expiry, old.expires), now)
 
 
-def begin(state: RootState, new: Generation, *, now: datetime) -> RootState:
+def begin(state: RootState, new: Generation, *, now: datetime, hurried: bool = False) -> RootState:
     """Trust `new` as well; the old root still signs."""
     _expect(state, Phase.STEADY)
-    return RootState(trusted=(*state.trusted, new), signer=state.signer, since=now)
+    return RootState(trusted=(*state.trusted, new), signer=state.signer, since=now, hurried=hurried)
 
 
 def switch(state: RootState, *, now: datetime) -> RootState:
     """Let the new root sign; the old one is still trusted."""
     _expect(state, Phase.INTRODUCING)
-    return RootState(trusted=state.trusted, signer=state.trusted[-1].id, since=now)
+    return replace(state, signer=state.trusted[-1].id, since=now)
 
 
 def drop(state: RootState, *, now: datetime) -> RootState:

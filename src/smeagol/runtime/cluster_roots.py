@@ -12,14 +12,15 @@ import httpx2
 
 from smeagol.install import ApiServer, find_installed
 from smeagol.install.access import AUTHORITY_SECRET
-from smeagol.pki import LEAF_LIFETIME, AuthorityError, LocalAuthority, Step
+from smeagol.pki import AuthorityError, LocalAuthority
 from smeagol.runtime.secret_store import SecretKeyStore
 
 __all__ = ["begin_rotation"]
 
 
-def begin_rotation(client: httpx2.Client, *, now: datetime) -> bool:
-    """Have a new root trusted beside the present one; False if one is on its way already.
+def begin_rotation(client: httpx2.Client, *, now: datetime, hurried: bool = False) -> bool:
+    """Have a new root trusted beside the present one; if `hurried`, it signs as soon as the proxies trust it, and so
+    does one that is on its way already. False if there is nothing to do any more.
 
     Raises AuthorityError if there are no keys yet or the root is not ours to replace, NotInstalledError, StoreError.
     """
@@ -38,10 +39,4 @@ def begin_rotation(client: httpx2.Client, *, now: datetime) -> bool:
         )
     trust_domain = settings.trust_domain or settings.cluster_domain
     authority = LocalAuthority.open(store, trust_domain=trust_domain, now=now)
-    step = authority.maintain(
-        now=now,
-        bundle_acknowledged=False,
-        last_old_leaf_expiry=authority.state.since + LEAF_LIFETIME,
-        rotate_root=True,
-    )
-    return step is Step.BEGIN
+    return authority.begin_rotation(now=now, hurried=hurried)

@@ -40,7 +40,7 @@ from smeagol.runtime.controller_metrics import ControllerCollector
 from smeagol.runtime.health import Readiness, health_app
 from smeagol.runtime.looking import looking_routes, targets
 from smeagol.runtime.own_metrics import own_metrics
-from smeagol.runtime.own_view import acknowledged, own_view
+from smeagol.runtime.own_view import acknowledged, own_view, roots_told
 from smeagol.runtime.peers import Credentials, Peers, PeerServer, own_name
 from smeagol.runtime.progress import Together, View
 from smeagol.runtime.reporting import Reporter
@@ -60,6 +60,9 @@ T = TypeVar("T", bound=Decoded)
 SETTLE_SECONDS = 0.02
 """A pause in which changes that belong together (a Service and its EndpointSlices) meet."""
 
+
+TEND_SECONDS = 10
+"""So often it is looked whether certificates are due, and whether the keys were changed by somebody else."""
 
 REPORT_SECONDS = 0.25
 """Statuses are written so often at most; what changes within that time is one write."""
@@ -385,7 +388,7 @@ class Controller:
             with self._logged("keys"):
                 await self.plane.mesh.tend()
             self._follow_roots()
-            await asyncio.sleep(1 if self.plane.mesh.rotating else 30)
+            await asyncio.sleep(1 if self.plane.mesh.rotating else TEND_SECONDS)
 
     def _follow_roots(self) -> None:
         """Show certificates of the root that signs now. Nothing is awaited between the step and this: the leader, which
@@ -421,7 +424,8 @@ class Controller:
             started_at=self.started_at.isoformat(timespec="seconds"),
         )
         found = cluster_status(self.plane.resolver, self._objects, acks, mesh)
-        return msgspec.structs.replace(found, replicas=(replica,))
+        seen = self._replicas if self.elector.leading else Together([self._own])
+        return msgspec.structs.replace(found, replicas=(replica,), roots=roots_told(self.plane.mesh, seen))
 
     async def _look(self) -> None:
         """Keep what our own proxies have, while somebody wants to know: we ourselves or another replica that leads."""

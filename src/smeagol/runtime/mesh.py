@@ -17,7 +17,16 @@ from typing import Generic, TypeVar
 import structlog
 
 from smeagol.intent import MeshIntent, Unit, WorkloadIntent
-from smeagol.pki import LEAF_LIFETIME, AuthorityError, KeptAuthority, Phase, Step, SuppliedAuthority, last_expiry
+from smeagol.pki import (
+    LEAF_LIFETIME,
+    AuthorityError,
+    KeptAuthority,
+    Phase,
+    RootState,
+    Step,
+    SuppliedAuthority,
+    last_expiry,
+)
 from smeagol.plan import CertificateRequest, ProxyProvider, ProxyResource
 from smeagol.refs import NodeId
 from smeagol.runtime.certificates import Certificates
@@ -166,6 +175,10 @@ class Mesh(Generic[K]):
         """The root that signs, if all certificates lead to it."""
         signer = self._authority.state.signer
         return signer if all(issued.root == signer for issued in self.certificates.in_use) else ""
+
+    @property
+    def root_state(self) -> RootState:
+        return self._authority.state
 
     @property
     def rotating(self) -> bool:

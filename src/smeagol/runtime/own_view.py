@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from smeagol import __version__
+from smeagol import __version__, control
 from smeagol.intent import CanaryIntent, MutualTLSIntent, SidecarIntent, Unit, UnitKey
+from smeagol.pki import Phase
 from smeagol.refs import ObjectRef
 from smeagol.runtime.mesh import Acknowledged, Mesh
 from smeagol.runtime.planner import ResourceKey
-from smeagol.runtime.progress import Said, Together, View, owners, say
-from smeagol.status import concerns
+from smeagol.runtime.progress import NAMED_AT_MOST, Said, Together, View, owners, say
+from smeagol.status import Observation, concerns
 
-__all__ = ["LEAVES", "ROOTS", "acknowledged", "own_view"]
+__all__ = ["LEAVES", "ROOTS", "acknowledged", "own_view", "roots_told"]
 
 ROOTS = ObjectRef("TrustBundle", "", "roots")
 """No object of the API: the roots that all proxies must trust, told along with the users' objects."""
@@ -47,6 +48,26 @@ def acknowledged(mesh: Mesh[UnitKey], replicas: Together) -> Acknowledged:
     return Acknowledged(
         roots=replicas.of(ROOTS, nodes).complete,
         leaves=bool(mesh.leaves_digest) and replicas.of(LEAVES, nodes).complete,
+    )
+
+
+def roots_told(mesh: Mesh[UnitKey], replicas: Together) -> control.Roots:
+    """How the roots stand, and who keeps them from the next phase."""
+    state = mesh.root_state
+    waited = {Phase.INTRODUCING: ROOTS, Phase.RETIRING: LEAVES}.get(state.phase)
+    seen = replicas.of(waited, tuple(mesh.certified)) if waited is not None else Observation()
+    named = (*seen.lagging, *(rejection.node for rejection in seen.rejections))
+    return control.Roots(
+        phase=state.phase.value,
+        since=state.since.isoformat(timespec="seconds"),
+        trusted=tuple(
+            control.Root(id=root.id, expires=root.expires.isoformat(timespec="seconds"), signs=root.id == state.signer)
+            for root in state.trusted
+        ),
+        waiting_for=named[:NAMED_AT_MOST],
+        more_waiting=seen.more_lagging + max(0, len(named) - NAMED_AT_MOST),
+        silent=seen.unknown,
+        hurried=state.hurried,
     )
 
 

@@ -37,7 +37,7 @@ from smeagol.runtime.control_plane import ControlPlane, now
 from smeagol.runtime.looking import targets
 from smeagol.runtime.offline import load_folder
 from smeagol.runtime.on_host import PROXY_FILES, pod_on_host, pod_status, proxy_container, service_on_host
-from smeagol.runtime.own_view import own_view
+from smeagol.runtime.own_view import own_view, roots_told
 from smeagol.runtime.progress import Together
 from smeagol.runtime.reporting import Reporter
 from smeagol.runtime.traffic import Collector
@@ -213,6 +213,7 @@ class Standalone:
                 version=__version__,
                 logs_directory=str(settings.state / "logs"),
             ),
+            roots=roots_told(self.plane.mesh, Together([own_view(self.plane.mesh, {}, settings.name)])),
             problems=(
                 *(problem_view(p) for p in self.folder.problems),
                 *(ignored_view(ref) for ref in self.folder.ignored),
