@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 from smeagol.refs import NodeId
-from smeagol.xds import Cache, NodeUpdate, Resource
+from smeagol.xds import Cache, NodeUpdate, Resource, Standing
 from smeagol.xds.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET
 from xds_kit.model import DeltaProxy, ModelProxy, WorldProxy, is_bad
 
@@ -154,6 +154,21 @@ class ProxiesAndCache(RuleBasedStateMachine):
         for proxy in self.all:
             kinds = [proxy.parse(raw).type_url for raw in proxy.to_proxy]
             assert len(kinds) == len(set(kinds))
+
+    @rule(type_url=types)
+    def what_is_said_of_a_resource_is_what_is_said_of_each_proxy(self, type_url: str) -> None:
+        """Those that are skipped because they have nothing to do with it would have had nothing to say."""
+        collection = self.cache.find(type_url)
+        if collection is None:
+            return
+        nodes = [proxy.node for proxy in self.all]
+        asked = [s for s in collection.readers.values() if nodes.count(s.node) == 1]
+        for name in (*NAMES, FALLBACK):
+            progress = self.cache.acks.of(type_url, name)
+            for each in (s for s in asked if s.wildcard or s.names(name)):
+                standing = each.standing(name)
+                assert (each.node in progress.lagging) == (standing is Standing.LAGGING)
+                assert (each.node in {nack.node for nack in progress.refused}) == (standing is Standing.REFUSED)
 
     @rule()
     def all_is_said(self) -> None:

@@ -332,6 +332,35 @@ class TestAnswers:
         old.session.close()
         assert cache.acks.of_node(WEB) is None
 
+    def test_who_is_at_rest_is_not_forgotten_when_it_asks_again(self, cache: Cache, web: Delta) -> None:
+        """A proxy of everything that gives up a name has that resource until it says that it is gone.
+
+        Who may lack something is found once for many questions: a request must end what was found before.
+        """
+        cache.update(shared=[Resource(CLUSTER, "pod", b"1", on_demand=True)])
+        web.ask(CLUSTER, "*", "pod")
+        web.acked()
+        assert cache.acks.of(CLUSTER, "other").complete
+        web.ask(CLUSTER, unsubscribe=("pod",))
+        assert cache.acks.of(CLUSTER, "pod").lagging == (WEB,)
+        answer = web.answer()
+        assert cache.acks.of(CLUSTER, "pod").lagging == (WEB,)
+        web.reply(answer)
+        assert cache.acks.of(CLUSTER, "pod").complete
+
+    def test_who_has_what_no_wildcard_gives_any_more(self, cache: Cache, web: Delta) -> None:
+        """A resource that is made on demand from now on is lagging until each proxy has said that it has let it go."""
+        put(cache, CLUSTER, pod="1")
+        web.ask(CLUSTER)
+        web.acked()
+        assert cache.acks.of(CLUSTER, "other").complete
+        cache.update(shared=[Resource(CLUSTER, "pod", b"1", on_demand=True)])
+        assert cache.acks.of(CLUSTER, "pod").lagging == (WEB,)
+        answer = web.answer()
+        assert cache.acks.of(CLUSTER, "pod").lagging == (WEB,)
+        web.reply(answer)
+        assert cache.acks.of(CLUSTER, "pod").complete
+
     def test_what_does_not_concern_a_proxy_does_not_unsettle_it(self, cache: Cache, web: Delta) -> None:
         """It is not woken for a change of what it has not asked for, and need not be."""
         web.ask(ENDPOINT, "a")

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from smeagol.refs import NodeId
-from smeagol.xds.collection import members
+from smeagol.xds.collection import Collection, members
 from smeagol.xds.subscription import Standing, Subscription
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ class Acks:
         self._speaking = 0  # the newest stream of each node, a bit each
         self._changed_keys: set[Key] = set()
         self._changed_nodes: set[NodeId] = set()
+        self._restless: dict[str, int] = {}
 
     @property
     def connected(self) -> Mapping[NodeId, datetime]:
@@ -100,7 +101,10 @@ class Acks:
         if collection is None:
             return Progress(current=(), lagging=(), refused=())
         for_all = collection.shares(name)
-        for stream in members(self._speaking & (collection.watchers.get(name, 0) | collection.wildcards)):
+        wildcards = collection.wildcards
+        if not for_all and not collection.owned(name):
+            wildcards &= self._restless_in(collection)  # the others neither get it nor may still have it
+        for stream in members(self._speaking & (collection.watchers.get(name, 0) | wildcards)):
             subscription = collection.readers[stream]
             standing = Standing.CURRENT if subscription.quiet else subscription.standing(name)
             if standing is Standing.REFUSED:
@@ -164,7 +168,22 @@ class Acks:
         self._changed_nodes = set()
         return changes
 
+    def _restless_in(self, collection: Collection) -> int:
+        """The streams that may lack something of this type; found once for many questions, until something stirs."""
+        found = self._restless.get(collection.type_url)
+        if found is None:
+            found = 0
+            for stream, subscription in collection.readers.items():
+                if not subscription.quiet:
+                    found |= 1 << stream
+            self._restless[collection.type_url] = found
+        return found
+
     # For the cache and its sessions.
+
+    def stirred(self) -> None:
+        """A stream asks for something, so it may come to lack something. Sending makes none lack more than before."""
+        self._restless.clear()
 
     def opened(self, stream: int, node: NodeId, since: datetime) -> None:
         streams = self._connections.setdefault(node, {})
@@ -191,6 +210,7 @@ class Acks:
         self._note(keys, None)
 
     def _note(self, keys: Iterable[Key], node: NodeId | None) -> None:
+        self.stirred()
         told = bool(self._changed_keys or self._changed_nodes)
         self._changed_keys.update(keys)
         if node is not None:

@@ -32,6 +32,7 @@ class Collection:
         "_changed",
         "_fallback",
         "_own",
+        "_owners",
         "_shared",
         "generation",
         "readers",
@@ -49,6 +50,7 @@ class Collection:
         self._fallback = fallback
         self._shared: dict[str, Entry] = {}
         self._own: dict[NodeId, dict[str, Entry]] = {}
+        self._owners: dict[str, int] = {}  # name -> how many nodes have a resource of their own under it
         self._changed: dict[str, int] = {}  # name -> number of its last change, in the order of these numbers
 
     # What there is.
@@ -83,6 +85,10 @@ class Collection:
         """Whether `node` has a resource of its own that hides the shared one."""
         own = self._own.get(node)
         return own is not None and name in own
+
+    def owned(self, name: str) -> bool:
+        """Whether some node has a resource of its own under `name`."""
+        return name in self._owners
 
     def own_names(self, node: NodeId) -> tuple[str, ...]:
         return tuple(self._own.get(node, ()))
@@ -147,6 +153,11 @@ class Collection:
             del own[name]
             if not own:
                 del self._own[node]
+        owners = self._owners.get(name, 0) + (entry is not None) - (before is not None)
+        if owners:
+            self._owners[name] = owners
+        else:
+            self._owners.pop(name, None)
         interested = self.watchers.get(name, 0)
         if before is None or entry is None or _in_wildcard(before) or _in_wildcard(entry):
             interested |= self.wildcards  # a shared one, maybe of an earlier moment, is hidden or shows again

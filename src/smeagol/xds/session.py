@@ -204,6 +204,7 @@ class DeltaSession(Session[DeltaRequest]):
 
     def on_request(self, request: DeltaRequest) -> None:
         self.cache.stats.requests += 1
+        self.cache.acks.stirred()
         subscription = self.subscription(request.type_url)
         known = request.known
         if subscription is None:
@@ -247,6 +248,7 @@ class WorldSession(Session[WorldRequest]):
 
     def on_request(self, request: WorldRequest) -> None:
         self.cache.stats.requests += 1
+        self.cache.acks.stirred()
         type_url = request.type_url
         subscription = self.subscription(type_url)
         if subscription is None:
