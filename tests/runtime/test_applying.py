@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Literal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from intent.builders import EPOCH, canary, put, remove, service, slice_of
 from smeagol.api import Canary
-from smeagol.intent import Settings, UnitKey, UnitKind
+from smeagol.intent import CanaryIntent, Settings, Unit, UnitKey, UnitKind
 from smeagol.objects import Metadata
 from smeagol.plan import JSON
 from smeagol.plan.making import MADE_FOR_ANNOTATION
-from smeagol.plan.peer import JSONObject, at
-from smeagol.providers.gateway_api import provider
+from smeagol.plan.peer import Answer, Conflict, JSONObject, Peer, Surroundings, at
+from smeagol.providers.gateway_api import GatewayAPI, provider
 from smeagol.refs import ObjectRef
 from smeagol.runtime.applying import REFUSED_SECONDS, Adapter, Apply, Delete, ObjectId, Step
 from smeagol.sources.kubernetes.peers import PeerObject
@@ -211,3 +213,45 @@ def test_what_cannot_be_read_is_not_taken_for_gone() -> None:
         world.adapter.settle(world.users, world.there, {}, frozenset({unread}))
         assert world.adapter.steps(EPOCH) == ()
     assert [type(step) for step in world.steps()] == [Delete]
+
+
+@dataclass(frozen=True, slots=True)
+class Faulty(GatewayAPI):
+    """An adapter with a fault that one object brings out: the Canary of the Service `cart`."""
+
+    fault: Literal["conflicts", "answer", ""] = ""
+
+    def fitted(self, peer: Peer) -> Faulty:
+        return replace(self, peer=peer)
+
+    def conflicts(self, unit: Unit, around: Surroundings) -> tuple[Conflict, ...]:
+        if self.fault == "conflicts" and isinstance(unit, CanaryIntent) and unit.ref.name == "cart":
+            raise KeyError("cart")
+        return GatewayAPI.conflicts(self, unit, around)
+
+    def answer(self, made: JSONObject) -> Answer:
+        if self.fault == "answer" and "cart" in str(at(made, "metadata", "name")):
+            raise KeyError("status")
+        return GatewayAPI.answer(self, made)
+
+
+@pytest.mark.parametrize("fault", ["conflicts", "answer"])
+def test_a_fault_in_one_object_does_not_stop_the_others(fault: Literal["conflicts", "answer"]) -> None:
+    """What was in force for it stays so, and its status tells."""
+    world = World()
+    for name in ("cart", "cart-v1"):
+        put(world.adapter.resolver, service(name))
+        put(world.adapter.resolver, slice_of(name, "10.0.0.2"))
+    world.put(WEB)
+    world.put(canary("cart", "cart", {"cart-v1": "1"}, age=100))
+    world.carry_out()
+    world.adapter.provider = Faulty(fault=fault)
+    world.put(canary("web", "web", {"web-v1": "2", "web-v2": "1"}, age=100))
+    (step,) = world.steps()
+    assert isinstance(step, Apply)
+    assert step.id == ROUTE
+    world.carry_out()
+    assert "the provider 'gateway-api' has a fault: KeyError" in (
+        world.adapter.report(UnitKey(UnitKind.CANARY, "shop", "cart")).unplanned
+    )
+    assert world.adapter.report(UnitKey(UnitKind.CANARY, "shop", "web")).unplanned == ""

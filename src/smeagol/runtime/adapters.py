@@ -238,17 +238,21 @@ class AdapterController:
         while True:
             for adapter in self.adapters:
                 try:
-                    facts = await find_peer(self._client, adapter.provider)
+                    await self._look_for(adapter)
                 except (httpx2.HTTPError, ValueError) as error:
                     log.warning("peer not looked for", provider=adapter.provider.name, error=repr(error))
-                    continue
-                peer = adapter.provider.detect(facts)
-                if not adapter.known or peer != adapter.provider.peer:
-                    log.info("peer", provider=adapter.provider.name, version=peer.version, problem=peer.problem)
-                    adapter.fit(peer)
-                    self._wake.set()
+                except Exception:
+                    # A fault of one adapter never stops the others.
+                    log.exception("peer not understood", provider=adapter.provider.name)
             self._watch({kind for adapter in self.adapters for kind in _kinds(adapter)}, tasks)
             await asyncio.sleep(LOOK_SECONDS)
+
+    async def _look_for(self, adapter: Adapter) -> None:
+        peer = adapter.provider.detect(await find_peer(self._client, adapter.provider))
+        if not adapter.known or peer != adapter.provider.peer:
+            log.info("peer", provider=adapter.provider.name, version=peer.version, problem=peer.problem)
+            adapter.fit(peer)
+            self._wake.set()
 
     def _watch(self, wanted: set[PeerKind], tasks: asyncio.TaskGroup) -> None:
         for gone in self._peer_reflectors.keys() - wanted:

@@ -12,19 +12,23 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+import structlog
+
 from smeagol import api
 from smeagol.api.meta import GROUP, VERSION
-from smeagol.errors import sentence
+from smeagol.errors import SmeagolError, sentence
 from smeagol.intent import CanaryIntent, MutualTLSIntent, Resolver, Settings, SidecarIntent, Unit, UnitKey
 from smeagol.plan import JSON, NotPlannedYetError, Plan
 from smeagol.plan.making import MADE_FOR_ANNOTATION
 from smeagol.plan.peer import Answer, Conflict, JSONObject, Peer, PeerKind, PeerProvider, Surroundings, made_by, ref_of
 from smeagol.refs import ObjectRef, PodRef
-from smeagol.runtime.planner import Planner
+from smeagol.runtime.planner import Planner, fault_of
 from smeagol.sources.kubernetes.peers import PeerObject
 from smeagol.status import Made, PeerReport, Report
 
 __all__ = ["Adapter", "Apply", "Delete", "ObjectId", "Step", "present_in"]
+
+log = structlog.get_logger(__name__)
 
 REFUSED_SECONDS = 60
 """Until what the API server has refused is tried again: its admission webhooks may think otherwise by then."""
@@ -104,6 +108,8 @@ class Adapter:
         self._done: dict[ObjectId, _Done] = {}
         self._refused: dict[ObjectId, _Refusal] = {}
         self._unread: frozenset[ObjectRef] = frozenset()
+        self._faults: dict[UnitKey, SmeagolError] = {}
+        self._told: set[tuple[UnitKey, str]] = set()
 
     @property
     def field_manager(self) -> str:
@@ -146,17 +152,22 @@ class Adapter:
             {pod: annotations for pod, (_, annotations) in pods.items()},
         )
         self._wanted, self._ids, self._conflicts, self._yields = {}, {}, {}, {}
+        self._faults = {}
         for key in sorted(self._planner.plans):
             unit, plan = self.units.get(key), self._planner.plans[key]
             if not isinstance(unit, CanaryIntent | MutualTLSIntent | SidecarIntent):
                 continue
             owner = objects.get(unit.ref)
-            conflicts = (*self.provider.conflicts(unit, around), *self._taken_names(plan)) if plan.objects else ()
-            self._conflicts[key] = conflicts
-            if (winner := next((c for c in conflicts if _yields(c, owner)), None)) is not None:
-                self._yields[key] = winner
-                continue
-            self._ids[key] = tuple(self._want(plan, owner))
+            try:
+                conflicts = (*self.provider.conflicts(unit, around), *self._taken_names(plan)) if plan.objects else ()
+                self._conflicts[key] = conflicts
+                if (winner := next((c for c in conflicts if _yields(c, owner)), None)) is not None:
+                    self._yields[key] = winner
+                    continue
+                self._ids[key] = tuple(self._want(plan, owner))
+            except Exception as error:
+                # What is in force stays so, and all other objects go on.
+                self._faults[key] = self._fault("conflicts not known", key, error)
         for gone in self._done.keys() - self._wanted.keys():
             del self._done[gone]
         for gone in self._refused.keys() - self._wanted.keys():
@@ -190,19 +201,31 @@ class Adapter:
         plan = self._planner.plans.get(key, Plan())
         winner = self._yields.get(key)
         younger = [c for c in self._conflicts.get(key, ()) if c is not winner]
-        failure = self._planner.failures.get(key)
+        failure = self._planner.failures.get(key) or self._faults.get(key)
+        made: tuple[Made, ...] = ()
+        try:
+            made = tuple(self._made(id_) for id_ in self._ids.get(key, ()))
+        except Exception as error:
+            failure = failure or self._fault("answer not read", key, error)
         return Report(
             unsupported=plan.unsupported,
             unplanned=str(failure) if failure is not None and not isinstance(failure, NotPlannedYetError) else "",
             awaited=failure.what if isinstance(failure, NotPlannedYetError) else "",
             peer=PeerReport(
                 peer=self.provider.peer,
-                made=tuple(self._made(id_) for id_ in self._ids.get(key, ())),
+                made=made,
                 failed_closed=plan.failed_closed,
                 conflict=_conflict_text(winner) if winner is not None else "",
                 contested=f"{younger[0].foreign} is younger: {younger[0].message}" if younger and not winner else "",
             ),
         )
+
+    def _fault(self, event: str, key: UnitKey, error: Exception) -> SmeagolError:
+        """A fault of the adapter's, which would be logged with each look: its trace is, once."""
+        if (key, event) not in self._told:
+            self._told.add((key, event))
+            log.error(event, unit=str(key), provider=self.provider.name, exc_info=error)
+        return fault_of(self.provider, error)
 
     # What is wanted.
 
@@ -245,7 +268,7 @@ class Adapter:
         if any(ref.kind == "ProviderClass" for ref in self._unread):
             return None  # whose class it is decides what is ours to delete
         unknown = {str(ref) for ref in self._unread}
-        unknown |= {f"{key.kind} {key.namespace}/{key.name}" for key in self._planner.failures}
+        unknown |= {f"{key.kind} {key.namespace}/{key.name}" for key in (*self._planner.failures, *self._faults)}
         if found.metadata.annotations.get(MADE_FOR_ANNOTATION) in unknown:
             return None  # what was in force stays so
         kind = next((k for k in self.provider.kinds if (k.group, k.kind) == (id_.group, id_.kind)), None)

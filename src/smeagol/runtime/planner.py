@@ -19,7 +19,7 @@ from smeagol.intent import Unit
 from smeagol.plan import CertificateRequest, Plan, Provider, ProxyResource
 from smeagol.refs import NodeId
 
-__all__ = ["Delta", "Planner", "ResourceKey"]
+__all__ = ["Delta", "Planner", "ResourceKey", "fault_of"]
 
 log = structlog.get_logger(__name__)
 
@@ -114,10 +114,7 @@ class Planner(Generic[K]):
         except Exception as error:
             # A fault of the provider's: what is in force stays so, and all other units go on.
             log.exception("unit not planned", unit=str(key), provider=self.provider.name)
-            self.failures[key] = SmeagolError(
-                f"the provider '{self.provider.name}' has a fault: {type(error).__name__}",
-                fix="see the log of the control plane; what was in force stays so",
-            )
+            self.failures[key] = fault_of(self.provider, error)
             return before
         self.plans[key] = plan
         return plan
@@ -151,6 +148,14 @@ class Planner(Generic[K]):
                 self._held[name] = holder
                 upserts.append(holder)
         return tuple(upserts), tuple(removals)
+
+
+def fault_of(provider: Provider, error: Exception) -> SmeagolError:
+    """What users are told of an error that a provider should not have raised; the log has its trace."""
+    return SmeagolError(
+        f"the provider '{provider.name}' has a fault: {type(error).__name__}",
+        fix="see the log of the control plane; what was in force stays so",
+    )
 
 
 def _digest(plan: Plan) -> str:
