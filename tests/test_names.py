@@ -250,6 +250,16 @@ class TestRules:
         assert isinstance(verdict("api.pay.svc.cluster.local", "blog", policy), Refused)
         assert isinstance(verdict("api.crm.svc.cluster.local", "shop", policy), Refused)
 
+    @pytest.mark.parametrize("pattern", ["*", "spiffe://*", "spiffe://cluster.local/smeagol/control-plane"])
+    def test_the_control_plane_s_own_name_is_never_granted(self, pattern: str) -> None:
+        """Whoever had it could ask every replica what all proxies have, as another replica does."""
+        policy = NamePolicy(rules=(NameRule(pattern=pattern, allow=True),))
+        own = str(SpiffeId.control_plane("cluster.local"))
+        for spelling in (own, own.replace("spiffe://cluster.local", "SPIFFE://Cluster.Local")):
+            found = verdict(spelling, "smeagol-system", policy)
+            assert isinstance(found, Refused)
+            assert "control plane" in found.reason
+
     def test_narrowing(self) -> None:
         policy = NamePolicy(rules=(NameRule(pattern="*.Example.com", allow=False),))
         assert isinstance(verdict("pay.example.com", "shop", policy), Refused)

@@ -110,6 +110,11 @@ class SpiffeId:
         return cls.parse(f"{_SPIFFE}{trust_domain}/ns/{namespace}/sa/{service_account}")
 
     @classmethod
+    def control_plane(cls, trust_domain: str) -> SpiffeId:
+        """The identity by which replicas of the control plane know each other: nobody else's, whatever rules say."""
+        return cls.parse(f"{_SPIFFE}{trust_domain}/smeagol/control-plane")
+
+    @classmethod
     def parse(cls, text: str, *, where: str = "") -> SpiffeId:
         """Raises InvalidNameError. Scheme and trust domain are case-insensitive, the path is not (SPIFFE-ID, 2)."""
         if text[: len(_SPIFFE)].lower() != _SPIFFE:
@@ -181,7 +186,8 @@ class NameRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamePolicy:
-    """What a mesh holds about names. `rules` come from the ProviderClass: the first that applies decides.
+    """What a mesh holds about names. `rules` come from the ProviderClass: the first that applies decides, for all names
+    but the control plane's own.
 
     Reserving names for a namespace takes two rules: allow them to it, then withhold them from all.
     """
@@ -221,6 +227,8 @@ def verdict(
         parsed = parse_name(name)
     except InvalidNameError as e:
         return Refused(str(e))
+    if parsed == str(SpiffeId.control_plane(policy.trust_domain)):
+        return Refused(f"'{parsed}' is the identity of the control plane, which nobody else can have. Leave it out.")
     for rule in policy.rules:
         if rule.applies(parsed, namespace):
             return Allowed() if rule.allow else Refused(f"'{parsed}' is withheld by the ProviderClass's names rules.")

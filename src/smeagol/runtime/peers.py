@@ -19,6 +19,7 @@ import msgspec
 import structlog
 
 from smeagol.errors import SmeagolError
+from smeagol.names import SpiffeId
 from smeagol.objects import EndpointSlice
 from smeagol.runtime.progress import Change, View, changes
 from smeagol.sources.kubernetes import Backoff, ObjectKey
@@ -52,8 +53,8 @@ _Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 
 
 def own_name(trust_domain: str) -> str:
-    """The name of the control plane itself; no MutualTLS may claim a SPIFFE id of the mesh that is no workload's."""
-    return f"spiffe://{trust_domain}/smeagol/control-plane"
+    """The name of the control plane itself, which no MutualTLS is granted."""
+    return str(SpiffeId.control_plane(trust_domain))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
