@@ -7,12 +7,14 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 import msgspec
 import pytest
 
+from smeagol.infra.kubernetes.connection import connect
 from smeagol.objects import Service
 from smeagol.sources.kubernetes import Kind, ObjectKey, Reflector
 from smeagol.sources.kubernetes.reflector import Backoff
@@ -232,3 +234,28 @@ async def test_an_object_that_cannot_be_read_keeps_its_last_good_value() -> None
     async with reflecting(page(service("a", 1)), watch(*events, silent=True)) as seen:
         await seen.until({"a", "b"})
         assert "spec.ports" in seen.reflector.store.undecodable["shop", "a"]
+
+
+async def test_a_token_that_cannot_be_read_is_waited_for(tmp_path: Path) -> None:
+    """It is a fault like a server that is away: told, and tried again with a growing pause. The kubelet replaces the
+    file all the time, and a disk may fail and recover."""
+    token = tmp_path / "token"
+    script = Script([page(service("web", 1)), SILENCE])
+    async with serving(script) as url:
+        (tmp_path / "config").write_text(f"""
+            apiVersion: v1
+            kind: Config
+            current-context: x
+            clusters: [{{name: x, cluster: {{server: {url}}}}}]
+            users: [{{name: x, user: {{tokenFile: {token}}}}}]
+            contexts: [{{name: x, context: {{cluster: x, user: x}}}}]
+            """)
+        async with connect(tmp_path / "config") as client, asyncio.TaskGroup() as tasks, asyncio.timeout(10):
+            backoff = Backoff(first=0.001)
+            reflector = Reflector(client, SERVICES, lambda _: None, backoff=backoff, watch_list=False)
+            running = tasks.create_task(reflector.run())
+            while reflector.faults < 2:
+                await asyncio.sleep(0.005)
+            token.write_text("a")
+            await reflector.synced.wait()
+            running.cancel()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Generator, Iterator
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 
 import httpx2
@@ -24,19 +26,59 @@ def connect(kubeconfig: Path | None = None, context: str = "") -> httpx2.AsyncCl
     """A client with address, trust and credentials set; nothing is sent yet.
 
     Without `kubeconfig` the Pod's own service account is used, else KUBECONFIG, else ~/.kube/config, as kubectl does.
-    Tokens in files are read anew when the server refuses one. Raises ClusterUnreachableError.
+    Tokens in files are read anew when the server refuses one; one that cannot be read fails the request as if the
+    server could not be reached (httpx2.HTTPError), for it may come back as well. Raises ClusterUnreachableError.
     """
-    return AsyncClient(_configuration(kubeconfig, context), _parameters())
+    client = AsyncClient(_configuration(kubeconfig, context), _parameters())
+    if client.auth is not None:
+        client.auth = _Credentials(client.auth)
+    return client
 
 
 def connect_blocking(kubeconfig: Path | None = None, context: str = "") -> httpx2.Client:
     """The same for code that does not run on an event loop."""
-    return Client(_configuration(kubeconfig, context), _parameters())
+    client = Client(_configuration(kubeconfig, context), _parameters())
+    if client.auth is not None:
+        client.auth = _Credentials(client.auth)
+    return client
 
 
 def context_name(kubeconfig: Path | None = None, context: str = "") -> str:
     """The context that `connect` takes. Raises ClusterUnreachableError."""
     return _configuration(kubeconfig, context).context_name
+
+
+class _Credentials(httpx2.Auth):
+    """What goes wrong in getting credentials, a file that is gone or a command that fails, fails the request like any
+    other, which all who send requests know how to bear."""
+
+    def __init__(self, given: httpx2.Auth) -> None:
+        self._given = given
+
+    def sync_auth_flow(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
+        with _request_fault(request):
+            yield from self._given.sync_auth_flow(request)
+
+    async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
+        async with aclosing(self._given.async_auth_flow(request)) as flow:
+            with _request_fault(request):
+                try:
+                    sent = await anext(flow)
+                    while True:
+                        sent = await flow.asend((yield sent))
+                except StopAsyncIteration:
+                    return
+
+
+@contextmanager
+def _request_fault(request: httpx2.Request) -> Iterator[None]:
+    try:
+        yield
+    except httpx2.HTTPError:
+        raise
+    except Exception as error:
+        text = f"no credentials: {error}"
+        raise httpx2.RequestError(text, request=request) from error
 
 
 def _parameters() -> ConnectionParams:
