@@ -13,11 +13,12 @@ from e2e_kit.apiserver import ApiServer, api_server
 from e2e_kit.replica import free_port
 from smeagol.infra.kubernetes.connection import connect
 from smeagol.infra.kubernetes.keeper import Keeper
+from smeagol.infra.kubernetes.objects import path_of
 from smeagol.install import InstallSettings, manifests
 from smeagol.install.resources import CLUSTER_ROLE
 from smeagol.pki import MemoryKeyStore
 from smeagol.providers.envoy import provider
-from smeagol.runtime.admission import MUTATING, AdmissionSettings
+from smeagol.runtime.admission import CONFIG_MAPS, MUTATING, AdmissionSettings
 from smeagol.runtime.controller import Controller, ControllerSettings
 from smeagol.webhook import InjectionSettings, WebhookPlace
 
@@ -47,7 +48,7 @@ def api() -> Iterator[ApiServer]:
 async def happened(client: httpx2.AsyncClient, seen: list[str], news: asyncio.Event) -> None:
     """Note what is made of the configuration and what becomes of it, changes aside."""
     query = {"watch": "true", "fieldSelector": "metadata.name=smeagol"}
-    async with client.stream("GET", f"{MUTATING.api}/{MUTATING.plural}", params=query, timeout=None) as lines:
+    async with client.stream("GET", path_of(MUTATING), params=query, timeout=None) as lines:
         async for line in lines.aiter_lines():
             if (event := json.loads(line)["type"]) != "MODIFIED":
                 seen.append(event)
@@ -87,6 +88,38 @@ async def test_the_api_server_stops_asking_when_the_installation_goes(api: ApiSe
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
+
+
+async def test_what_somebody_else_has_made_is_left_as_it_is(api: ApiServer) -> None:
+    """A ConfigMap of the name that proxies' roots have is a user's, if we did not make it: it holds up nobody else."""
+    with_theirs, other = api.namespace(), api.namespace()
+    await asyncio.to_thread(
+        api.kubectl, "-n", with_theirs, "create", "configmap", "smeagol-ca", "--from-literal=ca.crt=x"
+    )
+
+    async with connect(api.cluster.kubeconfig) as client, asyncio.timeout(60):
+        controller = Controller(SETTINGS, client=client, provider=provider, keys=MemoryKeyStore())
+        admission = controller.admission
+        assert admission is not None
+        for namespace in (with_theirs, other):
+            admission.note_namespace(namespace, {"smi-spec.io/inject": "enabled"})
+        keeper = Keeper(client)
+        keeping = asyncio.create_task(admission.keep(keeper))
+        try:
+            while other not in (found := await keeper.named(CONFIG_MAPS, "smeagol-ca") or {}):
+                await asyncio.sleep(0.1)
+            assert found[with_theirs].data == {"ca.crt": "x"}
+            assert found[with_theirs].metadata.labels == {}
+            admission.note_namespace(with_theirs, {})
+            await asyncio.to_thread(api.kubectl, "-n", other, "delete", "configmap", "smeagol-ca")
+            admission.note_namespace(other, {})
+            admission.note_namespace(other, {"smi-spec.io/inject": "enabled"})
+            while other not in (found := await keeper.named(CONFIG_MAPS, "smeagol-ca") or {}):
+                await asyncio.sleep(0.1)
+            assert found[with_theirs].data == {"ca.crt": "x"}, "nor is it deleted where none is wanted"
+        finally:
+            keeping.cancel()
+            await asyncio.wait([keeping])
 
 
 async def test_who_ends_is_not_ready_at_once_and_answers_for_a_while(api: ApiServer) -> None:

@@ -22,10 +22,11 @@ from smeagol.install.checking import (
     leader_finding,
     object_findings,
     security_findings,
+    trust_findings,
     version_finding,
 )
 from smeagol.install.facts import ControllerPod, Holder, MachineRange, Workload
-from smeagol.install.resources import CRD, NAMESPACE, OURS, PROVIDER_CLASS, Resource
+from smeagol.install.resources import CONFIG_MAP, CRD, NAMESPACE, OURS, PROVIDER_CLASS, Resource
 from smeagol.objects import EndpointSlice, Metadata
 
 
@@ -225,3 +226,10 @@ class TestInjection:
             ]
         )
         assert [re.findall(r"namespace '(\w+)'", one.what) for one in found] == [["strict"]]
+
+    def test_a_config_map_of_somebody_else_s_in_our_place(self) -> None:
+        """It is not taken over, so somebody must be told."""
+        ours = live(CONFIG_MAP, "smeagol-ca", labels={"app.kubernetes.io/managed-by": "smeagol"})
+        (found,) = trust_findings([ours, live(CONFIG_MAP, "smeagol-ca")])
+        assert found.level is Level.WARNING
+        assert "of somebody else's" in found.what

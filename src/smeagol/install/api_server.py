@@ -85,6 +85,11 @@ class Live:
     def ref(self) -> ObjectRef:
         return ObjectRef(self.resource.kind, self.metadata.namespace, self.metadata.name)
 
+    @property
+    def is_the_leaders(self) -> bool:
+        """Whether the control plane that leads keeps it. Whoever takes the label off has taken the object over."""
+        return self.metadata.labels.get("app.kubernetes.io/managed-by") == "smeagol"
+
     def as_(self, type_: type[T]) -> T:
         """The object, narrowed to what `type_` reads."""
         return msgspec.convert(self.body, type_)

@@ -17,7 +17,7 @@ from smeagol.api.documents import Json
 from smeagol.api.meta import DEFAULT_CLASS_ANNOTATION
 from smeagol.errors import sentence
 from smeagol.install import resources
-from smeagol.install.access import AUTHORITY_SECRET, LEASE, WEBHOOKS
+from smeagol.install.access import AUTHORITY_SECRET, LEASE, TRUST_CONFIG_MAP, WEBHOOKS
 from smeagol.install.adapter_access import ADAPTERS
 from smeagol.install.adapter_manifests import ADAPTERS_COMPONENT
 from smeagol.install.api_server import ApiServer, ConflictError, Live, RefusedError
@@ -108,6 +108,7 @@ def check(server: ApiServer, settings: InstallSettings) -> Iterator[Finding]:
     )
     yield injection_finding(lambda: _tried_pod(server))
     yield from security_findings(server.list(resources.NAMESPACE))
+    yield from trust_findings(server.list(resources.CONFIG_MAP, fields=f"metadata.name={TRUST_CONFIG_MAP}"))
 
 
 def version_finding(version: str) -> Finding:
@@ -251,6 +252,20 @@ def security_findings(namespaces: Sequence[Live]) -> Iterator[Finding]:
                 "NET_ADMIN, the capability that sets redirect rules: Pods with a proxy are refused there",
                 fix=f"kubectl label namespace {live.metadata.name} pod-security.kubernetes.io/enforce=privileged "
                 "--overwrite, or keep it out of the mesh",
+            )
+
+
+def trust_findings(config_maps: Iterable[Live]) -> Iterator[Finding]:
+    """Nobody else has taken the name of the ConfigMap by which proxies know the control plane."""
+    for live in config_maps:
+        if not live.is_the_leaders:
+            namespace = live.metadata.namespace
+            yield Finding(
+                level=Level.WARNING,
+                what=f"the namespace '{namespace}' has a ConfigMap '{TRUST_CONFIG_MAP}' of somebody else's, which "
+                "stays as it is: no Pod with a proxy can start there",
+                fix=f"Give it another name; then kubectl delete configmap {TRUST_CONFIG_MAP} -n {namespace}, and the "
+                "leader makes its own",
             )
 
 

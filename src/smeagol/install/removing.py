@@ -97,13 +97,9 @@ def remove(server: ApiServer, removal: Removal, *, report: Callable[[Step], None
 def _stop_asking(server: ApiServer, report: Callable[[Step], None]) -> None:
     for resource in (resources.MUTATING_WEBHOOKS, resources.VALIDATING_WEBHOOKS):
         live = server.get(resource, WEBHOOKS)
-        if live is not None and _is_the_leaders(live):
+        if live is not None and live.is_the_leaders:
             server.delete(live)
             report(Step(object=live.ref, outcome=Outcome.DELETED))
-
-
-def _is_the_leaders(live: Live) -> bool:
-    return live.metadata.labels.get("app.kubernetes.io/managed-by") == "smeagol"
 
 
 def _objects_of(server: ApiServer, definitions: set[str]) -> Iterator[ObjectRef]:
@@ -130,7 +126,7 @@ def _left_behind(server: ApiServer, namespaces: set[str], adapters: Sequence[str
             if live is not None:
                 yield live
     trusted = server.list(resources.CONFIG_MAP, fields=f"metadata.name={TRUST_CONFIG_MAP}")
-    yield from (live for live in trusted if _is_the_leaders(live))
+    yield from (live for live in trusted if live.is_the_leaders)
     for reporter in (REPORTER, *(f"{REPORTER}-{adapter}" for adapter in adapters)):
         yield from server.list(resources.EVENT, fields=f"reportingComponent={reporter}")
 

@@ -309,6 +309,7 @@ class AdapterController:
                 continue
             match await writer.apply(step.kind, step.body, uid=step.uid):
                 case Applied(uid, generation):
+                    log.info("object applied", object=str(step.id.ref), generation=generation)
                     adapter.applied(step, uid, generation)
                 case Refused(message):
                     adapter.refused(step, message, now())

@@ -7,7 +7,7 @@ proxies learn whom to trust. All follow from the state: whatever somebody change
 from __future__ import annotations
 
 import asyncio
-import socket
+import contextlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,13 +15,17 @@ from functools import partial
 
 import structlog
 
-from smeagol.infra.kubernetes.keeper import Keeper, Kept, Place
+from smeagol.infra.kubernetes.keeper import Keeper, Kept
+from smeagol.infra.kubernetes.objects import Applied
 from smeagol.install.access import CONTROLLER
 from smeagol.intent import INJECT_LABEL, MutualTLSIntent, SidecarIntent, Unit, UnitKey, WorkloadIntent
 from smeagol.intent.selection import Inject
 from smeagol.pki import Purpose
 from smeagol.plan import JSON, ProxyProvider
+from smeagol.plan.peer import PeerKind
 from smeagol.runtime.control_plane import ControlPlane, now
+from smeagol.runtime.web import listening
+from smeagol.sources.kubernetes import Backoff
 from smeagol.webhook import (
     InjectionReview,
     InjectionSettings,
@@ -47,18 +51,16 @@ log = structlog.get_logger(__name__)
 RESYNC_SECONDS = 30.0
 """How long what somebody has changed of the kept objects stays changed."""
 
-MUTATING = Place(
-    api="/apis/admissionregistration.k8s.io/v1",
-    plural="mutatingwebhookconfigurations",
-    kind="MutatingWebhookConfiguration",
+RETRY_SECONDS = 1.0
+"""Until what failed is tried again, at first: Pods wait for these objects, and API servers are seldom away for long."""
+
+_REGISTRATION = "admissionregistration.k8s.io/v1"
+MUTATING = PeerKind(_REGISTRATION, "MutatingWebhookConfiguration", "mutatingwebhookconfigurations", namespaced=False)
+VALIDATING = PeerKind(
+    _REGISTRATION, "ValidatingWebhookConfiguration", "validatingwebhookconfigurations", namespaced=False
 )
-VALIDATING = Place(
-    api="/apis/admissionregistration.k8s.io/v1",
-    plural="validatingwebhookconfigurations",
-    kind="ValidatingWebhookConfiguration",
-)
-CLUSTER_ROLES = Place(api="/apis/rbac.authorization.k8s.io/v1", plural="clusterroles", kind="ClusterRole")
-CONFIG_MAPS = Place(api="/api/v1", plural="configmaps", kind="ConfigMap", namespaced=True)
+CLUSTER_ROLES = PeerKind("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles", namespaced=False)
+CONFIG_MAPS = PeerKind("v1", "ConfigMap", "configmaps")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +124,7 @@ class Admission:
         self._plane = plane
         self._settings = settings
         self._news = asyncio.Event()
+        self._strangers: frozenset[str] = frozenset()
         self._certificate = ServingCertificate(self._issue, clock=now)
         bootstrap = bootstrap_template(provider, plane.mesh.intent, settings.injection)
         self._app = webhook_app(
@@ -152,16 +155,16 @@ class Admission:
 
     async def serve(self, started: asyncio.Event) -> None:
         """Answer until cancelled; `started` is set once reviews can come. Raises OSError if the port is taken."""
-        bound = _bound(self._settings.address)
-        bound.listen(1024)
-        started.set()
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._certificate.keep_fresh())
-            tasks.create_task(serve(self._app, [bound], self._certificate.context))
+        with listening(self._settings.address) as bound:
+            started.set()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._certificate.keep_fresh())
+                tasks.create_task(serve(self._app, [bound], self._certificate.context))
 
     async def keep(self, keeper: Keeper) -> None:
         """Keep what the API server and the proxies must have, until cancelled."""
         owner = ""
+        backoff = Backoff(first=RETRY_SECONDS, most=RESYNC_SECONDS)
         while True:
             self._news.clear()
             bundle = self._plane.authority.trust_bundle_pem
@@ -169,28 +172,45 @@ class Admission:
             # Once it was there it stays the owner: what is made after it has gone goes too.
             owner = await keeper.uid(CLUSTER_ROLES, CONTROLLER) or owner
             owners = [_owned_by(owner)] if owner else []
-            await keeper.apply(MUTATING, mutating_configuration(place, bundle, owners))
-            await keeper.apply(VALIDATING, validating_configuration(place, bundle, owners))
-            await self._keep_trust(keeper, bundle)
-            try:
-                async with asyncio.timeout(RESYNC_SECONDS):
+            asking = await keeper.apply(MUTATING, mutating_configuration(place, bundle, owners), uid=None)
+            warning = await keeper.apply(VALIDATING, validating_configuration(place, bundle, owners), uid=None)
+            trusted = await self._keep_trust(keeper, bundle)
+            complete = isinstance(asking, Applied) and isinstance(warning, Applied) and trusted
+            if complete:
+                backoff.reset()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RESYNC_SECONDS if complete else backoff.wait()):
                     await self._news.wait()
-            except TimeoutError:
-                pass
 
-    async def _keep_trust(self, keeper: Keeper, bundle: bytes) -> None:
-        """One ConfigMap in each namespace of the mesh, and none that we have made elsewhere."""
+    async def _keep_trust(self, keeper: Keeper, bundle: bytes) -> bool:
+        """One ConfigMap in each namespace of the mesh, and none that we have made elsewhere; False if it must be tried
+        again. Somebody else's of that name stays as it is: Pods of its namespace wait for theirs, and are told why.
+        """
         there = await keeper.named(CONFIG_MAPS, TRUST_CONFIG_MAP)
         if there is None:
-            return
+            return False
+        complete = True
         wanted = self.namespaces.names
-        for namespace in sorted(wanted):
-            config_map = trust_config_map(namespace, bundle)
-            if not _says(there.get(namespace), config_map):
-                await keeper.apply(CONFIG_MAPS, config_map)
-        for namespace in sorted(there.keys() - wanted):
-            if _is_ours(there[namespace]):
-                await keeper.delete(CONFIG_MAPS, TRUST_CONFIG_MAP, namespace)
+        self._name_strangers(frozenset(name for name in wanted if name in there and not _is_ours(there[name])))
+        for namespace in sorted(wanted - self._strangers):
+            config_map, kept = trust_config_map(namespace, bundle), there.get(namespace)
+            if kept is None or kept.data != config_map["data"]:
+                outcome = await keeper.apply(CONFIG_MAPS, config_map, uid=kept.metadata.uid if kept else "")
+                complete = isinstance(outcome, Applied) and complete
+        for namespace, kept in sorted(there.items()):
+            if namespace not in wanted and _is_ours(kept):
+                gone = await keeper.delete(CONFIG_MAPS, namespace, TRUST_CONFIG_MAP, uid=kept.metadata.uid)
+                complete = gone and complete
+        return complete
+
+    def _name_strangers(self, namespaces: frozenset[str]) -> None:
+        for namespace in sorted(namespaces - self._strangers):
+            log.error(
+                "somebody else's ConfigMap is in the way, so no proxy of its namespace can start",
+                namespace=namespace,
+                name=TRUST_CONFIG_MAP,
+            )
+        self._strangers = namespaces
 
     def _issue(self) -> KeyPair:
         """With the bridge, so that it is good for an API server that has not been told of a new root yet."""
@@ -206,22 +226,6 @@ def _owned_by(uid: str) -> JSON:
     return {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "name": CONTROLLER, "uid": uid}
 
 
-def _says(there: Kept | None, wanted: Mapping[str, JSON]) -> bool:
-    return there is not None and there.data == wanted["data"] and _is_ours(there)
-
-
 def _is_ours(there: Kept) -> bool:
+    """Whoever takes the label off has taken the object over."""
     return there.metadata.labels.get("app.kubernetes.io/managed-by") == "smeagol"
-
-
-def _bound(address: str) -> socket.socket:
-    """Raises OSError."""
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    made = socket.socket(family, socket.SOCK_STREAM)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if family == socket.AF_INET6:
-        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-    made.bind((host, int(port)))
-    return made

@@ -1,4 +1,7 @@
-"""Applies and deletes the objects that an adapter makes. It never takes over an object that somebody else has made."""
+"""Applies and deletes single objects. Only who leads calls this.
+
+It never takes over an object that somebody else has made, unless its name says that it can only be ours.
+"""
 
 from __future__ import annotations
 
@@ -51,21 +54,23 @@ class _Object(msgspec.Struct, frozen=True):
     message: str = ""
 
 
-def path_of(kind: PeerKind, namespace: str, name: str) -> str:
-    """Where an object is on the API server."""
+def path_of(kind: PeerKind, namespace: str = "", name: str = "") -> str:
+    """Where an object is on the API server; without a name, all of the kind."""
     base = f"/apis/{kind.group_version}" if kind.group else f"/api/{kind.group_version}"
-    return f"{base}/namespaces/{namespace}/{kind.plural}/{name}" if namespace else f"{base}/{kind.plural}/{name}"
+    within = f"/namespaces/{namespace}" if namespace else ""
+    return f"{base}{within}/{kind.plural}" + (f"/{name}" if name else "")
 
 
 class ObjectWriter:
-    """Server-side apply with a field manager of the provider's own."""
+    """Server-side apply with a field manager of its own. What fails is logged: one object never holds up another."""
 
     def __init__(self, client: httpx2.AsyncClient, *, field_manager: str) -> None:
         self._client = client
         self.field_manager = field_manager
 
-    async def apply(self, kind: PeerKind, obj: JSONObject, *, uid: str = "") -> Applied | Refused | Unreached:
-        """Bring an object into the wanted state. `uid` is that of the object of ours that is there; empty if none is.
+    async def apply(self, kind: PeerKind, obj: JSONObject, *, uid: str | None = "") -> Applied | Refused | Unreached:
+        """Bring an object into the wanted state. `uid` is that of the object of ours that is there; empty if none is;
+        None if it is ours whoever made it.
 
         What others have changed in an object of ours is changed back. Where there was none, one that has come up
         meanwhile is somebody else's: it is left as it was, and the answer is Unreached.
@@ -73,7 +78,7 @@ class ObjectWriter:
         ref = ref_of(obj)
         path = path_of(kind, ref.namespace, ref.name)
         try:
-            answer = await self._patch(path, _with_uid(obj, uid) if uid else obj, force=bool(uid))
+            answer = await self._patch(path, _with_uid(obj, uid) if uid else obj, force=uid != "")
         except httpx2.HTTPError as error:
             log.warning("object not applied", object=str(ref), error=repr(error))
             return Unreached()
@@ -84,10 +89,9 @@ class ObjectWriter:
         if answer.is_error:  # a conflict: what is there has changed, and will be seen
             log.info("object not applied", object=str(ref), code=answer.status_code, answer=found.message)
             return Unreached()
-        if not uid and answer.status_code != _CREATED:
+        if uid == "" and answer.status_code != _CREATED:
             await self._give_up(path, obj)
             return Unreached()
-        log.info("object applied", object=str(ref), generation=found.metadata.generation)
         return Applied(found.metadata.uid, found.metadata.generation)
 
     async def delete(self, kind: PeerKind, namespace: str, name: str, *, uid: str) -> bool:
