@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from intent.builders import World, condition, mutual_tls, namespace, pod, service, sidecar, slice_of
+from intent.builders import AnyObject, World, condition, mutual_tls, namespace, pod, service, sidecar, slice_of
 from smeagol import api
 from smeagol.intent import ConditionType, Endpoint, TLSMode
 from smeagol.refs import PodRef
@@ -51,6 +53,24 @@ class TestWhoGetsAProxy:
         assert not world.resolver.wants_proxy(pod("a", namespace="kube-system", labels=ENABLED))
 
 
+keys, values = st.sampled_from(["a", "b", "c"]), st.sampled_from(["", "x", "y"])
+pod_labels = st.dictionaries(keys, values)
+with_values = st.builds(
+    api.Requirement,
+    key=keys,
+    operator=st.sampled_from([api.Operator.IN, api.Operator.NOT_IN]),
+    values=st.lists(values, min_size=1, max_size=3).map(tuple),
+)
+without_values = st.builds(
+    api.Requirement, key=keys, operator=st.sampled_from([api.Operator.EXISTS, api.Operator.DOES_NOT_EXIST])
+)
+selectors = st.builds(
+    api.LabelSelector,
+    match_labels=st.one_of(st.just({}), pod_labels),
+    match_expressions=st.lists(with_values | without_values, max_size=2).map(tuple),
+)
+
+
 class TestSelection:
     def test_empty_selector(self) -> None:
         """SMI-POD-04: an empty selector takes every Pod of the object's namespace, and none of another."""
@@ -72,6 +92,23 @@ class TestSelection:
         assert selection.pods == (PodRef("shop", "a"),)
         assert selection.match_labels == (("app", "web"),)
         assert selection.match_expressions == (("tier", "NotIn", ("db",)),)
+
+    @given(st.lists(selectors, max_size=4), st.lists(pod_labels, max_size=4), st.data())
+    def test_as_each_selector_says(
+        self, selectors: list[api.LabelSelector], labels: list[dict[str, str]], data: st.DataObject
+    ) -> None:
+        """SMI-POD-04: whatever is looked at for it, and in whatever order things come."""
+        pods = [pod(f"p{i}", f"10.0.0.{i + 1}", labels=given) for i, given in enumerate(labels)]
+        policies = [
+            mutual_tls(f"m{i}", labels=each.match_labels, expressions=each.match_expressions)
+            for i, each in enumerate(selectors)
+        ]
+        world, coming = World(), list[AnyObject]([*pods, *policies])
+        for one in data.draw(st.permutations(coming)):
+            world.add(one)
+        for policy in policies:
+            wanted = {each.metadata.name for each in pods if policy.spec.selector.matches(each.metadata.labels)}
+            assert {found.name for found in world.mutual_tls(policy.metadata.name).selection.pods} == wanted
 
     def test_nothing_selected(self) -> None:
         """SMI-POD-04: a selector that reaches no Pod is told: ResolvedRefs=False/NoPodsSelected."""

@@ -38,7 +38,7 @@ from smeagol.intent.model import (
     Unit,
     WorkloadIntent,
 )
-from smeagol.intent.selection import PodFacts, pod_facts, wants_proxy
+from smeagol.intent.selection import PodFacts, pod_facts, tried_on, wants_proxy
 from smeagol.intent.units import Key, Settings, UnitKey, UnitKind, key_of
 from smeagol.intent.wiring import Additions, Addresses, Canaries, Names, Ours, Policies, Services, Sources, Terms
 from smeagol.intent.workloads import Contradiction, containers_of, contradictions, known_ports, united, workload_intent
@@ -170,7 +170,7 @@ class Resolver:
 
     def _selecting(self, pod: objects.Pod) -> list[ObjectRef]:
         """What selects a Pod that need not be in the sources."""
-        refs = self._policies.by_namespace.get(pod.metadata.namespace) or ()
+        refs = tried_on(pod.metadata.namespace, pod.metadata.labels, self._policies.by_label.get)
         selectors = ((ref, self._policies.selectors.get(ref)) for ref in refs)
         return [ref for ref, selector in selectors if selector is not None and selector.matches(pod.metadata.labels)]
 

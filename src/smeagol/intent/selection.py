@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from smeagol.api.meta import LabelSelector, Operator
 from smeagol.intent.added import Mark, marks_of
 from smeagol.intent.passed import EXCLUDE_INBOUND, PROXY_PORTS, excluded_ports
 from smeagol.objects import Pod
+from smeagol.refs import ObjectRef
 
 __all__ = [
     "INJECT_LABEL",
+    "NO_LABEL",
     "PROXY_CONTAINER",
     "AddressFacts",
     "Inject",
     "PodFacts",
     "canonical_address",
+    "index_labels",
     "inject_choice",
     "may_have_proxy",
     "owner_of_address",
     "pod_facts",
+    "tried_on",
     "wants_proxy",
 ]
 
@@ -30,6 +35,9 @@ INJECT_LABEL = "smi-spec.io/inject"
 
 PROXY_CONTAINER = "smeagol-proxy"
 """Name of the proxy's container, by which a Pod that has one is known."""
+
+NO_LABEL = ("", "")
+"""Stands for no label in particular; no label has an empty key."""
 
 _NEVER = frozenset({"kube-system", "kube-public", "kube-node-lease"})
 """Namespaces of the cluster's own Pods; a proxy there could cut the cluster off from itself."""
@@ -100,6 +108,29 @@ def pod_facts(pod: Pod, proxies: frozenset[str] = frozenset({PROXY_CONTAINER})) 
         passed_ports=PROXY_PORTS | set(excluded_ports(pod.metadata.annotations, EXCLUDE_INBOUND)),
         added=marks_of(pod.metadata.annotations),
     )
+
+
+def index_labels(selector: LabelSelector) -> tuple[tuple[str, str], ...]:
+    """Labels of which each Pod that is selected has exactly one, so that a selector is tried on those Pods only.
+
+    `NO_LABEL`, which counts as every Pod's, where the selector asks for no value.
+    """
+    if selector.match_labels:
+        return (min(selector.match_labels.items()),)
+    for requirement in selector.match_expressions:
+        if requirement.operator is Operator.IN:
+            return tuple((requirement.key, value) for value in sorted(set(requirement.values)))
+    return (NO_LABEL,)
+
+
+def tried_on(
+    namespace: str,
+    labels: Mapping[str, str],
+    indexed: Callable[[tuple[str, str, str]], Iterable[ObjectRef] | None],
+) -> list[ObjectRef]:
+    """The objects, in order, whose selectors may select a Pod with these labels. `indexed`: those of a namespace and an
+    index label."""
+    return sorted(ref for label in (NO_LABEL, *labels.items()) for ref in indexed((namespace, *label)) or ())
 
 
 def canonical_address(address: str) -> str:

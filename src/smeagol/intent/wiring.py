@@ -35,10 +35,12 @@ from smeagol.intent.selection import (
     AddressFacts,
     Inject,
     PodFacts,
+    index_labels,
     inject_choice,
     may_have_proxy,
     owner_of_address,
     pod_facts,
+    tried_on,
 )
 from smeagol.intent.units import Key, Settings, UnitKind
 from smeagol.intent.workloads import Membership, SidecarTerms, TLSTerms, containers_of
@@ -147,18 +149,20 @@ class Policies:
             graph.flatten("selectors of mutual tls", ours.mutual_tls, of_mutual_tls),
             graph.flatten("selectors of sidecars", ours.sidecars, of_sidecars),
         )
-        self.by_namespace = graph.group(
-            "selectors by namespace", self.selectors, lambda ref, _selector: [ref.namespace]
+        self.by_label = graph.group(
+            "selectors by label",
+            self.selectors,
+            lambda ref, selector: [(ref.namespace, *label) for label in index_labels(selector)],
         )
 
         def selected_by(key: Key, pod: PodFacts, read: Reader) -> Selected | None:
-            refs = read.get(self.by_namespace, key[0])
-            if not refs:
+            tried = tried_on(key[0], pod.labels, lambda label: read.get(self.by_label, label))
+            if not tried:
                 return None
             namespace = read.get(ours.namespace_facts, ("", key[0]))
             if not may_have_proxy(pod, key[0], namespace.inject if namespace else None):
                 return None
-            selectors = ((ref, read.get(self.selectors, ref)) for ref in refs)
+            selectors = ((ref, read.get(self.selectors, ref)) for ref in tried)
             found = tuple(ref for ref, selector in selectors if selector is not None and selector.matches(pod.labels))
             return Selected(found, pod.has_proxy) if found else None
 
