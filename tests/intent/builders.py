@@ -72,6 +72,7 @@ def pod(
     more_ips: Sequence[str] = (),
     ports: Sequence[int] = (),
     annotations: Mapping[str, str] | None = None,
+    init_containers: Sequence[objects.Container] = (),
 ) -> objects.Pod:
     """A running Pod with a proxy, unless said otherwise."""
     declared = tuple(objects.ContainerPort(container_port=number) for number in ports)
@@ -91,7 +92,12 @@ def pod(
     ips = tuple(objects.core.PodIP(ip=i) for i in (ip, *more_ips)) if ip else ()
     return objects.Pod(
         metadata=metadata,
-        spec=objects.PodSpec(containers=containers, service_account_name=service_account, host_network=host_network),
+        spec=objects.PodSpec(
+            containers=containers,
+            init_containers=tuple(init_containers),
+            service_account_name=service_account,
+            host_network=host_network,
+        ),
         status=objects.PodStatus(phase=phase, pod_ip=ip, pod_ips=ips),
     )
 

@@ -17,8 +17,17 @@ from intent.builders import (
     service,
     slice_of,
 )
-from smeagol import api
-from smeagol.intent import ConditionType, Endpoint, InboundPort, Protocol, Settings, TLSMode
+from smeagol import api, objects
+from smeagol.intent import (
+    INBOUND_PASSED,
+    INIT_CONTAINER,
+    ConditionType,
+    Endpoint,
+    InboundPort,
+    Protocol,
+    Settings,
+    TLSMode,
+)
 from smeagol.names import NameRule
 from smeagol.refs import ObjectRef, ServiceRef
 
@@ -347,3 +356,12 @@ class TestPassedPorts:
         assert [p.number for p in world.workload("a").inbound_ports] == [8080]
         world.add(pod("a", "10.0.0.1"))
         assert world.service_port("web", 90).endpoints == (Endpoint("10.0.0.1", 9090, mutual_tls=True),)
+
+    @pytest.mark.parametrize("now", ["", "9090", "7070"])
+    def test_an_annotation_that_changes_later(self, now: str) -> None:
+        """SMI-MTLS-24: the rules of an injected Pod are from its start, so a new annotation neither makes clients dial
+        in plaintext where the proxy wants TLS, nor hides that a port is open."""
+        init = objects.Container(name=INIT_CONTAINER, args=("--uid", "1337", INBOUND_PASSED, "9090"))
+        annotations = {"smeagol.dev/exclude-inbound-ports": now}
+        world = World(pod("a", "10.0.0.1", annotations=annotations, init_containers=(init,)), mutual_tls("m"))
+        assert world.workload("a").passed_ports == (9090, 15021, 15090)

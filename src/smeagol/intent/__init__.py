@@ -34,6 +34,8 @@ from smeagol.intent.model import (
 from smeagol.intent.passed import (
     EXCLUDE_INBOUND,
     EXCLUDE_OUTBOUND,
+    INBOUND_PASSED,
+    INIT_CONTAINER,
     METRICS_PORT,
     PROXY_PORTS,
     READINESS_PORT,
@@ -48,6 +50,8 @@ __all__ = [
     "ADDED_CONTAINERS",
     "EXCLUDE_INBOUND",
     "EXCLUDE_OUTBOUND",
+    "INBOUND_PASSED",
+    "INIT_CONTAINER",
     "INJECT_LABEL",
     "METRICS_PORT",
     "PROXY_CONTAINER",

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 
 from smeagol.api.meta import LabelSelector, Operator
 from smeagol.intent.added import Mark, marks_of
-from smeagol.intent.passed import EXCLUDE_INBOUND, PROXY_PORTS, excluded_ports
+from smeagol.intent.passed import PROXY_PORTS, passed_ports
 from smeagol.objects import Pod
 from smeagol.refs import ObjectRef
 
@@ -105,7 +105,7 @@ def pod_facts(pod: Pod, proxies: frozenset[str] = frozenset({PROXY_CONTAINER})) 
                 }
             )
         ),
-        passed_ports=PROXY_PORTS | set(excluded_ports(pod.metadata.annotations, EXCLUDE_INBOUND)),
+        passed_ports=passed_ports(pod),
         added=marks_of(pod.metadata.annotations),
     )
 

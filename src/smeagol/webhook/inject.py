@@ -26,6 +26,8 @@ import msgspec
 from smeagol.errors import SmeagolError
 from smeagol.intent import (
     ADDED_CONTAINERS,
+    INBOUND_PASSED,
+    INIT_CONTAINER,
     PROXY_CONTAINER,
     AddedContainer,
     AdditionError,
@@ -53,7 +55,6 @@ __all__ = [
     "uninjected",
 ]
 
-INIT_CONTAINER = "smeagol-init"
 TRUST_CONFIG_MAP = "smeagol-ca"
 """ConfigMap in every namespace that has injected Pods; a Pod that comes before it waits for it."""
 TRUST_KEY = "ca.crt"
@@ -283,7 +284,7 @@ def _init_container(options: PodOptions, probes: Rewritten) -> JsonObject:
     asked_at = {probe.asked_at for probe in probes.probes} - {READINESS_PORT}
     arguments = ["--uid", str(PROXY_UID)]
     for flag, ports in (
-        ("--inbound-passed", asked_at | set(options.inbound_passed)),
+        (INBOUND_PASSED, asked_at | set(options.inbound_passed)),
         ("--outbound-passed", set(options.outbound_passed)),
     ):
         if ports:
