@@ -32,7 +32,7 @@ from smeagol.runtime.health import Readiness, health_app
 from smeagol.runtime.offline import provider_named
 from smeagol.runtime.own_metrics import metrics_text
 from smeagol.runtime.remote import RemoteProvider
-from smeagol.runtime.web import listening, serve
+from smeagol.runtime.web import listening, served
 from smeagol.sources.kubernetes import Backoff, Decoded, Kind, ObjectKey, Reflector, kinds
 from smeagol.sources.kubernetes.peers import PeerObject, find_peer, kind_of
 from smeagol.status import Event, events, status_of
@@ -127,12 +127,8 @@ class AdapterController:
         self.readiness.add(self._not_whole)
         with listening(self.settings.health_address) as health:
             app = health_app(self.readiness, lambda: metrics_text(AdapterCollector(self)))
-            serving = asyncio.create_task(serve(app, [health]))
-            try:
+            async with served(app, [health]):
                 await self._run()
-            finally:
-                serving.cancel()
-                await asyncio.wait([serving])
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:

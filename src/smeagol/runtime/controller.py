@@ -46,7 +46,7 @@ from smeagol.runtime.progress import Together, View
 from smeagol.runtime.reporting import Reporter
 from smeagol.runtime.traffic import Collector
 from smeagol.runtime.views import cluster_status
-from smeagol.runtime.web import listening, serve
+from smeagol.runtime.web import listening, serve, served
 from smeagol.sources.kubernetes import Backoff, Decoded, Kind, ObjectKey, Reflector, kinds
 from smeagol.webhook import Reviews
 from smeagol.xds import TlsConfig
@@ -227,12 +227,8 @@ class Controller:
             return exposition(await collector.samples())
 
         app = health_app(self.readiness, lambda: own_metrics(self.plane, ControllerCollector(self)), traffic)
-        serving = asyncio.create_task(serve(app, [health]))
-        try:
+        async with served(app, [health]):
             await self._run()
-        finally:
-            serving.cancel()
-            await asyncio.wait([serving])
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from smeagol import serving
 
-__all__ = ["listening", "serve"]
+__all__ = ["listening", "serve", "served"]
 
 
 @contextmanager
@@ -41,3 +42,14 @@ async def serve(app: ASGIApp, sockets: list[socket.socket]) -> None:
         app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1, server_header=False
     )
     await serving.serve(config, sockets)
+
+
+@asynccontextmanager
+async def served(app: ASGIApp, sockets: list[socket.socket]) -> AsyncIterator[None]:
+    """Serve while the block runs, and until it has come to its end."""
+    serving_it = asyncio.create_task(serve(app, sockets))
+    try:
+        yield
+    finally:
+        serving_it.cancel()
+        await asyncio.wait([serving_it])
