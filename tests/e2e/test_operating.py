@@ -63,6 +63,12 @@ class Shop:
             raise done.exception
         return done.output
 
+    def install(self) -> None:
+        """Smeagol, or again."""
+        built = build_images()
+        given = ("--image", built.controller.reference, "--proxy-image", built.proxy.reference, "--pod-cidr", PODS)
+        self.says("install", *given, "--adapter", "gateway-api", "--wait", "--timeout", "120")
+
     def deploy(self, name: str, program: str, *, ports: bool = False, grace: int = 1) -> None:
         app: dict[str, Any] = {"name": "app", "image": images.BASE, "command": ["python3", "-c", program]}
         if ports:
@@ -92,11 +98,8 @@ def shop() -> Iterator[Shop]:
         pytest.skip("a node needs root, and the programs that `make cluster` builds")
     with running(f"operating-{secrets.token_hex(4)}", nodes=1) as cluster:
         api = ApiServer(cluster)
-        built = build_images()
-        built.load_into(cluster)
-        system = Shop(api, SYSTEM)
-        given = ("--image", built.controller.reference, "--proxy-image", built.proxy.reference, "--pod-cidr", PODS)
-        system.says("install", *given, "--adapter", "gateway-api", "--wait", "--timeout", "120")
+        build_images().load_into(cluster)
+        Shop(api, SYSTEM).install()
         made = Shop(api, api.namespace())
         api.kubectl("label", "namespace", made.namespace, "smi-spec.io/inject=enabled")
         mutual = "{apiVersion: smi-spec.io/v1beta1, kind: MutualTLS, metadata: {name: all}, spec: {selector: {}}}"
@@ -233,6 +236,16 @@ class TestLooking:
         ask = f"import socket; socket.create_connection(('{one['status']['podIP']}', 18003), timeout=3)"
         with pytest.raises(ClusterError, match="ConnectionRefusedError"):
             shop.api.kubectl("-n", SYSTEM, "exec", other["metadata"]["name"], "--", "python3", "-c", ask)
+
+
+class TestInstalling:
+    """Again, which changes nothing."""
+
+    def test_it_is_waited_until_pods_get_their_proxies(self, shop: Shop) -> None:
+        """Replicas that are ready are not enough: the API server must ask them."""
+        shop.api.kubectl("delete", "mutatingwebhookconfiguration", "smeagol")
+        shop.install()
+        assert "Pods get their proxies" in shop.says("check")
 
 
 class TestPutting:

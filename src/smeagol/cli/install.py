@@ -61,7 +61,9 @@ def install(
         Output, typer.Option("-o", "--output", help="Install and report, or print the manifests and ask nobody.")
     ] = Output.TEXT,
     force: Annotated[bool, typer.Option("--force", help="Take over fields that somebody else has set.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait until all replicas are available.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until all replicas are available and Pods get proxies.")
+    ] = False,
     timeout: Annotated[int, typer.Option("--timeout", help="Seconds that --wait waits.")] = 300,
 ) -> None:
     """Install Smeagol into a cluster, or upgrade it: definitions, access, and the control plane.

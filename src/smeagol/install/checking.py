@@ -106,7 +106,7 @@ def check(server: ApiServer, settings: InstallSettings) -> Iterator[Finding]:
     yield from object_findings(
         live for kind in resources.OURS if kind != resources.PROVIDER_CLASS for live in server.list(kind)
     )
-    yield injection_finding(lambda: _tried_pod(server))
+    yield injection_finding(lambda: tried_pod(server))
     yield from security_findings(server.list(resources.NAMESPACE))
     yield from trust_findings(server.list(resources.CONFIG_MAP, fields=f"metadata.name={TRUST_CONFIG_MAP}"))
 
@@ -390,7 +390,7 @@ class TriedPod(msgspec.Struct):
     spec: TriedSpec
 
 
-def _tried_pod(server: ApiServer) -> TriedPod:
+def tried_pod(server: ApiServer) -> TriedPod:
     """A Pod as the API server would store it, by a dry run: the webhooks are asked, and nothing is made."""
     pod: dict[str, Json] = {
         "apiVersion": "v1",

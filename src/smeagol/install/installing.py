@@ -13,7 +13,7 @@ from smeagol.errors import SmeagolError
 from smeagol.install import resources
 from smeagol.install.adapter_manifests import ADAPTERS_COMPONENT
 from smeagol.install.api_server import ApiServer, Live, RefusedError
-from smeagol.install.checking import deployment_findings
+from smeagol.install.checking import deployment_findings, injection_finding, tried_pod
 from smeagol.install.differences import differences
 from smeagol.install.facts import ControllerPod, Definition, Workload, condition
 from smeagol.install.manifests import CLASS, CONTROLLER_COMPONENT, manifests
@@ -85,7 +85,10 @@ def wait_until_ready(
     seconds: float,
     progress: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Return when all replicas of the present version are available. Raises NotReadyError with what keeps them."""
+    """Return when all replicas of the present version are available and Pods get their proxies.
+
+    Raises NotReadyError with what is not so yet.
+    """
     for component in (CONTROLLER_COMPONENT, *([ADAPTERS_COMPONENT] if settings.adapters else [])):
         wait_for(
             partial(_unavailable, server, component, settings.namespace),
@@ -94,6 +97,14 @@ def wait_until_ready(
             seconds=seconds,
             progress=progress,
         )
+    # Replicas are ready before one of them leads, and has told the API server to ask them.
+    wait_for(
+        partial(_no_injection, server),
+        where="injection",
+        fix="See smeagol check; smeagol install can be run again",
+        seconds=seconds,
+        progress=progress,
+    )
 
 
 def _unavailable(server: ApiServer, component: Component, namespace: str) -> str:
@@ -104,6 +115,12 @@ def _unavailable(server: ApiServer, component: Component, namespace: str) -> str
     pods = server.list(resources.POD, namespace=namespace, labels=component.selector)
     found = deployment_findings(live.as_(Workload), [pod.as_(ControllerPod) for pod in pods])
     return next((finding.what for finding in found if finding.is_bad), "")
+
+
+def _no_injection(server: ApiServer) -> str:
+    """Why Pods do not get their proxies; empty if they do."""
+    found = injection_finding(partial(tried_pod, server))
+    return found.what if found.is_bad else ""
 
 
 def _is_users(server: ApiServer, namespace: Manifest) -> bool:
