@@ -11,6 +11,7 @@ import pytest
 
 from e2e_kit.apiserver import ApiServer, api_server
 from e2e_kit.replica import free_port
+from intent.builders import namespace
 from smeagol.infra.kubernetes.connection import connect
 from smeagol.infra.kubernetes.keeper import Keeper
 from smeagol.infra.kubernetes.objects import path_of
@@ -25,6 +26,7 @@ from smeagol.webhook import InjectionSettings, WebhookPlace
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("api-controller")]
 
 
+ASKING = {"smi-spec.io/inject": "enabled"}
 SETTINGS = ControllerSettings(
     identity="a",
     namespace="default",
@@ -82,7 +84,7 @@ async def test_the_api_server_stops_asking_when_the_installation_goes(api: ApiSe
             await until(["ADDED"])
             await asyncio.to_thread(api.kubectl, "delete", "clusterrole", role.name)
             await until(["ADDED", "DELETED"])
-            controller.admission.note_namespace("shop", {"smi-spec.io/inject": "enabled"})  # it looks again
+            controller.admission.note_namespace("shop", namespace("shop", **ASKING))  # it looks again
             await until(["ADDED", "DELETED", "ADDED", "DELETED"])
         finally:
             for task in tasks:
@@ -101,8 +103,8 @@ async def test_what_somebody_else_has_made_is_left_as_it_is(api: ApiServer) -> N
         controller = Controller(SETTINGS, client=client, provider=provider, keys=MemoryKeyStore())
         admission = controller.admission
         assert admission is not None
-        for namespace in (with_theirs, other):
-            admission.note_namespace(namespace, {"smi-spec.io/inject": "enabled"})
+        for name in (with_theirs, other):
+            admission.note_namespace(name, namespace(name, **ASKING))
         keeper = Keeper(client)
         keeping = asyncio.create_task(admission.keep(keeper))
         try:
@@ -110,10 +112,10 @@ async def test_what_somebody_else_has_made_is_left_as_it_is(api: ApiServer) -> N
                 await asyncio.sleep(0.1)
             assert found[with_theirs].data == {"ca.crt": "x"}
             assert found[with_theirs].metadata.labels == {}
-            admission.note_namespace(with_theirs, {})
+            admission.note_namespace(with_theirs, namespace(with_theirs))
             await asyncio.to_thread(api.kubectl, "-n", other, "delete", "configmap", "smeagol-ca")
-            admission.note_namespace(other, {})
-            admission.note_namespace(other, {"smi-spec.io/inject": "enabled"})
+            admission.note_namespace(other, namespace(other))
+            admission.note_namespace(other, namespace(other, **ASKING))
             while other not in (found := await keeper.named(CONFIG_MAPS, "smeagol-ca") or {}):
                 await asyncio.sleep(0.1)
             assert found[with_theirs].data == {"ca.crt": "x"}, "nor is it deleted where none is wanted"

@@ -20,6 +20,7 @@ from smeagol.infra.kubernetes.objects import Applied
 from smeagol.install.access import CONTROLLER
 from smeagol.intent import INJECT_LABEL, MutualTLSIntent, SidecarIntent, Unit, UnitKey, WorkloadIntent
 from smeagol.intent.selection import Inject
+from smeagol.objects import Namespace
 from smeagol.pki import Purpose
 from smeagol.plan import JSON, ProxyProvider
 from smeagol.plan.peer import PeerKind
@@ -79,6 +80,8 @@ class MeshNamespaces:
     _reasons: dict[UnitKey, str] = field(default_factory=dict)
     _counts: Counter[str] = field(default_factory=Counter)
     _labelled: set[str] = field(default_factory=set)
+    ending: set[str] = field(default_factory=set)
+    """In which Pods may still run, and nothing can be made."""
 
     def note_units(self, changed: Iterable[UnitKey], units: Mapping[UnitKey, Unit]) -> None:
         for key in changed:
@@ -90,17 +93,21 @@ class MeshNamespaces:
                 self._reasons[key] = key.namespace
                 self._counts[key.namespace] += 1
 
-    def note_namespace(self, name: str, labels: Mapping[str, str]) -> bool:
-        """Whether its label says something else than before."""
-        asks = labels.get(INJECT_LABEL) == Inject.ENABLED.value
-        if asks == (name in self._labelled):
-            return False
-        self._labelled ^= {name}
-        return True
+    def note_namespace(self, name: str, namespace: Namespace | None) -> bool:
+        """Whether its label says something else than before, or it has begun to end."""
+        before = name in self._labelled, name in self.ending
+        self._labelled.discard(name)
+        self.ending.discard(name)
+        if namespace is not None and namespace.metadata.labels.get(INJECT_LABEL) == Inject.ENABLED.value:
+            self._labelled.add(name)
+        if namespace is not None and namespace.metadata.deletion_timestamp:
+            self.ending.add(name)
+        return before != (name in self._labelled, name in self.ending)
 
     @property
     def names(self) -> frozenset[str]:
-        return frozenset(self._counts.keys() | self._labelled)
+        """Without those that are ending."""
+        return frozenset((self._counts.keys() | self._labelled) - self.ending)
 
 
 def _asks_for_proxies(unit: Unit | None) -> bool:
@@ -143,9 +150,9 @@ class Admission:
         if self.namespaces.names != before:
             self._news.set()
 
-    def note_namespace(self, name: str, labels: Mapping[str, str]) -> None:
-        """To be called for each namespace that comes, changes, or goes (then without labels)."""
-        if self.namespaces.note_namespace(name, labels):
+    def note_namespace(self, name: str, namespace: Namespace | None) -> None:
+        """To be called for each namespace that comes, changes, or goes (then None)."""
+        if self.namespaces.note_namespace(name, namespace):
             self._news.set()
 
     def follow_roots(self) -> None:
@@ -184,7 +191,8 @@ class Admission:
 
     async def _keep_trust(self, keeper: Keeper, bundle: bytes) -> bool:
         """One ConfigMap in each namespace of the mesh, and none that we have made elsewhere; False if it must be tried
-        again. Somebody else's of that name stays as it is: Pods of its namespace wait for theirs, and are told why.
+        again. Somebody else's of that name stays as it is: Pods of its namespace wait for theirs, and are told why. In
+        a namespace that ends nothing can be made, and what is there serves its Pods until the end.
         """
         there = await keeper.named(CONFIG_MAPS, TRUST_CONFIG_MAP)
         if there is None:
@@ -198,7 +206,7 @@ class Admission:
                 outcome = await keeper.apply(CONFIG_MAPS, config_map, uid=kept.metadata.uid if kept else "")
                 complete = isinstance(outcome, Applied) and complete
         for namespace, kept in sorted(there.items()):
-            if namespace not in wanted and _is_ours(kept):
+            if namespace not in wanted | self.namespaces.ending and _is_ours(kept):
                 gone = await keeper.delete(CONFIG_MAPS, namespace, TRUST_CONFIG_MAP, uid=kept.metadata.uid)
                 complete = gone and complete
         return complete

@@ -347,7 +347,7 @@ class Controller:
     def _note(self, kind: Kind[T], key: ObjectKey, value: T | None) -> None:
         """Keep the users' objects, whose statuses are ours to write, and which namespaces ask for proxies."""
         if self.admission is not None and kind.plural == kinds.NAMESPACES.plural:
-            self.admission.note_namespace(key[1], value.metadata.labels if isinstance(value, Namespace) else {})
+            self.admission.note_namespace(key[1], value if isinstance(value, Namespace) else None)
         name = next((known.name for known in api.KINDS if known.plural == kind.plural), None)
         if name is None:
             return
