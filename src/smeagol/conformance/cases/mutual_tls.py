@@ -191,15 +191,20 @@ def server_names_before_ready(bench: Bench) -> None:
     late["spec"]["containers"][0]["readinessProbe"] = {"exec": {"command": ["false"]}, "periodSeconds": 1}
     bench.apply(late, service("smi-strict", "late", {"app": "late"}), wait=False)
 
-    def check() -> None:
+    def started() -> None:
         found = bench.driver.pod("smi-strict", "late")
         if found is None or not found.ips:
             raise UnmetError("Pod smi-strict/late", expected="an address", seen=found)
+        certificate(bench, f"{bench.ip('smi-strict/late')}:8080")
+
+    def named() -> None:
+        found = bench.driver.pod("smi-strict", "late")
         cert = certificate(bench, f"{bench.ip('smi-strict/late')}:8080")
-        if found.ready or not service_names(bench, "late", "smi-strict") <= cert.names:
+        if found is None or found.ready or not service_names(bench, "late", "smi-strict") <= cert.names:
             raise UnmetError("names of a Pod that is not ready", expected="its Service's", seen=sorted(cert.names))
 
-    bench.until(check, seconds=bench.limits.start)
+    bench.until(started, seconds=bench.limits.start)
+    bench.until(named, seconds=bench.limits.effect)
 
 
 @rule("SMI-MTLS-22")
