@@ -160,6 +160,9 @@ class TestPlain:
     def test_the_last_line_states_requests_failures_and_steps(self) -> None:
         assert summary(MODEL, self.GOOD)[-1] == "demo: 1,000 requests, 0 failed, 8 steps held"
 
+    def test_it_fits_a_terminal_of_80_columns(self) -> None:
+        assert max(map(len, summary(MODEL, self.GOOD))) <= 80
+
     def test_a_step_that_did_not_hold_is_explained_before_the_last_line(self) -> None:
         bad = replace(self.GOOD[4], complaints=("v1 answered 1 of 2, expected 2 to 2",))
         lines = summary(MODEL, (*self.GOOD[:4], bad), logs="/tmp/demo-x")
