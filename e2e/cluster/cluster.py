@@ -26,6 +26,7 @@ from e2e.cluster.nodes import Node, start_nodes, wait_until_ready
 from e2e.cluster.packages import install_for_nodes, require_root
 from e2e.cluster.places import ROOT, held, state_base, state_folder
 from e2e.cluster.processes import pid_of, supervisor_of, unit_file, write_unit
+from e2e.ports import free_port
 
 __all__ = ["Cluster", "down", "find", "running", "up"]
 
@@ -200,7 +201,7 @@ def _start(name: str, folder: Path, binaries: Binaries, nodes: int) -> Cluster:
     else:
         loopback = IPv4Address("127.0.0.1")
         plane = ControlPlane(
-            folder=folder, address=loopback, port=_free_port(), network=Network(index=0), with_nodes=False
+            folder=folder, address=loopback, port=free_port(), network=Network(index=0), with_nodes=False
         )
     keys = make_keys(plane)
     write_api(plane, keys, binaries)
@@ -239,13 +240,6 @@ def _in_own_network(pid: int | None) -> int | None:
         return None
     own, theirs = (Path(f"/proc/{process}/ns/net").readlink() for process in ("self", pid))
     return pid if own != theirs else None
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def _wait_for_controllers(cluster: Cluster) -> None:

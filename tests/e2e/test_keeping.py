@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
+from e2e.ports import free_port
 from e2e_kit.apiserver import ApiServer, api_server
-from e2e_kit.replica import free_port
 from intent.builders import namespace
 from smeagol.infra.kubernetes.connection import connect
 from smeagol.infra.kubernetes.keeper import Keeper

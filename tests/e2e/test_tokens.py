@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from e2e.ports import free_port
 from e2e_kit.apiserver import ApiServer, api_server, client_of
 from e2e_kit.relay import relay_to
-from e2e_kit.replica import free_port
 from smeagol.infra.kubernetes.connection import connect, connect_blocking
 from smeagol.infra.kubernetes.tokens import KEPT_SECONDS, VOUCHED_SECONDS, TokenReviewer
 from smeagol.plan import ProxyProvider

@@ -20,15 +20,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from e2e.cluster.commands import wait_for
+from e2e.ports import free_port
 from e2e_kit.apiserver import ApiServer
 from smeagol.control import Status
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def own_address() -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from e2e.ports import free_port
 from smeagol.demo.load import Slot, read_slot, total
 
 FOLDER = Path(__file__).parents[2] / "examples" / "foobar"
@@ -61,8 +62,7 @@ def start() -> Iterator[Start]:
 
 @pytest.fixture
 def port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
 @pytest.fixture

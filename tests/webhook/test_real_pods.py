@@ -27,6 +27,7 @@ from e2e.cluster.cluster import Cluster, running
 from e2e.cluster.commands import wait_for
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.places import cache_folder
+from e2e.ports import free_port
 from e2e_kit.apiserver import CLASS, ApiServer, smeagol
 from smeagol.infra.kubernetes.connection import connect_blocking
 from smeagol.plan import ADMIN_SOCKET
@@ -84,9 +85,7 @@ def _blob(tar: tarfile.TarFile, digest: str) -> bytes:
 def control_plane(cluster: Cluster, log: Path) -> Iterator[int]:
     """The control plane on this machine; gives the port where proxies reach it."""
     host = urlsplit(cluster.server).hostname
-    with socket.socket() as free:
-        free.bind((host, 0))
-        port: int = free.getsockname()[1]
+    port = free_port(host or "127.0.0.1")
     options = {
         "--kubeconfig": str(cluster.kubeconfig),
         "--namespace": SYSTEM,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-__all__ = ["Answer", "Application", "ask", "free_port", "open_application", "talk"]
+__all__ = ["Answer", "Application", "ask", "open_application", "talk"]
 
 Headers = list[tuple[str, str]]
 
@@ -65,14 +64,6 @@ async def open_application(name: str = "app", *, lines: bool = False, port: int 
         yield app
     finally:
         server.close()
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on. Somebody else may take it: then the proxy fails to start, loudly."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message_factory import GetMessageClass
 
-from providers.envoy.applications import free_port
+from e2e.ports import free_port
 from providers.envoy.kit import LOCAL, MESH, workload
 from smeagol.intent import WorkloadIntent
 from smeagol.pki import LocalAuthority, MemoryKeyStore

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from providers.envoy.applications import Application, ask, free_port, open_application, talk
+from e2e.ports import free_port
+from providers.envoy.applications import Application, ask, open_application, talk
 from providers.envoy.kit import MESH, workload
 from providers.envoy.real_envoy import (
     OTHER_AUTHORITY,

@@ -13,7 +13,8 @@ import grpc
 import grpc.aio
 import pytest
 
-from providers.envoy.applications import Application, ask, free_port, open_application, talk
+from e2e.ports import free_port
+from providers.envoy.applications import Application, ask, open_application, talk
 from providers.envoy.kit import MESH, backend, service, service_port, split, workload
 from providers.envoy.real_envoy import Proxy, proxy
 from smeagol.intent import Endpoint, InboundPort, Protocol, ServicePort, Split

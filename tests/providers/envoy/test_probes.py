@@ -14,7 +14,8 @@ from urllib.request import urlopen
 import grpc
 import pytest
 
-from providers.envoy.applications import Answer, Application, ask, free_port, open_application
+from e2e.ports import free_port
+from providers.envoy.applications import Answer, Application, ask, open_application
 from providers.envoy.kit import MESH
 from providers.envoy.real_envoy import in_folder
 from smeagol.pki import LocalAuthority, MemoryKeyStore, Purpose
