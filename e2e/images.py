@@ -26,9 +26,10 @@ from e2e.cluster.commands import run
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.packages import install_for_images
 from e2e.cluster.places import ROOT, cache_folder
+from smeagol import __version__
 from smeagol.providers.envoy.binary import envoy_binary
 
-__all__ = ["Image", "Images", "build_images"]
+__all__ = ["Image", "Images", "build_as", "build_images"]
 
 _CONTAINERFILE = ROOT / "deploy" / "Containerfile"
 _CONTEXT = ("deploy/build.lock", "deploy/requirements.lock", "pyproject.toml", "README.md", "LICENSE")
@@ -42,6 +43,15 @@ USER 1337:1337
 ENTRYPOINT ["/usr/local/bin/envoy"]
 """
 """As the upstream's distroless image is, from the Envoy that all other tests run."""
+
+_OTHER_VERSION_CONTAINERFILE = """\
+ARG BASE
+FROM ${BASE}
+USER 0:0
+COPY __init__.py /opt/smeagol/smeagol/__init__.py
+RUN /opt/packages/bin/python -m compileall -q -f --invalidation-mode unchecked-hash /opt/smeagol/smeagol/__init__.py
+USER 65532:65532
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +78,23 @@ class Images:
 def build_images() -> Images:
     """Of this checkout, built if something has changed. Raises ClusterError with what the builder says."""
     return Images(controller=_controller_image(), proxy=_proxy_image())
+
+
+def build_as(version: str, image: Image) -> Image:
+    """A control plane that is all that `image` is, and says that it is another version."""
+    package = (ROOT / "src" / "smeagol" / "__init__.py").read_text(encoding="utf-8")
+    text = package.replace(f'"{__version__}"', f'"{version}"')
+
+    def build(folder: Path, reference: str) -> None:
+        context = folder / "context"
+        context.mkdir()
+        (context / "__init__.py").write_text(text, encoding="utf-8")
+        containerfile = folder / "Containerfile"
+        containerfile.write_text(_OTHER_VERSION_CONTAINERFILE, encoding="utf-8")
+        _build(context, containerfile, image.archive, reference, transport="docker-archive")
+
+    key = f"{image.reference} {_OTHER_VERSION_CONTAINERFILE} {text}"
+    return _image("smeagol-other", hashlib.sha256(key.encode()).hexdigest(), build)
 
 
 def _controller_image() -> Image:
@@ -118,7 +145,9 @@ def _image(name: str, key: str, build: Callable[[Path, str], None]) -> Image:
     return Image(reference=reference, archive=bases.cached(name, key, make))
 
 
-def _build(context: Path, containerfile: Path, base: Path, reference: str, *options: str) -> None:
+def _build(
+    context: Path, containerfile: Path, base: Path, reference: str, *options: str, transport: str = "oci-archive"
+) -> None:
     """`chroot` needs neither a runtime nor control groups. Times are left out, so that the same makes the same."""
     _buildah(
         "build",
@@ -126,7 +155,7 @@ def _build(context: Path, containerfile: Path, base: Path, reference: str, *opti
         "--layers",
         "--timestamp=0",
         f"--file={containerfile}",
-        f"--build-arg=BASE=oci-archive:{base}",
+        f"--build-arg=BASE={transport}:{base}",
         f"--tag={reference}",
         *options,
         str(context),

@@ -80,6 +80,16 @@ class Cluster:
         self._look_again(node)
         wait_for(f"{program} starts", lambda: pid_of(folder, program), within_seconds=15)
 
+    def kill(self, pod: str, container: str, *, namespace: str) -> None:
+        """End a container with SIGKILL, as a lack of memory does; the kubelet starts it again unless its Pod goes."""
+        whose = {"pod.namespace": namespace, "pod.name": pod, "container.name": container}
+        wanted = ",".join(f'labels."io.kubernetes.{label}"=={value}' for label, value in whose.items())
+        for node in (Node(name=name, cluster=self.folder) for name in self.nodes):
+            running = {line.split()[0] for line in node.ctr("tasks", "list").splitlines() if "RUNNING" in line}
+            for found in node.ctr("containers", "list", "--quiet", wanted).split():
+                if found in running:
+                    node.ctr("tasks", "kill", "--signal", "SIGKILL", found)
+
     def load(self, archive: Path) -> None:
         """Bring the images of an archive (OCI layout or `docker save`) into every node, under their own names."""
         for name in self.nodes:

@@ -10,7 +10,6 @@ import os
 import secrets
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +18,8 @@ import pytest
 
 from e2e.cluster.cluster import Cluster, find
 from e2e.images import Images, build_images
+from e2e_kit.commands import smeagol
+from e2e_kit.shop import meshed_namespace
 
 
 class Kubectl(Protocol):
@@ -96,19 +97,8 @@ def mesh(own_cluster: Cluster, images: Images) -> Iterator[Cluster]:
     smeagol(own_cluster, "uninstall", "--yes")
 
 
-def smeagol(cluster: Cluster, *arguments: str) -> str:
-    """What the command says of that cluster. Fails the test with its complaint if it fails."""
-    command = [sys.executable, "-c", "from smeagol.cli import main; main()", *arguments]
-    done = subprocess.run([*command, "--kubeconfig", cluster.kubeconfig], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 @pytest.fixture
 def meshed(mesh: Cluster) -> Iterator[str]:
     """A namespace of the test's own in which every Pod gets a proxy."""
-    name = f"mesh-{secrets.token_hex(4)}"
-    mesh.kubectl("create", "namespace", name)
-    mesh.kubectl("label", "namespace", name, "smi-spec.io/inject=enabled")
-    yield name
-    mesh.kubectl("delete", "namespace", name, "--wait=false")
+    with meshed_namespace(mesh) as name:
+        yield name

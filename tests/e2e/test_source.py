@@ -145,7 +145,9 @@ async def test_an_outage_changes_nothing_and_leaves_nothing_behind(api: ApiServe
 
 @pytest.mark.parametrize("watch_list", [True, False], ids=["WatchList", "pages"])
 async def test_what_vanished_unseen_is_deleted(api: ApiServer, *, watch_list: bool) -> None:
-    """A history that the server has forgotten (410) leads to a new listing, and that ends the ghosts."""
+    """A history that the server has forgotten (410), however long it took, leads to a new listing. That ends the
+    ghosts, and nothing else is told again.
+    """
     namespace = api.namespace()
     await asyncio.to_thread(fill, api, namespace)
     async with (
@@ -154,15 +156,18 @@ async def test_what_vanished_unseen_is_deleted(api: ApiServer, *, watch_list: bo
     ):
         client.base_url = httpx2.URL(url)
         async with sources(client, watch_list=watch_list) as seen:
-            await seen.until(lambda: seen.names("canaries", namespace) == {"web"})
+            await seen.until(lambda: {plural: seen.names(plural, namespace) for plural in EXPECTED} == EXPECTED)
+            await seen.until(lambda: bool(seen.names("endpointslices", namespace)))
+            told = {plural: len(changes) for plural, changes in seen.told.items()}
             relay.cut()
             await asyncio.to_thread(api.kubectl, "-n", namespace, "delete", "canary.smi-spec.io", "web")
             await asyncio.to_thread(forget_history, api)
             assert seen.names("canaries", namespace) == {"web"}
             relay.resume()
             await seen.until(lambda: not seen.names("canaries", namespace))
+            await seen.until(lambda: all(reflector.lists == 2 for reflector in seen.reflectors.values()))
+            assert {k: len(v) - told[k] for k, v in seen.told.items() if len(v) != told[k]} == {"canaries": 1}
             assert seen.told["canaries"][-1][namespace, "web"] is None
-            assert seen.reflectors["canaries"].lists == 2
             assert seen.names("mutualtls", namespace) == {"all"}
 
 
