@@ -286,10 +286,10 @@ def counts_half() -> None:
     _wrap(traffic, "series", half)
 
 
-def _broken(break_: Callable[[], None]) -> Callable[[], Mutant]:
+def _broken(break_: Callable[[], None], without: Feature | None = None) -> Callable[[], Mutant]:
     def made() -> Mutant:
         break_()
-        return Mutant(lambda unit: unit)
+        return Mutant(lambda unit: unit, features=envoy.features - {without})
 
     return made
 
@@ -308,6 +308,7 @@ MUTANTS: dict[str, Callable[[], Mutant]] = {
     "drops_client_names": lambda: Mutant(_workload(drops_client_names)),
     "takes_bytes_for_http": lambda: Mutant(takes_bytes_for_http),
     "says_all_is_well": _broken(says_all_is_well),
+    "says_it_can_do_all": _broken(says_all_is_well, without=Feature.SIDECAR_CONTAINERS),
     "takes_any_object": _broken(takes_any_object),
     "asks_for_no_certificate": _broken(asks_for_no_certificate),
     "believes_the_header": _broken(believes_the_header),
@@ -348,8 +349,8 @@ BREAKS: dict[str, tuple[str, ...]] = {
         "features-are-declared",
         "mutual-tls-selects-by-labels",
         "client-names-of-others",
-        "sidecar-says-what-it-cannot-do",
     ),
+    "says_it_can_do_all": ("sidecar-says-what-it-cannot-do",),
     "takes_any_object": ("canary-refused-at-admission",),
     "no_mutual_tls": ("mutual-tls-ends-with-its-object", "identity-header"),
     "takes_all_for_meshed": ("mutual-tls-between-pods",),

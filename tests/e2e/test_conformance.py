@@ -1,15 +1,43 @@
-"""What the conformance suite needs of a cluster, beside what kubectl does for users."""
+"""Every rule of the specification on real Pods: the whole conformance suite against the installed mesh."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
 import pytest
+import yaml
 
 from e2e.cluster.cluster import Cluster
+from e2e.images import Images
 from smeagol.infra.kubernetes.connection import connect_blocking
 from smeagol.infra.kubernetes.exec import exec_in_container
 from smeagol.refs import PodRef
 
 pytestmark = [pytest.mark.slow, pytest.mark.envoy, pytest.mark.xdist_group("cluster")]
+
+
+@pytest.mark.timeout(900)
+def test_envoy_conforms_on_a_cluster(mesh: Cluster, images: Images, tmp_path: Path) -> None:
+    """Core and extended features of all profiles succeed, the report says of what, and no namespace stays."""
+    output = tmp_path / "report.yaml"
+    options = ["--kubeconfig", str(mesh.kubeconfig), "--image", images.controller.reference, "-j", "3"]
+    child = subprocess.run(
+        [sys.executable, "-c", "from smeagol.cli import main; main()", "conformance", *options, "-o", str(output)],
+        capture_output=True,
+        text=True,
+    )
+    assert child.returncode == 0, child.stdout + child.stderr
+    found = yaml.safe_load(output.read_text())
+    halves = {(p["name"], half): p[half]["result"] for p in found["profiles"] for half in ("core", "extended")}
+    assert set(halves.values()) == {"success"}, child.stdout
+    assert found["implementation"]["version"].startswith(f"{version('smeagol')} on Kubernetes v")
+    left = mesh.kubectl(
+        "get", "namespaces", "-o", "jsonpath={range .items[*]}{.metadata.name} {.status.phase}{'\\n'}{end}"
+    )
+    assert not [line for line in left.splitlines() if line.startswith("smi-") and line.endswith("Active")]
 
 
 @pytest.mark.timeout(120)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -192,10 +194,24 @@ def conformance(
             at_once=jobs,
             ended=lambda result: _ended(result, provider_class),
         )
-        made = version or driver.version
-    filters = {"profile": pick.profiles, "case": pick.cases, "rule": pick.rules, "feature": pick.features}
-    chosen_by = [f"--{name} {each}" for name, values in filters.items() for each in values]
-    command = " ".join(["smeagol conformance", f"-p {provider_class}", *chosen_by])
+        made = version or driver.version(found.controller)
+    command = _again(
+        {
+            "-p": [provider_class],
+            "--provider": [provider] * bool(provider),
+            "--controller": [controller] * bool(controller),
+            "--kubeconfig": ["KUBECONFIG"] * (driver.mode == "kubernetes"),  # where and whose: the reader's
+            "--image": ["IMAGE"] * (driver.mode == "kubernetes"),
+            "--namespace-label": namespace_label or (),
+            "--namespace-annotation": namespace_annotation or (),
+            "--unmeshed-label": unmeshed_label or (),
+            "-j": [str(jobs)] * (jobs > 1),
+            "--profile": pick.profiles,
+            "--case": pick.cases,
+            "--rule": pick.rules,
+            "--feature": pick.features,
+        }
+    )
     data = report(
         found,
         provider_class=provider_class,
@@ -215,6 +231,12 @@ def conformance(
     sys.stdout.flush()
     if found.failed:
         raise typer.Exit(1)
+
+
+def _again(options: Mapping[str, Sequence[str]]) -> str:
+    """The command that does the same, on the reader's own machine or cluster."""
+    given = (word for name, values in options.items() for value in values for word in (name, value))
+    return shlex.join(["smeagol", "conformance", *given])
 
 
 def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:

@@ -56,9 +56,8 @@ class Driver(Protocol):
         """`standalone` or `kubernetes`, for the report."""
         ...
 
-    @property
-    def version(self) -> str:
-        """Of what runs there, for the report."""
+    def version(self, controller: str) -> str:
+        """Of the provider with this controllerName and of the platform, for the report, as far as they tell."""
         ...
 
     def apply(self, objects: Sequence[Manifest]) -> None:

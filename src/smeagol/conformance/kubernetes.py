@@ -11,7 +11,6 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,6 +28,7 @@ FIELD_MANAGER = "smi-conformance"
 IMAGE = "smi-conformance-echo"
 CONTAINER = "echo"
 INJECT = "smi-spec.io/inject"
+VERSION_LABEL = "app.kubernetes.io/version"
 AT_ONCE = 8
 """Commands of the suite that run in Pods side by side."""
 
@@ -76,10 +76,15 @@ class Kubernetes:
         self._adjustments = adjustments
         self._pool = concurrent.futures.ThreadPoolExecutor(AT_ONCE)
 
-    @cached_property
-    def version(self) -> str:
-        """Of Kubernetes: which version the provider has, no API tells."""
-        return f"on Kubernetes {self._ask('GET', '/version').json()['gitVersion']}"
+    def version(self, controller: str) -> str:
+        """Of Smeagol, by the labels of its installation, for a provider of its own; which another has, no API tells."""
+        platform = f"on Kubernetes {self._ask('GET', '/version').json()['gitVersion']}"
+        if not controller.startswith("smeagol.dev/"):
+            return platform
+        query = {"labelSelector": "app.kubernetes.io/name=smeagol"}
+        found = self._ask("GET", "/apis/apps/v1/deployments", params=query).json()["items"]
+        versions = {each["metadata"]["labels"].get(VERSION_LABEL, "") for each in found} - {""}
+        return " ".join([*sorted(versions), platform])
 
     def facts(self) -> Mapping[str, str]:
         domain = self._adjustments.cluster_domain

@@ -87,7 +87,10 @@ PROFILES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One check. `features`: all that it needs; `stage`: the files of `manifests/` whose Pods it uses."""
+    """One check. `features`: all that it needs; `stage`: the files of `manifests/` whose Pods it uses.
+
+    `lacking`: features that a provider must lack, since the case is about what it then says.
+    """
 
     name: str
     profile: str
@@ -96,6 +99,7 @@ class Case:
     stage: tuple[str, ...]
     about: str
     check: Callable[[Bench], None]
+    lacking: frozenset[str] = frozenset()
 
     @property
     def core(self) -> bool:
@@ -105,7 +109,9 @@ class Case:
 Maker: TypeAlias = "Callable[[Callable[[Bench], None]], Case]"
 
 
-def case_of(profile: str, *rules: str, features: tuple[str, ...], stage: tuple[str, ...]) -> Maker:
+def case_of(
+    profile: str, *rules: str, features: tuple[str, ...], stage: tuple[str, ...], lacking: tuple[str, ...] = ()
+) -> Maker:
     """Make a case of a function: its name becomes the case's, with `-` for `_`, its docstring what it is about."""
 
     def made(check: Callable[[Bench], None]) -> Case:
@@ -118,6 +124,7 @@ def case_of(profile: str, *rules: str, features: tuple[str, ...], stage: tuple[s
             stage=stage,
             about=about,
             check=check,
+            lacking=frozenset(lacking),
         )
 
     return made

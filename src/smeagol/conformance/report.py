@@ -37,7 +37,10 @@ def _profile(name: str, halves: Mapping[bool, Sequence[Result]], features: froze
     profile = PROFILES[name]
     return {
         "name": name,
-        "core": {"result": _judged(halves[True]), "statistics": _statistics(halves[True])},
+        "core": {
+            "result": _judged([r for r in halves[True] if not r.case.lacking & features]),
+            "statistics": _statistics(halves[True]),
+        },
         "extended": {
             "result": _judged([r for r in halves[False] if r.case.features <= features]),
             "statistics": _statistics(halves[False]),

@@ -39,8 +39,7 @@ class Standalone:
         self._limits = limits
         self._folder = Path(mesh.status().mesh.directory)
 
-    @property
-    def version(self) -> str:
+    def version(self, controller: str) -> str:
         return self._mesh.status().mesh.version
 
     def facts(self) -> Mapping[str, str]:

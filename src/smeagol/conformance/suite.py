@@ -156,6 +156,8 @@ def _together(runs: Sequence[Run], cases: Sequence[Case]) -> Run:
 def _one(case: Case, driver: Driver, provider: str, limits: Limits, run: Run, stages: _Stages) -> Result:
     if missing := sorted(case.features - run.features):
         return Result(case=case, outcome=Outcome.SKIPPED, message=f"not declared: {', '.join(missing)}")
+    if had := sorted(case.lacking & run.features):
+        return Result(case=case, outcome=Outcome.SKIPPED, message=f"about providers without {', '.join(had)}")
     bench = Bench(driver, limits, run.features, provider, tags=run.tags)
     start = time.monotonic()
     outcome, message = Outcome.PASSED, ""

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from smeagol.conformance.bench import Bench
 from smeagol.conformance.call import Call
-from smeagol.conformance.model import Maker, NotHereError, UnmetError, case_of
+from smeagol.conformance.model import Maker, UnmetError, case_of
 from smeagol.conformance.write import sidecar
 
 __all__ = ["CASES"]
@@ -171,11 +171,15 @@ def _labelled(bench: Bench, labels: Mapping[str, str]) -> None:
     bench.until(check, seconds=bench.limits.effect)
 
 
-@rule("SMI-STATUS-07")
+@case_of(
+    "SMI-SIDECAR",
+    "SMI-STATUS-07",
+    features=("SidecarMetrics",),
+    lacking=("SidecarContainers",),
+    stage=("sidecar",),
+)
 def sidecar_says_what_it_cannot_do(bench: Bench) -> None:
     """A provider without a feature answers an object that asks for it: FullySupported is false, and why."""
-    if "SidecarContainers" in bench.features:
-        raise NotHereError("the provider supports SidecarContainers, the feature that is asked for here")
     asking = sidecar(NS, "asking", {"app": "web"})
     asking["spec"]["containers"] = [{"name": "further", "image": "smi-conformance-echo"}]
     bench.apply(asking, wait=False)
