@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from smeagol.conformance.cases import CASES
 from smeagol.plan import Feature, Provider
 from smeagol.plan.peer import PeerProvider
 from smeagol.runtime.offline import GROUP, provider_named
@@ -18,6 +19,8 @@ from .pages import ROOT
 __all__ = ["providers_page"]
 
 REPORTS = ROOT / "conformance/reports"
+ABOUT_LACKING = {case.name for case in CASES if case.lacking}
+"""They are skipped for who lacks nothing, and prove no feature."""
 SHOWS_THE_CONTRACT = "recorder"
 """It records what it was asked to make true, and makes nothing true."""
 
@@ -80,7 +83,7 @@ def _cell(provider: Provider, feature: Feature, reports: dict[Path, dict[str, An
         for report in reports.values()
         if report["implementation"]["controllerName"] == provider.controller_name
         for case in report["cases"]
-        if feature.value in case["features"]
+        if feature.value in case["features"] and case["name"] not in ABOUT_LACKING
     ]
     if "failed" in results:
         return "**failed**"
