@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -61,7 +62,9 @@ def exec_in_pod(
             with suppress(OSError):  # it has just ended
                 connection.send(msgspec.msgpack.encode(ExecSignal(signal=number)))
 
-        previous = {number: signal.signal(number, forward) for number in _FORWARDED}
+        # Signals are the main thread's; a command that another thread waits for is ended by who started that.
+        handled = _FORWARDED if threading.current_thread() is threading.main_thread() else ()
+        previous = {number: signal.signal(number, forward) for number in handled}
         try:
             answer = connection.recv(1 << 16)
         finally:
