@@ -109,6 +109,21 @@ def wrong_target_port(unit: Unit) -> Unit:
     return _ports(unit, moved)
 
 
+def one_target_port(unit: Unit) -> Unit:
+    """All Pods of a Service are called at the port of the first."""
+
+    def same(endpoints: Any) -> Any:
+        return tuple(replace(endpoint, port=endpoints[0].port) for endpoint in endpoints)
+
+    def like_the_first(port: Any) -> Any:
+        if port.split is not None:
+            backends = tuple(replace(b, endpoints=same(b.endpoints)) for b in port.split.backends)
+            port = replace(port, split=replace(port.split, backends=backends))
+        return replace(port, endpoints=same(port.endpoints))
+
+    return _ports(unit, like_the_first)
+
+
 def serves_splits_alone(unit: Unit) -> Unit:
     """A Service that no Canary divides has nobody."""
     return _ports(unit, lambda port: port if port.split is not None else replace(port, endpoints=()))
@@ -255,6 +270,26 @@ def asks_only_once() -> None:
     _wrap(Cluster, "observe", sticky)
 
 
+def calls_ready_pods_only() -> None:
+    """What a Service says of Pods that are not ready is not read."""
+    from smeagol.intent import wiring
+    from smeagol.objects.core import Service
+    from smeagol.sources import cluster
+
+    def plain(service: Service) -> Service:
+        spec = msgspec.structs.replace(service.spec, publish_not_ready_addresses=False)
+        return msgspec.structs.replace(service, spec=spec)
+
+    _wrap(wiring, "service_facts", lambda honest: lambda service: honest(plain(service)))
+    _wrap(cluster, "endpoint_slices", lambda honest: lambda service, pods: honest(plain(service), pods))
+
+
+def adds_no_containers() -> None:
+    from smeagol.sources import cluster
+
+    _wrap(cluster, "with_containers", lambda _: lambda pod, added: pod)
+
+
 def gives_everyone_a_proxy() -> None:
     from smeagol.sources import cluster
 
@@ -298,6 +333,7 @@ MUTANTS: dict[str, Callable[[], Mutant]] = {
     "ignores_weights": lambda: Mutant(ignores_weights),
     "ignores_canaries": lambda: Mutant(ignores_canaries),
     "wrong_target_port": lambda: Mutant(wrong_target_port),
+    "one_target_port": lambda: Mutant(one_target_port),
     "serves_splits_alone": lambda: Mutant(serves_splits_alone),
     "one_behind": lambda: Mutant(one_behind()),
     "no_mutual_tls": lambda: Mutant(no_mutual_tls),
@@ -314,6 +350,8 @@ MUTANTS: dict[str, Callable[[], Mutant]] = {
     "believes_the_header": _broken(believes_the_header),
     "long_lived_certificates": _broken(long_lived_certificates),
     "asks_only_once": _broken(asks_only_once),
+    "calls_ready_pods_only": _broken(calls_ready_pods_only),
+    "adds_no_containers": _broken(adds_no_containers),
     "gives_everyone_a_proxy": _broken(gives_everyone_a_proxy),
     "no_metric_labels": _broken(no_metric_labels),
     "counts_half": _broken(counts_half),
@@ -334,6 +372,8 @@ BREAKS: dict[str, tuple[str, ...]] = {
         "canary-matrix",
     ),
     "wrong_target_port": ("canary-target-port",),
+    "one_target_port": ("canary-named-target-port",),
+    "calls_ready_pods_only": ("canary-backend-that-publishes-all",),
     "serves_splits_alone": ("canary-none-left", "canary-deleted", "canary-backend-by-name"),
     "one_behind": ("canary-status",),
     "says_all_is_well": (
@@ -348,6 +388,7 @@ BREAKS: dict[str, tuple[str, ...]] = {
         "class-of-another-controller",
         "features-are-declared",
         "mutual-tls-selects-by-labels",
+        "mutual-tls-and-pods-that-run",
         "client-names-of-others",
     ),
     "says_it_can_do_all": ("sidecar-says-what-it-cannot-do",),
@@ -370,6 +411,7 @@ BREAKS: dict[str, tuple[str, ...]] = {
     "gives_everyone_a_proxy": ("mutual-tls-and-pods-kept-out",),
     "asks_only_once": ("mutual-tls-and-probes",),
     "counts_half": ("sidecar-status-codes", "sidecar-latency", "sidecar-bounded-series"),
+    "adds_no_containers": ("sidecar-containers",),
     "no_metric_labels": ("sidecar-own-labels", "sidecar-given-labels"),
 }
 """By mutant: the cases that must fail for it."""

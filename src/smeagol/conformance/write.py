@@ -10,7 +10,7 @@ import yaml
 
 from smeagol.conformance.driver import Manifest
 
-__all__ = ["canary", "mutual_tls", "pod", "provider_class", "service", "sidecar", "stage"]
+__all__ = ["canary", "deployment", "mutual_tls", "namespace", "pod", "provider_class", "service", "sidecar", "stage"]
 
 
 def stage(name: str) -> list[Manifest]:
@@ -65,7 +65,7 @@ def service(
     namespace: str,
     name: str,
     selector: Mapping[str, str] | None,
-    ports: Sequence[tuple[str, int, int]] = (("http", 80, 8080),),
+    ports: Sequence[tuple[str, int, int | str]] = (("http", 80, 8080),),
     **fields: Any,
 ) -> Manifest:
     """`ports`: (name, port, target port). Without a selector if that is None."""
@@ -93,6 +93,26 @@ def pod(
         "metadata": {"name": name, "namespace": namespace, "labels": {"app": name, **(labels or {})}},
         "spec": {"terminationGracePeriodSeconds": 10, "containers": [container], **fields},
     }
+
+
+def deployment(namespace: str, name: str, *serve: str, version: str = "", labels: Mapping[str, str]) -> Manifest:
+    """One Pod, as `pod` makes it; `labels` are further ones of that."""
+    made = pod(namespace, name, *serve, version=version, labels=labels)
+    template = {"metadata": {"labels": made["metadata"]["labels"]}, "spec": made["spec"]}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"replicas": 1, "selector": {"matchLabels": {"app": name}}, "template": template},
+    }
+
+
+def namespace(name: str, inject: str = "") -> Manifest:
+    """`inject`: what the label of injection says."""
+    metadata: dict[str, Any] = {"name": name}
+    if inject:
+        metadata["labels"] = {"smi-spec.io/inject": inject}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
 
 
 def _smi(kind: str, namespace: str, name: str, spec: Mapping[str, Any]) -> Manifest:

@@ -6,8 +6,9 @@ import re
 
 from smeagol.conformance.bench import Bench, told
 from smeagol.conformance.call import Call
+from smeagol.conformance.driver import Manifest
 from smeagol.conformance.model import Maker, UnmetError, case_of
-from smeagol.conformance.write import canary, pod, provider_class, service
+from smeagol.conformance.write import canary, deployment, namespace, pod, provider_class, service
 
 __all__ = ["CASES"]
 
@@ -139,6 +140,29 @@ def canary_target_port(bench: Bench) -> None:
     bench.expect_answers(CLIENT, ROOT, "moved")
 
 
+@rule("SMI-PORT-05")
+def canary_named_target_port(bench: Bench) -> None:
+    """A named target port is the one that each Pod has under that name."""
+    servers = [pod(NS, f"named-{port}", f"http:{port}", labels={"named": "yes"}) for port in (8080, 7070)]
+    for server, port in zip(servers, (8080, 7070), strict=True):
+        server["spec"]["containers"][0]["ports"] = [{"name": "web", "containerPort": port}]
+    bench.apply(*servers, service(NS, "named", {"named": "yes"}, [("http", 80, "web")]))
+    bench.apply(canary("web", {"named": 1}))
+    bench.expect_answers(CLIENT, ROOT, "named-8080", "named-7070")
+
+
+@rule("SMI-SVC-03")
+def canary_backend_that_publishes_all(bench: Bench) -> None:
+    """A Pod that is not ready serves a Service with publishNotReadyAddresses, and no other."""
+    early = pod(NS, "early", "http:8080")
+    early["spec"]["containers"][0]["readinessProbe"] = {"exec": {"command": ["false"]}, "periodSeconds": 1}
+    bench.apply(early, service(NS, "early", {"app": "early"}, publishNotReadyAddresses=True), wait=False)
+    bench.apply(canary("web", {"early": 1}))
+    bench.expect_answers(CLIENT, ROOT, "early")
+    bench.apply(service(NS, "early", {"app": "early"}, publishNotReadyAddresses=False))
+    bench.expect_answers(CLIENT, ROOT, *ALL)
+
+
 @rule("SMI-CAN-04")
 def canary_root_without_endpoints(bench: Bench) -> None:
     """The root needs neither a selector nor endpoints."""
@@ -182,7 +206,7 @@ def canary_of_an_external_name(bench: Bench) -> None:
 def canary_of_another_namespace(bench: Bench) -> None:
     """A root elsewhere is not permitted, and its traffic is not divided."""
     split = canary(f"web.{NS}", {"web-v1": 1}, name="stolen", namespace="smi-thief")
-    bench.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "smi-thief"}})
+    bench.apply(namespace("smi-thief"))
     bench.apply(split, wait=False)
     bench.expect_condition(split, "ResolvedRefs", "False", "RefNotPermitted")
     bench.expect_answers(CLIENT, ROOT, *ALL)
@@ -283,17 +307,28 @@ def canary_changes_under_load(bench: Bench) -> None:
 
 @rule("SMI-CAN-18")
 def canary_rollout(bench: Bench) -> None:
-    """The documented rollout: version 2 beside 1, tried by its own name, given a third, then all; then no Canary."""
-    for weights, expected in (
-        ({"web-v1": "1", "web-v2": "0m"}, {"v1": 1}),
-        ({"web-v1": "1", "web-v2": "500m"}, {"v1": 2, "v2": 1}),
-        ({"web-v2": "500m"}, {"v2": 1}),
-    ):
-        bench.apply(canary("web", weights))
-        bench.expect_answers(CLIENT, f"http://web-v2.{NS}/", "v2")
-        bench.expect_shares(CLIENT, ROOT, **expected)
-    bench.delete(ONLY_V1)
-    bench.expect_answers(CLIENT, ROOT, *ALL)
+    """The documented rollout, word for word: a version comes, is tried, gets a third, then all; the old one goes."""
+
+    def version(name: str) -> tuple[Manifest, Manifest]:
+        full = f"foobar-{name}"
+        made = deployment(NS, full, "http:8080", version=name, labels={"foobar": "yes"})
+        return made, service(NS, full, {"app": full})
+
+    url, old, new = f"http://foobar.{NS}/", version("v1"), version("v2")
+    bench.apply(*old, service(NS, "foobar", {"foobar": "yes"}))
+    bench.apply(canary("foobar", {"foobar-v1": "1", "foobar-v2": "0m"}))
+    bench.expect_shares(CLIENT, url, v1=1)
+    bench.apply(*new)
+    bench.expect_answers(CLIENT, f"http://foobar-v2.{NS}/", "v2")
+    bench.expect_shares(CLIENT, url, v1=1)
+    bench.apply(canary("foobar", {"foobar-v1": "1", "foobar-v2": "500m"}))
+    bench.expect_shares(CLIENT, url, v1=2, v2=1)
+    bench.apply(canary("foobar", {"foobar-v2": "500m"}))
+    bench.expect_shares(CLIENT, url, v2=1)
+    bench.delete(*old)
+    bench.expect_shares(CLIENT, url, v2=1)
+    bench.delete(canary("foobar", {"foobar-v2": "500m"}))
+    bench.expect_answers(CLIENT, url, "v2")
 
 
 @rule("SMI-STATUS-01", "SMI-STATUS-04", "SMI-STATUS-05", "SMI-STATUS-09", "SMI-STATUS-13")
@@ -365,6 +400,8 @@ CASES = (
     canary_none_left,
     canary_port_mismatch,
     canary_target_port,
+    canary_named_target_port,
+    canary_backend_that_publishes_all,
     canary_root_without_endpoints,
     canary_new_version,
     canary_before_its_root,

@@ -8,7 +8,7 @@ from smeagol.conformance.bench import Bench, told
 from smeagol.conformance.call import Call, Tls
 from smeagol.conformance.certificates import Shown, self_signed, shown
 from smeagol.conformance.model import Maker, NotHereError, UnmetError, case_of
-from smeagol.conformance.write import mutual_tls, pod, service
+from smeagol.conformance.write import mutual_tls, namespace, pod, service
 
 __all__ = ["CASES"]
 
@@ -74,13 +74,20 @@ def mutual_tls_and_other_protocols(bench: Bench) -> None:
 
 @rule("SMI-MTLS-18")
 def mutual_tls_and_probes(bench: Bench) -> None:
-    """Probes reach the application under Strict: its Pod is ready while it says so, and not while it does not."""
+    """Probes reach the application under Strict: its Pod is ready while it says so, and not while it does not.
+
+    By HTTP; those by TCP and by a command find it too.
+    """
 
     def readiness(wanted: bool) -> None:
         found = bench.driver.pod("smi-strict", "web")
         if found is None or found.ready is not wanted:
             raise UnmetError("readiness of a Pod under Strict", expected=f"ready: {wanted}", seen=found)
 
+    by_tcp, by_command = (pod("smi-strict", name, "http:8080") for name in ("by-tcp", "by-command"))
+    for server, probe in ((by_tcp, {"tcpSocket": {"port": 8080}}), (by_command, {"exec": {"command": ["true"]}})):
+        server["spec"]["containers"][0]["readinessProbe"] = {**probe, "periodSeconds": 1}
+    bench.apply(by_tcp, by_command)
     readiness(True)
     try:
         bench.call("smi-strict/web", Call(url="http://127.0.0.1:8080/unready"))
@@ -126,6 +133,22 @@ def mutual_tls_and_pods_kept_out(bench: Bench) -> None:
     # Nobody is there who would remove what a client says of itself.
     for client in (STRANGER, CLIENT):
         _known_as(bench, client, "http://free.smi-strict/", "admin.example", headers=FORGED[:1])
+
+
+@rule("SMI-POD-05")
+def mutual_tls_and_pods_that_run(bench: Bench) -> None:
+    """A selected Pod that has run without a proxy goes on as it is, and is named in status."""
+    bench.apply(namespace("smi-late", "disabled"))
+    bench.apply(pod("smi-late", "web", "http:8080", version="late"), service("smi-late", "web", {"app": "web"}))
+    before = bench.driver.pod("smi-late", "web")
+    bench.apply(namespace("smi-late", "enabled"))
+    selecting = mutual_tls("smi-late")
+    bench.apply(selecting, wait=False)
+    bench.expect_condition(selecting, "Programmed", "False", "PodsNotInjected", naming="web")
+    for client in (CLIENT, STRANGER):
+        bench.expect_answers(client, "http://web.smi-late/", "late")
+    if (after := bench.driver.pod("smi-late", "web")) != before:
+        raise UnmetError("a Pod that ran before it was selected", expected=before, seen=after)
 
 
 @rule("SMI-SVC-01", "SMI-SVC-05")
@@ -360,6 +383,7 @@ CASES = (
     mutual_tls_ends_with_its_object,
     mutual_tls_selects_by_labels,
     mutual_tls_and_pods_kept_out,
+    mutual_tls_and_pods_that_run,
     mutual_tls_by_each_address,
     certificates_are_short_lived,
     features_are_declared,

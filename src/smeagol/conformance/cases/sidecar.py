@@ -11,7 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from smeagol.conformance.bench import Bench
 from smeagol.conformance.call import Call
 from smeagol.conformance.model import Maker, UnmetError, case_of
-from smeagol.conformance.write import sidecar
+from smeagol.conformance.write import pod as a_pod
+from smeagol.conformance.write import service, sidecar
 
 __all__ = ["CASES"]
 
@@ -171,6 +172,24 @@ def _labelled(bench: Bench, labels: Mapping[str, str]) -> None:
     bench.until(check, seconds=bench.limits.effect)
 
 
+@case_of("SMI-SIDECAR", "SMI-SIDE-07", features=("SidecarContainers",), stage=("sidecar",))
+def sidecar_containers(bench: Bench) -> None:
+    """A selected Pod that is made gets the Sidecar's container, which serves beside its own."""
+    command = ["python3", "-m", "smeagol.conformance.echo", "http:8090"]
+    env = [{"name": "VERSION", "value": "further"}]
+    asking = sidecar(NS, "asking", {"app": "late"})
+    asking["spec"]["containers"] = [
+        {"name": "further", "image": "smi-conformance-echo", "command": command, "env": env}
+    ]
+    bench.apply(asking, wait=False)
+    bench.expect_condition(asking, "Accepted", "True", "Accepted")
+    ports = (("http", 80, 8080), ("http-further", 81, 8090))
+    bench.apply(a_pod(NS, "late", "http:8080"), service(NS, "late", {"app": "late"}, ports))
+    bench.expect_answers(CLIENT, f"http://late.{NS}", "late")
+    bench.expect_answers(CLIENT, f"http://late.{NS}:81", "further")
+    bench.expect_condition(asking, "Programmed", "True", "Programmed")
+
+
 @case_of(
     "SMI-SIDECAR",
     "SMI-STATUS-07",
@@ -196,5 +215,6 @@ CASES = (
     sidecar_bounded_series,
     sidecar_own_labels,
     sidecar_given_labels,
+    sidecar_containers,
     sidecar_says_what_it_cannot_do,
 )
