@@ -65,7 +65,7 @@ _HEAD = (
     "  real API server with the mesh's own CRDs, no more.",
     "- –: not claimed. Objects that need it say so in their status, field by field.",
     "",
-    "A claim is narrower than the specification where [the pages of the meshes](meshes.md) say so: Istio, for one, chooses the split of",
+    "A claim is narrower than the specification where [the page of the adapters](adapters.md) says so: Istio, for one, chooses the split of",
     "HTTP by the `Host` header (SMI-CAN-06).",
     "",
 )  # fmt: skip
