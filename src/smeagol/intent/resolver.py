@@ -12,7 +12,7 @@ the units come out of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -147,26 +147,33 @@ class Resolver:
 
         Judged by the state of the last `settle`.
         """
-        facts = pod_facts(pod, self.settings.proxy_containers)
-        if facts is None:
-            return False
-        namespace = pod.metadata.namespace
-        namespace_facts = self._ours.namespace_facts.get(("", namespace))
-        choice = namespace_facts.inject if namespace_facts else None
-        return wants_proxy(facts, namespace, choice, selected=bool(self._selecting(pod)))
+        return self._wants_proxy(pod, self._selecting(pod))
 
     def containers_for(self, pod: objects.Pod) -> tuple[AddedContainer, ...]:
         """The containers of Sidecars that a Pod which is about to start gets beside its proxy, if it has one.
 
         Judged by the state of the last `settle`.
         """
-        refs = (ref for ref in self._selecting(pod) if ref.kind == UnitKind.SIDECAR)
-        found = (self._terms.sidecars.get((ref.namespace, ref.name)) for ref in refs)
-        return containers_of(terms for terms in found if terms is not None)
+        return self._containers(self._selecting(pod))
 
     def injection_for(self, pod: objects.Pod) -> tuple[AddedContainer, ...] | None:
         """What a Pod that is about to start gets beside its proxy; None if it is to have no proxy."""
-        return self.containers_for(pod) if self.wants_proxy(pod) else None
+        selecting = self._selecting(pod)
+        return self._containers(selecting) if self._wants_proxy(pod, selecting) else None
+
+    def _wants_proxy(self, pod: objects.Pod, selecting: Sequence[ObjectRef]) -> bool:
+        facts = pod_facts(pod, self.settings.proxy_containers)
+        if facts is None:
+            return False
+        namespace = pod.metadata.namespace
+        namespace_facts = self._ours.namespace_facts.get(("", namespace))
+        choice = namespace_facts.inject if namespace_facts else None
+        return wants_proxy(facts, namespace, choice, selected=bool(selecting))
+
+    def _containers(self, selecting: Iterable[ObjectRef]) -> tuple[AddedContainer, ...]:
+        refs = (ref for ref in selecting if ref.kind == UnitKind.SIDECAR)
+        found = (self._terms.sidecars.get((ref.namespace, ref.name)) for ref in refs)
+        return containers_of(terms for terms in found if terms is not None)
 
     def _selecting(self, pod: objects.Pod) -> list[ObjectRef]:
         """What selects a Pod that need not be in the sources."""
