@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ import httpx2
 from bench.processes import ROOT, Usage
 from e2e.cluster.cluster import Cluster
 from e2e.cluster.commands import wait_for
+from e2e.ports import free_port
 
 __all__ = ["NAMESPACE", "Controller", "Place", "controller", "install", "ready_place"]
 
@@ -29,13 +29,6 @@ _ACCOUNT = "smeagol-controller"
 _SMEAGOL = (sys.executable, "-c", "from smeagol.cli import main; main()")
 _WEBHOOK_ADDRESS = "127.53.0.1"
 """The API server looks for a Service's name where nobody answers here; its address is given instead."""
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,13 +72,13 @@ def ready_place(cluster: Cluster, token: str, folder: Path) -> Place:
     kubeconfig.write_text(json.dumps(_kubeconfig(cluster, token)), encoding="utf-8")
     deployment: Any = json.loads(cluster.kubectl("-n", NAMESPACE, "get", "deployment", _ACCOUNT, "-o", "json"))
     arguments = list(deployment["spec"]["template"]["spec"]["containers"][0]["args"])
-    discovery, health = _free_port(), _free_port()
+    discovery, health = free_port(), free_port()
     for option, value in {
         "--discovery-address": f"127.0.0.1:{discovery}",
         "--webhook-address": f"{_WEBHOOK_ADDRESS}:443",
-        "--peers-address": f"127.0.0.1:{_free_port()}",
+        "--peers-address": f"127.0.0.1:{free_port()}",
         "--health-address": f"127.0.0.1:{health}",
-        "--control-port": str(_free_port()),
+        "--control-port": str(free_port()),
     }.items():
         arguments[arguments.index(option) + 1] = value
     return Place(

@@ -22,6 +22,7 @@ from e2e.cluster.errors import ClusterError
 from e2e.cluster.places import cache_folder
 from e2e.images import build_images
 from e2e_kit.apiserver import ApiServer, canary
+from e2e_kit.installed import CONTROL_PLANE, SYSTEM
 from smeagol.cli import build
 
 pytestmark = [
@@ -32,8 +33,6 @@ pytestmark = [
     pytest.mark.xdist_group("operating"),
 ]
 
-SYSTEM = "smeagol-system"
-CONTROL_PLANE = ("-l", "app.kubernetes.io/component=controller")
 PODS = "10.64.0.0/10"
 _SERVER = "import http.server; http.server.test(http.server.SimpleHTTPRequestHandler, port=8080, bind='0.0.0.0')"
 _CLIENT = """

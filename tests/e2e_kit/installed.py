@@ -14,9 +14,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from e2e.cluster.cluster import Cluster
 from e2e.cluster.commands import wait_for
 
-__all__ = ["SYSTEM", "Installed", "shown_certificate"]
+__all__ = ["CONTROL_PLANE", "SYSTEM", "Installed", "shown_certificate"]
 
 SYSTEM = "smeagol-system"
+CONTROL_PLANE = ("-l", "app.kubernetes.io/component=controller")
+"""What picks its Pods, and not those of the adapters."""
 DEPLOYMENT = "deployment/smeagol-controller"
 HEALTH_PORT = 18002
 
@@ -37,7 +39,7 @@ class Installed:
 
     def addresses(self) -> Mapping[str, str]:
         """Where each replica is, which answers there while the API server is away too."""
-        listed = json.loads(self.kubectl("get", "pods", "-l", "app.kubernetes.io/component=controller", "-o", "json"))
+        listed = json.loads(self.kubectl("get", "pods", *CONTROL_PLANE, "-o", "json"))
         return {pod["metadata"]["name"]: pod["status"].get("podIP", "") for pod in listed["items"]}
 
     def until_another_leads(self, than: str) -> None:
