@@ -177,16 +177,11 @@ class Kubernetes:
         answer = self._send("GET", path)
         if answer.status_code == 404:
             return None
-        if answer.is_error:
-            raise ConformanceError(f"the API server says: {_message(answer)}", where=path)
-        found: dict[str, Any] = answer.json()
+        found: dict[str, Any] = _good(answer, path).json()
         return found
 
     def _ask(self, method: str, path: str, **request: Any) -> httpx2.Response:
-        answer = self._send(method, path, **request)
-        if answer.is_error:
-            raise ConformanceError(f"the API server says: {_message(answer)}", where=path)
-        return answer
+        return _good(self._send(method, path, **request), path)
 
     def _send(self, method: str, path: str, **request: Any) -> httpx2.Response:
         try:
@@ -243,6 +238,12 @@ def _seen(pod: Mapping[str, Any]) -> PodSeen:
         ready=ready,
         restarts=sum(each.get("restartCount", 0) for each in containers),
     )
+
+
+def _good(answer: httpx2.Response, path: str) -> httpx2.Response:
+    if answer.is_error:
+        raise ConformanceError(f"the API server says: {_message(answer)}", where=path)
+    return answer
 
 
 def _message(answer: httpx2.Response) -> str:

@@ -6,6 +6,7 @@ nothing outside its own namespace that could change a workload or read a Secret.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from smeagol.api.documents import Json
@@ -23,6 +24,7 @@ __all__ = [
     "WEBHOOKS",
     "AccessRule",
     "handed_over",
+    "is_the_leaders",
 ]
 
 CONTROLLER = "smeagol-controller"
@@ -111,3 +113,8 @@ def handed_over(secret: str) -> tuple[AccessRule, ...]:
     """What it may do there besides, to sign with the intermediate in this Secret if one is named."""
     # runtime/secret_store.py, SecretSupply
     return (AccessRule(group="", resources=("secrets",), verbs=("get",), names=(secret,)),) if secret else ()
+
+
+def is_the_leaders(labels: Mapping[str, str]) -> bool:
+    """Whether the leader keeps the object with these labels. Whoever takes the label off has taken the object over."""
+    return labels.get("app.kubernetes.io/managed-by") == "smeagol"

@@ -12,6 +12,7 @@ import msgspec
 
 from smeagol.api.documents import Json
 from smeagol.errors import SmeagolError
+from smeagol.install.access import is_the_leaders
 from smeagol.install.resources import FIELD_MANAGER, Manifest, Resource
 from smeagol.objects import Metadata
 from smeagol.refs import ObjectRef
@@ -87,8 +88,8 @@ class Live:
 
     @property
     def is_the_leaders(self) -> bool:
-        """Whether the control plane that leads keeps it. Whoever takes the label off has taken the object over."""
-        return self.metadata.labels.get("app.kubernetes.io/managed-by") == "smeagol"
+        """Whether the control plane that leads keeps it."""
+        return is_the_leaders(self.metadata.labels)
 
     def as_(self, type_: type[T]) -> T:
         """The object, narrowed to what `type_` reads."""

@@ -15,9 +15,9 @@ from functools import partial
 
 import structlog
 
-from smeagol.infra.kubernetes.keeper import Keeper, Kept
+from smeagol.infra.kubernetes.keeper import Keeper
 from smeagol.infra.kubernetes.objects import Applied
-from smeagol.install.access import CONTROLLER
+from smeagol.install.access import CONTROLLER, is_the_leaders
 from smeagol.intent import INJECT_LABEL, MutualTLSIntent, SidecarIntent, Unit, UnitKey, WorkloadIntent
 from smeagol.intent.selection import Inject
 from smeagol.objects import Namespace
@@ -199,14 +199,16 @@ class Admission:
             return False
         complete = True
         wanted = self.namespaces.names
-        self._name_strangers(frozenset(name for name in wanted if name in there and not _is_ours(there[name])))
+        self._name_strangers(
+            frozenset(name for name in wanted if name in there and not is_the_leaders(there[name].metadata.labels))
+        )
         for namespace in sorted(wanted - self._strangers):
             config_map, kept = trust_config_map(namespace, bundle), there.get(namespace)
             if kept is None or kept.data != config_map["data"]:
                 outcome = await keeper.apply(CONFIG_MAPS, config_map, uid=kept.metadata.uid if kept else "")
                 complete = isinstance(outcome, Applied) and complete
         for namespace, kept in sorted(there.items()):
-            if namespace not in wanted | self.namespaces.ending and _is_ours(kept):
+            if namespace not in wanted | self.namespaces.ending and is_the_leaders(kept.metadata.labels):
                 gone = await keeper.delete(CONFIG_MAPS, namespace, TRUST_CONFIG_MAP, uid=kept.metadata.uid)
                 complete = gone and complete
         return complete
@@ -232,8 +234,3 @@ def _owned_by(uid: str) -> JSON:
     """Without this ClusterRole nobody could take the configurations back, and Pods would wait for who has gone: so they
     go with it (Kubernetes: garbage collection), whoever uninstalls."""
     return {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "name": CONTROLLER, "uid": uid}
-
-
-def _is_ours(there: Kept) -> bool:
-    """Whoever takes the label off has taken the object over."""
-    return there.metadata.labels.get("app.kubernetes.io/managed-by") == "smeagol"

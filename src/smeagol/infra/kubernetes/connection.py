@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Generator, Iterator
 from contextlib import aclosing, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import httpx2
 from lightkube.config.client_adapter import AsyncClient, Client, ConnectionParams
@@ -16,6 +17,8 @@ from smeagol.errors import SmeagolError
 __all__ = ["ClusterUnreachableError", "connect", "connect_blocking", "context_name"]
 
 REQUEST_SECONDS = 10.0
+
+C = TypeVar("C", httpx2.AsyncClient, httpx2.Client)
 
 
 class ClusterUnreachableError(SmeagolError):
@@ -29,18 +32,12 @@ def connect(kubeconfig: Path | None = None, context: str = "") -> httpx2.AsyncCl
     Tokens in files are read anew when the server refuses one; one that cannot be read fails the request as if the
     server could not be reached (httpx2.HTTPError), for it may come back as well. Raises ClusterUnreachableError.
     """
-    client = AsyncClient(_configuration(kubeconfig, context), _parameters())
-    if client.auth is not None:
-        client.auth = _Credentials(client.auth)
-    return client
+    return _bearable(AsyncClient(_configuration(kubeconfig, context), _parameters()))
 
 
 def connect_blocking(kubeconfig: Path | None = None, context: str = "") -> httpx2.Client:
     """The same for code that does not run on an event loop."""
-    client = Client(_configuration(kubeconfig, context), _parameters())
-    if client.auth is not None:
-        client.auth = _Credentials(client.auth)
-    return client
+    return _bearable(Client(_configuration(kubeconfig, context), _parameters()))
 
 
 def context_name(kubeconfig: Path | None = None, context: str = "") -> str:
@@ -68,6 +65,12 @@ class _Credentials(httpx2.Auth):
                         sent = await flow.asend((yield sent))
                 except StopAsyncIteration:
                     return
+
+
+def _bearable(client: C) -> C:
+    if client.auth is not None:
+        client.auth = _Credentials(client.auth)
+    return client
 
 
 @contextmanager
