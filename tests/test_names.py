@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import string
 
 import pytest
@@ -241,19 +242,25 @@ class TestWhoMayClaim:
         assert isinstance(verdict(name, namespace, POLICY, namespaces=NAMESPACES), Allowed | Refused)
 
 
+def ruled(*rules: NameRule) -> NamePolicy:
+    """A mesh with one ProviderClass that has these rules."""
+    return NamePolicy(rules=(rules,))
+
+
 class TestRules:
     """ProviderClass parameters can widen or narrow who may claim what; the first rule that applies decides."""
 
     def test_widening(self) -> None:
-        policy = NamePolicy(rules=(NameRule(pattern="*.pay.svc.cluster.local", allow=True, namespaces=("shop",)),))
-        assert verdict("api.pay.svc.cluster.local", "shop", policy) == Allowed()
+        """SMI-MTLS-11: a name that would be refused is granted, to the namespaces of the rule alone."""
+        policy = ruled(NameRule(pattern="*.pay.svc.cluster.local", grant=True, namespaces=("shop",)))
+        assert verdict("api.pay.svc.cluster.local", "shop", policy) == Allowed(granted=True)
         assert isinstance(verdict("api.pay.svc.cluster.local", "blog", policy), Refused)
         assert isinstance(verdict("api.crm.svc.cluster.local", "shop", policy), Refused)
 
     @pytest.mark.parametrize("pattern", ["*", "spiffe://*", "spiffe://cluster.local/smeagol/control-plane"])
     def test_the_control_plane_s_own_name_is_never_granted(self, pattern: str) -> None:
-        """Whoever had it could ask every replica what all proxies have, as another replica does."""
-        policy = NamePolicy(rules=(NameRule(pattern=pattern, allow=True),))
+        """SMI-MTLS-11: whoever had it could ask every replica what all proxies have, as another replica does."""
+        policy = ruled(NameRule(pattern=pattern, grant=True))
         own = str(SpiffeId.control_plane("cluster.local"))
         for spelling in (own, own.replace("spiffe://cluster.local", "SPIFFE://Cluster.Local")):
             found = verdict(spelling, "smeagol-system", policy)
@@ -261,36 +268,81 @@ class TestRules:
             assert "control plane" in found.reason
 
     def test_narrowing(self) -> None:
-        policy = NamePolicy(rules=(NameRule(pattern="*.Example.com", allow=False),))
+        policy = ruled(NameRule(pattern="*.Example.com", grant=False))
         assert isinstance(verdict("pay.example.com", "shop", policy), Refused)
         assert isinstance(verdict("a.pay.example.com", "shop", policy), Refused)
         assert verdict("example.com", "shop", policy) == Allowed()
 
     def test_reserving_for_a_namespace(self) -> None:
-        policy = NamePolicy(
-            rules=(
-                NameRule(pattern="*.example.com", allow=True, namespaces=("shop",)),
-                NameRule(pattern="*.example.com", allow=False),
-            )
+        policy = ruled(
+            NameRule(pattern="*.example.com", grant=True, namespaces=("shop",)),
+            NameRule(pattern="*.example.com", grant=False),
         )
-        assert verdict("pay.example.com", "shop", policy) == Allowed()
+        assert verdict("pay.example.com", "shop", policy) == Allowed(granted=True)
         assert isinstance(verdict("pay.example.com", "blog", policy), Refused)
+
+    @pytest.mark.parametrize("order", [1, -1])
+    def test_where_classes_differ_the_name_is_withheld(self, order: int) -> None:
+        """A user picks the class of an object, and gets no name by picking another."""
+        grants = (NameRule(pattern="*.example.com", grant=True, namespaces=("shop",)),)
+        withholds = (NameRule(pattern="pay.example.com", grant=False, provider_class="strict"),)
+        policy = NamePolicy(rules=(grants, withholds)[::order])
+        found = verdict("pay.example.com", "shop", policy)
+        assert isinstance(found, Refused)
+        assert "ProviderClass 'strict'" in found.reason
+        assert verdict("api.example.com", "shop", policy) == Allowed(granted=True)
+
+    @pytest.mark.parametrize(
+        ("pattern", "name", "fits"),
+        [
+            ("*.example.com", "a.b.example.com", True),
+            ("*.example.com", "https://elsewhere/x.example.com", False),
+            ("*.example.com", "spiffe://cluster.local/ns/pay/sa/x.example.com", False),
+            ("*", "https://example.com/", False),
+            ("https://*.example.com/*", "https://pay.example.com/", True),
+            ("https://*.example.com/*", "https://elsewhere/.example.com/", False),
+            ("https://*.example.com", "https://elsewhere?.example.com", False),
+            ("https://*.example.com", "https://elsewhere#.example.com", False),
+            ("spiffe://cluster.local/team/*", "spiffe://cluster.local/team/pay", True),
+            ("spiffe://cluster.local/team/*", "spiffe://cluster.local/team/pay/admin", False),
+            ("spiffe://cluster.local/*/admin", "spiffe://cluster.local/a/admin/admin", False),
+            ("spiffe://*l/team", "spiffe://cluster.local/team", True),
+        ],
+    )
+    def test_a_grant_reaches_no_further_than_it_reads(self, pattern: str, name: str, *, fits: bool) -> None:
+        """SMI-MTLS-11: the `*` of a grant ends where a part of a URI does; that of a withholding does not."""
+        own = ("shop",)
+        assert NameRule(pattern=pattern, grant=True, namespaces=own).applies(parse_name(name), "shop") is fits
+        assert NameRule(pattern=pattern, grant=False).applies(parse_name(name), "shop") or fits is (name in pattern)
+
+    @given(names, st.lists(st.sampled_from(["*", "a", "example", ".", "/", "://", "ns", "-"]), max_size=6).map("".join))
+    def test_what_is_granted_could_be_withheld(self, name: str, pattern: str) -> None:
+        """A pattern never grants more than it withholds."""
+        parsed = parse_name(name)
+        if NameRule(pattern=pattern, grant=True).applies(parsed, "shop"):
+            assert NameRule(pattern=pattern, grant=False).applies(parsed, "shop")
+
+    @given(st.lists(st.sampled_from("ab/*"), max_size=8).map("".join), st.lists(st.sampled_from("ab/"), max_size=8))
+    def test_patterns_are_as_a_plain_regular_expression(self, pattern: str, text: list[str]) -> None:
+        """Taking each part where it is found first misses nothing."""
+        name = SubjectName("".join(text))
+        for grant, run in ((True, "[^/?#]*"), (False, ".*")):
+            plain = re.fullmatch(pattern.replace("*", run), name) is not None
+            assert NameRule(pattern=pattern, grant=grant).applies(name, "shop") is plain
 
     @pytest.mark.parametrize("pattern", ["admin.example.com", "admin*", "*min.example.com", "*admin*", "*"])
     def test_a_wildcard_name_is_withheld_if_any_name_it_covers_is(self, pattern: str) -> None:
-        policy = NamePolicy(rules=(NameRule(pattern=pattern, allow=False),))
+        policy = ruled(NameRule(pattern=pattern, grant=False))
         assert isinstance(verdict("*.example.com", "shop", policy), Refused)
 
     @pytest.mark.parametrize("pattern", ["admin.example.org", "*.example.org", "*.com.org", "x*.net"])
     def test_a_wildcard_name_is_left_alone_by_rules_for_others(self, pattern: str) -> None:
-        policy = NamePolicy(rules=(NameRule(pattern=pattern, allow=False),))
+        policy = ruled(NameRule(pattern=pattern, grant=False))
         assert verdict("*.example.com", "shop", policy) == Allowed()
 
     def test_a_wildcard_name_is_allowed_only_if_all_it_covers_are(self) -> None:
-        policy = NamePolicy(
-            rules=(NameRule(pattern="a*.example.com", allow=True), NameRule(pattern="*.example.com", allow=False))
-        )
-        assert verdict("api.example.com", "shop", policy) == Allowed()
+        policy = ruled(NameRule(pattern="a*.example.com", grant=True), NameRule(pattern="*.example.com", grant=False))
+        assert verdict("api.example.com", "shop", policy) == Allowed(granted=True)
         assert isinstance(verdict("*.example.com", "shop", policy), Refused)
 
     @given(wildcards, labels, st.lists(labels | st.just("*"), max_size=4).map("".join))
@@ -298,23 +350,31 @@ class TestRules:
         """Whatever the pattern: if it withholds a name, it withholds the wildcard that covers the name."""
         covered = parse_name(wildcard.replace("*", label, 1)) if not wildcard[2:].isdigit() else None
         for text in (pattern, f"{pattern}{wildcard[1:]}"):
-            rule = NameRule(pattern=text, allow=False)
+            rule = NameRule(pattern=text, grant=False)
             if covered is not None and rule.applies(covered, "shop"):
                 assert rule.applies(parse_name(wildcard), "shop")
 
     def test_hostile_patterns_end_soon(self) -> None:
-        rule = NameRule(pattern="*a" * 100 + "b", allow=False)
-        assert not rule.applies(parse_name("*." + ".".join(["a" * 60] * 4)), "shop")
+        for grant in (True, False):
+            rule = NameRule(pattern="*a" * 100 + "b", grant=grant)
+            for name in ("*." + ".".join(["a" * 60] * 4), ".".join(["a" * 60] * 4)):
+                assert not rule.applies(parse_name(name), "shop")
 
 
-def claim(name: str, namespace: str, created: int = 0, by: str = "m") -> Claim:
-    return Claim(parse_name(name), ObjectRef("MutualTLS", namespace, by), f"2026-01-01T00:00:{created:02}Z")
+def claim(name: str, namespace: str, created: int = 0, by: str = "m", *, granted: bool = False) -> Claim:
+    age = f"2026-01-01T00:00:{created:02}Z"
+    return Claim(parse_name(name), ObjectRef("MutualTLS", namespace, by), age, granted)
 
 
 # Few values, so that claims meet often.
 contested = st.sampled_from(["a.example", "b.example", "*.example", "example", "*.a.example", "spiffe://x.example/a"])
 claims = st.builds(
-    claim, contested, st.sampled_from(["n1", "n2", "n3"]), st.integers(0, 3), st.sampled_from(["m1", "m2"])
+    claim,
+    contested,
+    st.sampled_from(["n1", "n2", "n3"]),
+    st.integers(0, 3),
+    st.sampled_from(["m1", "m2"]),
+    granted=st.sampled_from([False, False, True]),
 )
 
 
@@ -351,6 +411,22 @@ class TestFirstComeFirstServed:
         wild_first = claim("*.example", "blog", 0)
         assert isinstance(settle([exact, wild_first])[exact], Conflicted)
 
+    def test_a_grant_beats_age(self) -> None:
+        """SMI-MTLS-11: a name that is granted is the namespace's, even under an older wildcard of another."""
+        older, mine = claim("*.example", "blog", 1), claim("pay.example", "shop", 2, "mtls", granted=True)
+        settled = settle([older, mine])
+        assert settled[mine] == Allowed(granted=True)
+        conflict = settled[older]
+        assert isinstance(conflict, Conflicted)
+        assert conflict.reason == (
+            "'*.example' belongs to namespace 'shop': MutualTLS shop/mtls has 'pay.example' by a grant of a "
+            "ProviderClass. Choose another name."
+        )
+
+    def test_those_to_whom_a_name_is_granted_share_it(self) -> None:
+        one, two = claim("x.example", "shop", 1, granted=True), claim("x.example", "blog", 2, granted=True)
+        assert set(settle([one, two]).values()) == {Allowed(granted=True)}
+
     def test_a_claim_that_lost_takes_nothing_from_later_ones(self) -> None:
         lost = claim("*.example", "b", 2)
         last = claim("y.example", "c", 3)
@@ -369,19 +445,21 @@ class TestFirstComeFirstServed:
             assert owner_of(c.name, shuffled) == owner_of(c.name, them)
 
     @given(st.lists(claims, max_size=8))
-    def test_overlapping_names_never_have_two_namespaces(self, them: list[Claim]) -> None:
-        held = [c for c, fate in settle(them).items() if fate == Allowed()]
+    def test_overlapping_names_have_two_namespaces_only_by_grants(self, them: list[Claim]) -> None:
+        held = [c for c, fate in settle(them).items() if isinstance(fate, Allowed)]
         for a in held:
             for b in held:
-                assert a.by.namespace == b.by.namespace or not overlap(a.name, b.name)
+                same = a.by.namespace == b.by.namespace
+                assert same or not overlap(a.name, b.name) or (a.granted and b.granted)
 
     @given(st.lists(claims, max_size=8))
-    def test_who_loses_loses_to_an_older_claim_that_holds(self, them: list[Claim]) -> None:
+    def test_who_loses_loses_to_a_claim_before_it_that_holds(self, them: list[Claim]) -> None:
         settled = settle(them)
         assert settled.keys() == set(them)
         for c, fate in settled.items():
             if isinstance(fate, Conflicted):
-                assert settled[fate.owner] == Allowed()
+                assert isinstance(settled[fate.owner], Allowed)
+                assert not c.granted
                 assert fate.owner.rank < c.rank
                 assert overlap(fate.owner.name, c.name)
                 assert fate.owner.by.namespace != c.by.namespace

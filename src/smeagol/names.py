@@ -164,42 +164,53 @@ def parse_trust_domain(text: str, *, where: str = "") -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NameRule:
-    """One rule of an administrator: names that fit `pattern` are allowed to, or withheld from, `namespaces`.
+    """One rule of an administrator: names that fit `pattern` are granted to, or withheld from, `namespaces`.
 
     `*` in a pattern stands for any run of characters, dots included; letter case does not count. No namespaces: all.
-    A wildcard name is withheld if any name it covers is, and allowed only if all are.
+    What is in doubt is withheld rather than granted: a wildcard name is withheld if any name that it covers is, and
+    granted only if all are; and the `*` of a grant ends where a part of a URI does, so that `*.example.com` grants
+    neither https://elsewhere/x.example.com nor the SPIFFE id of a service account with such a name.
     """
 
     pattern: str
-    allow: bool
+    grant: bool
     namespaces: tuple[str, ...] = ()
+    provider_class: str = ""
 
     def applies(self, name: SubjectName, namespace: str) -> bool:
         if self.namespaces and namespace not in self.namespaces:
             return False
         pattern, text = self.pattern.lower(), name.lower()
-        if _is_wildcard(name) and not self.allow:
+        if _is_wildcard(name) and not self.grant:
             return _meet(pattern, text)
         # A wildcard's own `*` is only fitted by a `*` of the pattern, so what fits does so with all it covers.
-        return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), text) is not None
+        return re.fullmatch(_expression(pattern, "[^/?#]" if self.grant else "."), text) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamePolicy:
-    """What a mesh holds about names. `rules` come from the ProviderClass: the first that applies decides, for all names
-    but the control plane's own.
+    """What a mesh holds about names. `rules` are those of each ProviderClass: the first that applies decides, for all
+    names but the control plane's own; where classes differ, the name is withheld.
 
-    Reserving names for a namespace takes two rules: allow them to it, then withhold them from all.
+    They hold whichever class an object picks, for that is its user's choice. Reserving names for a namespace takes two
+    rules: grant them to it, then withhold them from all.
     """
 
     cluster_domain: str = DEFAULT_CLUSTER_DOMAIN
     trust_domain: str = DEFAULT_CLUSTER_DOMAIN
-    rules: tuple[NameRule, ...] = ()
+    rules: tuple[tuple[NameRule, ...], ...] = ()
+
+    def rule_for(self, name: SubjectName, namespace: str) -> NameRule | None:
+        """The rule that decides, if one does."""
+        deciding = (next((rule for rule in each if rule.applies(name, namespace)), None) for each in self.rules)
+        return min((rule for rule in deciding if rule is not None), key=lambda rule: rule.grant, default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """The namespace may carry the name."""
+    """The namespace may carry the name. `granted`: by a rule, so it may whoever else claims the name."""
+
+    granted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,9 +240,14 @@ def verdict(
         return Refused(str(e))
     if parsed == str(SpiffeId.control_plane(policy.trust_domain)):
         return Refused(f"'{parsed}' is the identity of the control plane, which nobody else can have. Leave it out.")
-    for rule in policy.rules:
-        if rule.applies(parsed, namespace):
-            return Allowed() if rule.allow else Refused(f"'{parsed}' is withheld by the ProviderClass's names rules.")
+    rule = policy.rule_for(parsed, namespace)
+    if rule is not None and rule.grant:
+        return Allowed(granted=True)
+    if rule is not None:
+        return Refused(
+            f"'{parsed}' is withheld from namespace '{namespace}' by ProviderClass '{rule.provider_class}', which does "
+            f"so with '{rule.pattern}'. Choose another name, or have it granted in spec.parameters of that class."
+        )
     if parsed.startswith(_SPIFFE):
         return _spiffe_verdict(SpiffeId.parse(parsed), namespace, policy, service_accounts)
     match kind_of(parsed):
@@ -245,21 +261,23 @@ def verdict(
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A MutualTLS asks for a name. `created`: its creationTimestamp (RFC 3339, UTC), which sorts as text."""
+    """A MutualTLS asks for a name. `created`: its creationTimestamp (RFC 3339, UTC), which sorts as text. `granted`: by
+    a rule of a ProviderClass, which beats age."""
 
     name: SubjectName
     by: ObjectRef
     created: str
+    granted: bool = False
 
     @property
-    def rank(self) -> tuple[str, str, str, str]:
-        """The oldest first, then namespace and name of the object (spec: Common to all kinds)."""
-        return self.created, self.by.namespace, self.by.name, self.name
+    def rank(self) -> tuple[bool, str, str, str, str]:
+        """Granted ones first, then the oldest, then namespace and name of the object (spec: All kinds)."""
+        return not self.granted, self.created, self.by.namespace, self.by.name, self.name
 
 
 @dataclass(frozen=True, slots=True)
 class Conflicted:
-    """The name belongs to another namespace, by the claim `owner`, which came first."""
+    """The name belongs to another namespace, by the claim `owner`, which came first or is granted."""
 
     name: SubjectName
     owner: Claim
@@ -267,37 +285,36 @@ class Conflicted:
     @property
     def reason(self) -> str:
         held = "it" if self.owner.name == self.name else f"'{self.owner.name}'"
-        return (
-            f"'{self.name}' belongs to namespace '{self.owner.by.namespace}': {self.owner.by} claimed {held} first. "
-            "Choose another name, or have that one removed."
-        )
+        belongs = f"'{self.name}' belongs to namespace '{self.owner.by.namespace}'"
+        if self.owner.granted:
+            return f"{belongs}: {self.owner.by} has {held} by a grant of a ProviderClass. Choose another name."
+        return f"{belongs}: {self.owner.by} claimed {held} first. Choose another name, or have that one removed."
 
 
 def settle(claims: Iterable[Claim]) -> dict[Claim, Allowed | Conflicted]:
     """Who gets the names that verdict() leaves free: the namespace that claimed first, whatever the order of `claims`.
 
     Names that overlap count as one, so nobody gets `pay.example.com` under another's `*.example.com` or the reverse.
-    A claim that lost takes nothing away from later ones. Pass only claims that verdict() allowed.
+    Those to whom a name is granted have it together, and before all others. A claim that lost takes nothing away from
+    later ones. Pass only claims that verdict() allowed.
     """
     outcome: dict[Claim, Allowed | Conflicted] = {}
-    granted: dict[str, Claim] = {}  # name -> the first claim; all granted claims of a name are of one namespace
+    holders: dict[str, dict[str, Claim]] = {}  # name -> namespace -> its first claim
     beneath: dict[str, dict[str, Claim]] = {}  # parent domain -> namespace -> its first claim right below it
     for claim in sorted(set(claims), key=lambda c: c.rank):
         name, namespace = claim.name, claim.by.namespace
-        rivals = [granted[name]] if name in granted else []
+        rivals = [*holders.get(name, {}).values()]
         parent = ""
         if kind_of(name) is NameKind.DNS:
             parent = _parent(name)
-            if _is_wildcard(name):
-                rivals += beneath.get(parent, {}).values()
-            elif (cover := f"*.{parent}") in granted:
-                rivals.append(granted[cover])
+            overlapping = beneath.get(parent, {}) if _is_wildcard(name) else holders.get(f"*.{parent}", {})
+            rivals += overlapping.values()
         owner = min((r for r in rivals if r.by.namespace != namespace), key=lambda r: r.rank, default=None)
-        if owner is not None:
+        if owner is not None and not claim.granted:
             outcome[claim] = Conflicted(name, owner)
             continue
-        outcome[claim] = Allowed()
-        granted.setdefault(name, claim)
+        outcome[claim] = Allowed(claim.granted)
+        holders.setdefault(name, {}).setdefault(namespace, claim)
         if parent:
             beneath.setdefault(parent, {}).setdefault(namespace, claim)
     return outcome
@@ -383,6 +400,19 @@ def _is_wildcard(name: str) -> bool:
 
 def _parent(name: str) -> str:
     return name.partition(".")[2]
+
+
+def _expression(pattern: str, any_character: str) -> str:
+    """A regular expression for texts that fit, which never tries twice: each part is taken where it is found first.
+
+    That loses nothing where `*` may be any run of characters, nor where it ends before some of them: the text has the
+    next of these in one place only.
+    """
+    first, *rest = map(re.escape, pattern.split("*"))
+    if not rest:
+        return first
+    *middle, last = rest
+    return first + "".join(f"(?>{any_character}*?{part})" for part in middle) + f"{any_character}*" + last
 
 
 def _meet(a: str, b: str) -> bool:

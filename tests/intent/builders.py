@@ -225,13 +225,28 @@ def canary(
     )
 
 
+def grant(pattern: str, *namespaces: str) -> api.NameRule:
+    return api.NameRule(pattern=pattern, action=api.NameAction.GRANT, namespaces=namespaces)
+
+
+def withhold(pattern: str, *namespaces: str) -> api.NameRule:
+    return api.NameRule(pattern=pattern, action=api.NameAction.WITHHOLD, namespaces=namespaces)
+
+
 def provider_class(
-    name: str, controller: str = CONTROLLER, *, default: bool = False, age: int = 0
+    name: str,
+    controller: str = CONTROLLER,
+    *,
+    default: bool = False,
+    age: int = 0,
+    names: Sequence[api.NameRule] = (),
 ) -> api.ProviderClass:
     annotations = {"smi-spec.io/is-default-class": "true"} if default else {}
     return api.ProviderClass(
         metadata=api.ObjectMeta(name=name, creation_timestamp=created(age), annotations=annotations),
-        spec=api.ProviderClassSpec(controller_name=controller),
+        spec=api.ProviderClassSpec(
+            controller_name=controller, parameters=api.Parameters(client_subject_names=tuple(names))
+        ),
     )
 
 

@@ -6,16 +6,18 @@ import pytest
 from msgspec.structs import replace as replaced
 
 from intent.builders import (
-    STANDALONE,
     World,
     condition,
     endpoint,
+    grant,
     mutual_tls,
     namespace,
     pod,
     port,
+    provider_class,
     service,
     slice_of,
+    withhold,
 )
 from smeagol import api, objects
 from smeagol.intent import (
@@ -28,10 +30,10 @@ from smeagol.intent import (
     Settings,
     TLSMode,
 )
-from smeagol.names import NameRule
 from smeagol.refs import ObjectRef, ServiceRef
 
 SPIFFE = "spiffe://cluster.local/ns/shop/sa/default"
+GRANT_DB = grant("db.pay.svc.cluster.local", "shop")
 WEB_NAMES = ("web", "web.shop", "web.shop.svc", "web.shop.svc.cluster.local")
 
 
@@ -191,18 +193,43 @@ class TestClientNames:
         assert world.service_port("web").endpoints[0].mutual_tls
 
     def test_provider_class_rules(self) -> None:
-        """SMI-MTLS-11: the provider's rules can withhold a name, or grant one that would be refused."""
-        rules = (
-            NameRule(pattern="*.example.com", allow=False),
-            NameRule(pattern="db.pay.svc.cluster.local", allow=True, namespaces=("shop",)),
-        )
-        settings = Settings(controllers=STANDALONE.controllers, serve_unclassed=True, name_rules=rules)
+        """SMI-MTLS-11: the class's rules can withhold a name, or grant one that would be refused; status says which."""
+        world = World(pod("a", "10.0.0.1"), mutual_tls("m", "x.example.com", "db.pay.svc.cluster.local"))
+        world.add(provider_class("ours", names=[withhold("*.example.com"), GRANT_DB], default=True))
+        assert world.workload("a").client_names == ("db.pay.svc.cluster.local", SPIFFE)
+        said = condition(world.mutual_tls("m"), ConditionType.ACCEPTED)
+        assert (said.status, said.reason) == (False, "Invalid")
+        assert "'x.example.com' is withheld from namespace 'shop' by ProviderClass 'ours'" in said.message
+
+    def test_granted_to_a_latecomer(self) -> None:
+        """SMI-MTLS-11: whom a name is granted has it, though another claimed it first; that one is Conflicted."""
         world = World(
             pod("a", "10.0.0.1"),
-            mutual_tls("m", "x.example.com", "db.pay.svc.cluster.local"),
-            settings=settings,
+            pod("b", "10.0.0.2", namespace="pay"),
+            mutual_tls("m", "x.example.com", namespace="pay", age=1),
+            mutual_tls("m", "x.example.com", age=2),
         )
-        assert world.workload("a").client_names == ("db.pay.svc.cluster.local", SPIFFE)
+        ours = provider_class("ours", names=[grant("*.example.com", "shop")], default=True)
+        world.add(ours)
+        assert world.mutual_tls("m").accepted
+        assert world.workload("a").client_names == ("x.example.com", SPIFFE)
+        said = condition(world.mutual_tls("m", "pay"), ConditionType.ACCEPTED)
+        assert (said.status, said.reason) == (False, "Conflicted")
+        assert "belongs to namespace 'shop': MutualTLS shop/m has it by a grant of a ProviderClass" in said.message
+        world.add(provider_class("ours", default=True))
+        assert world.mutual_tls("m", "pay").accepted
+
+    def test_rules_of_another_class(self) -> None:
+        """SMI-MTLS-11: rules hold for all objects of the controller, or a user could pick the class that lets more
+        pass; those of a class that another controller serves count for nothing."""
+        world = World(
+            pod("a", "10.0.0.1"),
+            provider_class("strict", names=[withhold("*.example.com")]),
+            provider_class("lax", default=True),
+            provider_class("other", "example.com/other", names=[withhold("x.example.org"), GRANT_DB]),
+            mutual_tls("m", "x.example.com", "x.example.org", "db.pay.svc.cluster.local", provider_class="lax"),
+        )
+        assert world.workload("a").client_names == ("x.example.org", SPIFFE)
 
     def test_one_spelling(self) -> None:
         """SMI-MTLS-10: names that differ in letter case or a final dot are one name."""

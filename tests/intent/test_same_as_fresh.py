@@ -13,6 +13,7 @@ from intent.builders import (
     World,
     canary,
     endpoint,
+    grant,
     mutual_tls,
     namespace,
     pod,
@@ -21,6 +22,7 @@ from intent.builders import (
     service,
     sidecar,
     slice_of,
+    withhold,
 )
 from smeagol import api
 from smeagol.intent import CanaryIntent, MutualTLSIntent, ServiceIntent, Unit, WorkloadIntent, key_of
@@ -120,6 +122,11 @@ PROVIDER_CLASSES = st.builds(
     st.sampled_from([CONTROLLER, "example.com/other"]),
     default=st.booleans(),
     age=AGES,
+    names=st.lists(
+        st.builds(grant, st.sampled_from(["*", "*.example.com"]), st.just("a"))
+        | st.builds(withhold, st.sampled_from(["*", "x.example.com"])),
+        max_size=2,
+    ),
 )
 SPACES = st.builds(
     lambda name, inject, chosen: namespace(

@@ -12,7 +12,19 @@ import msgspec
 import pytest
 import yaml
 
-from intent.builders import World, canary, mutual_tls, namespace, pod, provider_class, put, service, sidecar, slice_of
+from intent.builders import (
+    World,
+    canary,
+    mutual_tls,
+    namespace,
+    pod,
+    provider_class,
+    put,
+    service,
+    sidecar,
+    slice_of,
+    withhold,
+)
 from smeagol import api
 from smeagol.api.convert import to_json
 from smeagol.intent import Condition, Settings
@@ -71,6 +83,13 @@ class TestWarnings:
     def test_a_name_under_the_cluster_domain_that_is_not_ones_own(self) -> None:
         (text,) = warnings(World(*SHOP), mutual_tls("m", "db.pay.svc.cluster.local"))
         assert "belongs to namespace 'pay'" in text
+
+    def test_a_name_that_a_class_withholds(self) -> None:
+        """SMI-MTLS-11: the rules of a ProviderClass speak at `kubectl apply` too."""
+        rules = [withhold("*.example.com")]
+        world = World(*SHOP, provider_class("ours", names=rules, default=True))
+        (text,) = warnings(world, mutual_tls("m", "pay.example.com"))
+        assert "withheld from namespace 'shop' by ProviderClass 'ours'" in text
 
     def test_another_canary_of_the_root(self) -> None:
         both = (service("web-v1", ip="10.96.0.2"), slice_of("web-v1", "10.0.0.1"))

@@ -23,7 +23,14 @@ from smeagol.api.meta import (
 from smeagol.api.mutual_tls import Mode, MutualTLS, MutualTLSSpec
 from smeagol.api.names import RootError, parse_root
 from smeagol.api.problems import Place, Problem
-from smeagol.api.provider_class import ProviderClass, ProviderClassSpec, ProviderClassStatus
+from smeagol.api.provider_class import (
+    NameAction,
+    NameRule,
+    Parameters,
+    ProviderClass,
+    ProviderClassSpec,
+    ProviderClassStatus,
+)
 from smeagol.api.sidecar import Container, Sidecar, SidecarSpec, SidecarStatus
 
 __all__ = [
@@ -44,8 +51,11 @@ __all__ = [
     "Modern",
     "MutualTLS",
     "MutualTLSSpec",
+    "NameAction",
+    "NameRule",
     "ObjectMeta",
     "Operator",
+    "Parameters",
     "Parsed",
     "Place",
     "Problem",

@@ -16,6 +16,7 @@ __all__ = [
     "LABEL_KEY",
     "LABEL_VALUE",
     "METRIC_LABEL",
+    "NAME_PATTERN",
     "QUANTITY",
     "ROOT",
     "SUBDOMAIN",
@@ -45,6 +46,9 @@ QUANTITY = "[+]?([0-9]+([.][0-9]*)?|[.][0-9]+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0
 
 URI = "[a-z][a-z0-9+.-]*://[A-Za-z0-9._~:/?#@!$&'()*+;=%-]+"
 """RFC 3986 with an authority, without the comma: names are joined by commas in `x-sme-identity`."""
+
+NAME_PATTERN = "[A-Za-z0-9._~:/?#@!$&'()*+;=%-]*[A-Za-z0-9_~:/?#@!$&'()*+;=%-]"
+"""What a name that is put into certificates is made of, `*` for any part of it. None ends in a dot."""
 
 ROOT = rf"{DNS_LABEL}([.]{DNS_LABEL}([.]svc([.]{DNS_NAME})?)?)?[.]?"
 """`web`, `web.shop`, `web.shop.svc`, `web.shop.svc.cluster.local`, each with or without a final dot."""

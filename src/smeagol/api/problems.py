@@ -49,6 +49,8 @@ CODES: Mapping[str, str] = {
     "SMI-P001": "The name of a controller is not valid",
     "SMI-P002": "The controller of a ProviderClass was changed",
     "SMI-P003": "The name of a ProviderClass is not valid",
+    "SMI-P004": "A pattern for subject names fits none",
+    "SMI-P005": "A rule for subject names does not say whose they are",
     "SMI-Q001": "A quantity is not one that Kubernetes takes",
     "SMI-D001": "A draft cannot be converted",
 }

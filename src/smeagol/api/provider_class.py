@@ -2,14 +2,111 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from enum import Enum
+from typing import Annotated, ClassVar
 
 from smeagol.api.meta import DEFAULT_CLASS_ANNOTATION, Conditions, Model, ObjectMeta, ObservedGeneration
-from smeagol.api.names import DNS_NAME
+from smeagol.api.names import DNS_LABEL, DNS_NAME, NAME_PATTERN
 from smeagol.api.rules import Rule, doc
 from smeagol.refs import ObjectRef
 
-__all__ = ["ParametersRef", "ProviderClass", "ProviderClassSpec", "ProviderClassStatus"]
+__all__ = [
+    "NameAction",
+    "NameRule",
+    "Parameters",
+    "ParametersRef",
+    "ProviderClass",
+    "ProviderClassSpec",
+    "ProviderClassStatus",
+]
+
+
+class NameAction(Enum):
+    """What a rule does with the names that it is about."""
+
+    GRANT = "Grant"
+    WITHHOLD = "Withhold"
+
+
+class NameRule(Model, frozen=True, kw_only=True):
+    """Names that some namespaces may claim, or may not."""
+
+    rules: ClassVar = (
+        Rule(
+            code="SMI-P005",
+            expression='self.action != "Grant" || (has(self.namespaces) && size(self.namespaces) > 0)',
+            what="a name that is granted to every namespace would be nobody's",
+            fix="List the namespaces whose it is",
+            at=".namespaces",
+            reason="FieldValueRequired",
+        ),
+    )
+
+    pattern: Annotated[
+        str,
+        doc(
+            "The names: a DNS name or a URI, in which `*` stands for any run of characters. In a Grant, it stops at "
+            "`/`, `?` and `#`, and a pattern without `://` grants no URI. Letter case does not count.",
+            min_length=1,
+            max_length=512,
+            rules=(
+                Rule(
+                    code="SMI-P004",
+                    expression=f'self.matches("^{NAME_PATTERN}$")',
+                    what="no DNS name and no URI fits this pattern",
+                    fix="Write it as *.pay.example.com or spiffe://example.com/pay/*, without commas, blanks and a "
+                    "final dot",
+                ),
+            ),
+        ),
+    ]
+    action: Annotated[
+        NameAction,
+        doc(
+            "Grant: the names are the namespaces', even if they would be refused or others claimed them first. "
+            "Withhold: the namespaces cannot claim them."
+        ),
+    ]
+    namespaces: Annotated[
+        tuple[
+            Annotated[
+                str,
+                doc(
+                    "Name of a namespace.",
+                    min_length=1,
+                    max_length=63,
+                    rules=(
+                        Rule(
+                            code="SMI-P005",
+                            expression=f'self.matches("^{DNS_LABEL}$")',
+                            what="this is not the name of a namespace",
+                            fix="Write out each namespace; patterns are for names alone",
+                        ),
+                    ),
+                ),
+            ],
+            ...,
+        ],
+        doc(
+            "Whom the rule is about. A Grant needs them; a Withhold without them is about all.",
+            max_length=64,
+            list_type="set",
+        ),
+    ] = ()
+
+
+class Parameters(Model, frozen=True, kw_only=True):
+    """What the class settles for the objects of all namespaces."""
+
+    client_subject_names: Annotated[
+        tuple[NameRule, ...],
+        doc(
+            "Who may claim which `clientSubjectNames` in a MutualTLS, where the usual rules will not do. Of the rules "
+            "that are about a name and a namespace, the first decides.",
+            max_length=64,
+            list_type="atomic",
+        ),
+    ] = ()
 
 
 class ParametersRef(Model, frozen=True, kw_only=True):
@@ -47,6 +144,7 @@ class ProviderClassSpec(Model, frozen=True, kw_only=True):
             ),
         ),
     ]
+    parameters: Annotated[Parameters, doc("What the class settles for the objects of all namespaces.")] = Parameters()
     parameters_ref: Annotated[ParametersRef | None, doc("The object that holds the provider's own settings.")] = None
     description: Annotated[str, doc("What this class is for, for people.", max_length=256)] = ""
 

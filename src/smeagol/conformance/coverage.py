@@ -26,7 +26,7 @@ UNSEEN = {
     "SMI-SVC-02": "seen in part by canary-no-ready-endpoint",
     "SMI-SVC-04": "would need Pods that serve while they end, at a moment that the suite cannot hold",
     "SMI-SVC-06": "seen in part by canary-of-an-external-name",
-    "SMI-MTLS-11": "parameters of a ProviderClass are the provider's own",
+    "SMI-MTLS-11": "a ProviderClass that grants or withholds names would do so to others in a cluster that is in use",
     "SMI-MTLS-21": "which authority signs is set up by whoever installs the provider",
     "SMI-MTLS-23": "what a provider cannot enforce differs from one to the next",
     "SMI-MTLS-24": "where a proxy listens, and how a Pod's owner excludes a port, is the provider's own",

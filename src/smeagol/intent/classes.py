@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from smeagol.api.meta import CLASS_NAMESPACE_LABEL, DEFAULT_CLASS_ANNOTATION
 from smeagol.errors import sentence
+from smeagol.names import NameRule
 
 __all__ = ["ClassFacts", "Classes", "Fate", "Foreign", "Served", "Unmatched", "choose", "survey"]
 
@@ -20,6 +21,7 @@ class ClassFacts:
     controller: str
     is_default: bool
     created: str
+    name_rules: tuple[NameRule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,8 +50,8 @@ def claims_of(
             refused.add((text, str(error)))
             continue
         match verdict(name, ref.namespace, policy, namespaces=namespaces, service_accounts=service_accounts):
-            case Allowed():
-                claims.add(Claim(name, ref, created))
+            case Allowed(by_rule):
+                claims.add(Claim(name, ref, created, granted=by_rule))
             case Refused(reason):
                 refused.add((text, reason))
     return Claims(tuple(sorted(claims, key=lambda c: c.name)), tuple(sorted(refused)))

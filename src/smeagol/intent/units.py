@@ -39,12 +39,11 @@ class Settings:
     controllers: frozenset[str] = frozenset()
     serve_unclassed: bool = False
     pod_cidrs: tuple[str, ...] = ()
-    name_rules: tuple[NameRule, ...] = ()
     proxy_containers: frozenset[str] = frozenset({PROXY_CONTAINER})
 
-    @property
-    def names(self) -> NamePolicy:
-        return NamePolicy(cluster_domain=self.cluster_domain, trust_domain=self.trust_domain, rules=self.name_rules)
+    def names(self, rules: tuple[tuple[NameRule, ...], ...] = ()) -> NamePolicy:
+        """What holds about names, with the rules of each ProviderClass that is served."""
+        return NamePolicy(cluster_domain=self.cluster_domain, trust_domain=self.trust_domain, rules=rules)
 
 
 class UnitKind(enum.StrEnum):

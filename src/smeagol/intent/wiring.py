@@ -44,7 +44,7 @@ from smeagol.intent.selection import (
 )
 from smeagol.intent.units import Key, Settings, UnitKind
 from smeagol.intent.workloads import Membership, SidecarTerms, TLSTerms, containers_of
-from smeagol.names import Claim, Conflicted
+from smeagol.names import Claim, Conflicted, NamePolicy, NameRule
 from smeagol.refs import ObjectRef, PodRef, ServiceRef
 
 __all__ = ["Additions", "Addresses", "Canaries", "Names", "Ours", "Policies", "Services", "Sources", "Terms"]
@@ -90,10 +90,24 @@ class Ours:
                 controller=provider_class.spec.controller_name,
                 is_default=provider_class.is_default,
                 created=_created(provider_class.metadata.creation_timestamp),
+                name_rules=tuple(
+                    NameRule(
+                        pattern=rule.pattern,
+                        grant=rule.action is api.NameAction.GRANT,
+                        namespaces=rule.namespaces,
+                        provider_class=provider_class.metadata.name,
+                    )
+                    for rule in provider_class.spec.parameters.client_subject_names
+                ),
             )
+
+        def name_rules(read: Reader) -> NamePolicy:
+            served = (facts for _, facts in read.items(known) if facts.controller in settings.controllers)
+            return settings.names(tuple(facts.name_rules for facts in served if facts.name_rules))
 
         self.namespace_facts = graph.map("namespace facts", sources.namespaces, namespace_facts)
         known = graph.map("class facts", sources.provider_classes, class_facts)
+        self.name_policy = graph.value("name policy", name_rules)
         classes = graph.value("classes", lambda read: survey(facts for _, facts in read.items(known)))
 
         def fate(key: Key, own: str, read: Reader) -> Fate:
@@ -220,8 +234,6 @@ class Names:
     """The names that each MutualTLS is granted."""
 
     def __init__(self, graph: Graph, sources: Sources, policies: Policies, ours: Ours) -> None:
-        policy = sources.settings.names
-
         def claims(key: Key, fate: Fate, read: Reader) -> Claims | None:
             given = read.get(sources.mutual_tls, key)
             if given is None or not isinstance(fate, Served):
@@ -230,7 +242,7 @@ class Names:
                 given.ref,
                 _created(given.metadata.creation_timestamp),
                 given.spec.client_subject_names,
-                policy,
+                read.get(ours.name_policy, None) or sources.settings.names(),
                 namespaces=_Namespaces(ours, read),
                 service_accounts=_ServiceAccounts(policies, given.ref, read),
             )
