@@ -151,6 +151,20 @@ class TestProgrammed:
         assert said.message.startswith("1 of 2 Pods runs without a proxy: shop/a.")
         assert "rollout restart" in said.message
 
+    def test_pods_whose_owners_are_restarted(self) -> None:
+        """SMI-POD-05: where that is done, it is said in place of the cure; the words are who restarts' own."""
+        unit = SidecarIntent(
+            ref=ObjectRef("Sidecar", "shop", "s"),
+            generation=1,
+            selection=Selection(pods=PODS, uninjected=PODS[:1]),
+            metric_labels=None,
+            restart=True,
+            conditions=(ACCEPTED, RESOLVED),
+        )
+        said = programmed(replace(DONE, restarting="Their Deployments are restarted"), unit)
+        assert said.message.endswith("without a proxy: shop/a. Their Deployments are restarted.")
+        assert "kubectl rollout restart" in programmed(DONE, unit).message
+
     def test_pods_with_other_containers_are_named(self) -> None:
         """SMI-SIDE-07, SMI-POD-05: unless the provider cannot add containers at all, which FullySupported says."""
         unit = SidecarIntent(

@@ -55,6 +55,8 @@ S = TypeVar("S", bound=api.Status)
 _OURS = tuple(t.value for t in ConditionType)
 _STATUSES = {True: api.ConditionStatus.TRUE, False: api.ConditionStatus.FALSE, None: api.ConditionStatus.UNKNOWN}
 _NAMED_AT_MOST = 5
+_BY_HAND = "Restart what owns them, for example with `kubectl rollout restart`"
+"""How Pods come to have what they lack (spec: SMI-POD-05)."""
 SILENCE_SECONDS = 30
 """So long a mesh may take to say anything about what was made for it, before nobody seems to be there."""
 _LONGEST = 32768
@@ -129,8 +131,8 @@ class Report:
     """All that is known of an object beyond its resolution.
 
     `unplanned`: why the provider could not plan it, empty if it could. `awaited`: what its plan waits for.
-    `metrics_server`: where Prometheus scrapes the Pods of a Sidecar. `peer`: of an adapter, in whose place there is no
-    observation.
+    `metrics_server`: where Prometheus scrapes the Pods of a Sidecar. `restarting`: what is done for Pods that lack what
+    a Sidecar asks for, where they are restarted for it. `peer`: of an adapter, in whose place there is no observation.
     """
 
     observation: Observation = Observation()
@@ -138,6 +140,7 @@ class Report:
     unplanned: str = ""
     awaited: str = ""
     metrics_server: str = ""
+    restarting: str = ""
     peer: PeerReport | None = None
 
 
@@ -293,7 +296,7 @@ def _programmed(unit: ObjectUnit, report: Report, now: datetime) -> Condition:
         )
     if report.peer is not None:
         return _programmed_by_peer(unit, report.peer, report.unsupported, now)
-    if (waits := _waits(unit) or _lacks_containers(unit, report.unsupported)) is not None:
+    if (waits := _waits(unit, report.restarting) or _lacks_containers(unit, report)) is not None:
         return waits
     if seen.unknown:
         return _not_programmed(
@@ -314,7 +317,7 @@ def _programmed(unit: ObjectUnit, report: Report, now: datetime) -> Condition:
     return _is_programmed(f"Acknowledged by {seen.proxies} {'proxy' if seen.proxies == 1 else 'proxies'}.")
 
 
-def _waits(unit: ObjectUnit) -> Condition | None:
+def _waits(unit: ObjectUnit, restarting: str = "") -> Condition | None:
     """Programmed, where it is not the proxies that are waited for."""
     match unit:
         case CanaryIntent():
@@ -327,21 +330,21 @@ def _waits(unit: ObjectUnit) -> Condition | None:
                     "PodsNotInjected",
                     f"{_of(len(missing), len(unit.selection.pods), 'Pod', 'Pods')} {_runs(missing)} without a proxy: "
                     f"{_some(str(pod) for pod in missing)}",
-                    "Restart what owns them, for example with `kubectl rollout restart`",
+                    restarting or _BY_HAND,
                 )
     return None
 
 
-def _lacks_containers(unit: ObjectUnit, unsupported: tuple[Unsupported, ...]) -> Condition | None:
+def _lacks_containers(unit: ObjectUnit, report: Report) -> Condition | None:
     """Programmed, where Pods do not have a Sidecar's containers although the provider could add them."""
-    if not isinstance(unit, SidecarIntent) or any(u.feature is Feature.SIDECAR_CONTAINERS for u in unsupported):
+    if not isinstance(unit, SidecarIntent) or any(u.feature is Feature.SIDECAR_CONTAINERS for u in report.unsupported):
         return None
     if outdated := unit.outdated:
         return _not_programmed(
             "PodsNotInjected",
             f"{_of(len(outdated), len(unit.selection.pods), 'Pod', 'Pods')} {_runs(outdated)} with other containers of "
             f"this Sidecar's than it has now: {_some(str(pod) for pod in outdated)}",
-            "Restart what owns them, for example with `kubectl rollout restart`",
+            report.restarting or _BY_HAND,
         )
     if unit.yielded:
         taken = ", ".join(f"'{name}' ({sidecar})" for name, sidecar in unit.yielded)

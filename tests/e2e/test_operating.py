@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from e2e.images import build_images
 from e2e_kit.apiserver import ApiServer, canary
 from e2e_kit.installed import CONTROL_PLANE, SYSTEM
 from smeagol.cli import build
+from smeagol.install.access import RESTARTER, granting
 
 pytestmark = [
     pytest.mark.slow,
@@ -34,6 +35,7 @@ pytestmark = [
 ]
 
 PODS = "10.64.0.0/10"
+_WAITS = "import signal; signal.pause()"
 _SERVER = "import http.server; http.server.test(http.server.SimpleHTTPRequestHandler, port=8080, bind='0.0.0.0')"
 _CLIENT = """
 import time, urllib.request
@@ -69,24 +71,38 @@ class Shop:
         self.says("install", *given, "--adapter", "gateway-api", "--wait", "--timeout", "120")
 
     def deploy(self, name: str, program: str, *, ports: bool = False, grace: int = 1) -> None:
+        self.run("Deployment", name, program, ports=ports, grace=grace)
+
+    def run(
+        self,
+        kind: str,
+        name: str,
+        program: str,
+        further: Mapping[str, Any] | None = None,
+        *,
+        ports: bool = False,
+        grace: int = 1,
+    ) -> None:
+        """A program in a workload of a kind of apps/v1. `further`: fields of its spec."""
         app: dict[str, Any] = {"name": "app", "image": images.BASE, "command": ["python3", "-c", program]}
         if ports:
             app |= {"ports": [{"containerPort": 8080}], "workingDir": "/usr/share"}
             app |= {"readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1}}
         labels = {"app": name}
         spec = {
+            **(further or {}),
             "selector": {"matchLabels": labels},
             "template": {
                 "metadata": {"labels": labels},
                 "spec": {"terminationGracePeriodSeconds": grace, "containers": [app]},
             },
         }
-        deployment = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": spec}
-        self.api.apply(json.dumps(deployment), self.namespace)
+        workload = {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+        self.api.apply(json.dumps(workload), self.namespace)
 
-    def await_rollouts(self, *names: str) -> None:
-        for name in names:
-            self.api.kubectl("-n", self.namespace, "rollout", "status", f"deployment/{name}", "--timeout=180s")
+    def await_rollouts(self, *workloads: str) -> None:
+        for workload in workloads:
+            self.api.kubectl("-n", self.namespace, "rollout", "status", workload, "--timeout=180s")
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +126,7 @@ def shop() -> Iterator[Shop]:
         api.apply(canary("web", "web", v1="3", v2="1"), made.namespace)
         made.deploy("client", _CLIENT)
         try:
-            made.await_rollouts("web-v1", "web-v2", "client")
+            made.await_rollouts("deployment/web-v1", "deployment/web-v2", "deployment/client")
         except Exception:
             print(api.kubectl("get", "pods,events", "-A", "-o", "wide"))
             raise
@@ -283,3 +299,64 @@ class TestAway:
         finally:
             shop.api.kubectl("-n", SYSTEM, "scale", "deployment/smeagol-controller", "--replicas=2")
             shop.api.kubectl("-n", SYSTEM, "rollout", "status", "deployment/smeagol-controller", "--timeout=120s")
+
+
+class TestRestarting:
+    """SMI-POD-05: a Sidecar with `restart: true` has the owners of Pods without a proxy restarted."""
+
+    def test_what_ran_before_the_sidecar_gets_its_proxy_by_one_rollout(self, shop: Shop) -> None:
+        """Without `restart` it is named only, and so it is where Smeagol may not, with the command that lets it. What
+        no Sidecar selects, and a Job's Pod, are left alone; and a new leader does nothing again.
+        """
+        kubectl = shop.api.kubectl
+        before = Shop(shop.api, shop.api.namespace())
+        for name in ("early", "other"):
+            before.deploy(name, _WAITS)
+        for kind, further in (("StatefulSet", {"serviceName": "db"}), ("DaemonSet", {})):
+            before.run(kind, f"early-{kind.lower()}", _WAITS, further)
+        kubectl("-n", before.namespace, "create", "job", "early", f"--image={images.BASE}", "--", "sleep", "600")
+        early = ("deployment/early", "statefulset/early-statefulset", "daemonset/early-daemonset")
+        before.await_rollouts(*early, "deployment/other")
+
+        def generations(*owners: str) -> set[str]:
+            query = "jsonpath={.metadata.generation}"
+            return {kubectl("-n", before.namespace, "get", owner, "-o", query) for owner in owners}
+
+        def programmed() -> str:
+            query = "jsonpath={.status.conditions[?(@.type=='Programmed')]['status','message']}"
+            return kubectl("-n", before.namespace, "get", "sidecars.smi-spec.io", "early", "-o", query)
+
+        def sidecar(restart: str) -> None:
+            spec = f"{{selector: {{matchExpressions: [{{key: app, operator: NotIn, values: [other]}}]}}{restart}}}"
+            meta = "apiVersion: smi-spec.io/v1beta1, kind: Sidecar, metadata: {name: early}"
+            shop.api.apply(f"{{{meta}, spec: {spec}}}", before.namespace)
+
+        sidecar("")
+        eventually(programmed, "without a proxy", "early-", "kubectl rollout restart")
+        job = kubectl("-n", before.namespace, "get", "pods", "-l", "job-name=early", "-o", "name")
+        sidecar(", restart: true")
+        bind = granting(RESTARTER, before.namespace, system=SYSTEM)
+        eventually(programmed, "Smeagol may not restart", bind)
+        eventually(lambda: before.says("describe", "sidecar", "early", "-n", before.namespace), "NotRestarted", bind)
+        assert generations(*early) == {"1"}
+
+        kubectl(*bind.split()[1:])
+        wait_for("all are restarted", lambda: generations(*early) == {"2"}, within_seconds=90)
+        before.await_rollouts(*early)
+        pods = shop.api.items("pods", before.namespace, "-l", "app!=other,!job-name")
+        running = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+        assert len(running) == 3
+        assert all("smeagol-proxy" in json.dumps(pod["spec"]) for pod in running)
+        eventually(lambda: before.says("describe", "sidecar", "early", "-n", before.namespace), "Restarted")
+        eventually(programmed, "1 of 4 Pods runs without a proxy", "restart what else owns Pods")  # the Job's
+        assert kubectl("-n", before.namespace, "get", "pods", "-l", "job-name=early", "-o", "name") == job
+
+        # A new leader knows nothing of it: what it restarts shows that it has looked.
+        kubectl("-n", SYSTEM, "rollout", "restart", "deployment/smeagol-controller")
+        kubectl("-n", SYSTEM, "rollout", "status", "deployment/smeagol-controller", "--timeout=120s")
+        kubectl("label", "namespace", before.namespace, "smi-spec.io/inject=disabled")
+        before.deploy("late", _WAITS)
+        before.await_rollouts("deployment/late")
+        kubectl("label", "namespace", before.namespace, "smi-spec.io/inject-")
+        wait_for("what came late is restarted", lambda: generations("deployment/late") == {"2"}, within_seconds=90)
+        assert (generations(*early), generations("deployment/other")) == ({"2"}, {"1"})

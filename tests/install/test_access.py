@@ -13,7 +13,10 @@ from smeagol.install.access import (
     CONTROLLER,
     LEASE,
     NAMESPACE_RULES,
+    RESTARTER,
+    RESTARTER_RULES,
     AccessRule,
+    granting,
     handed_over,
 )
 from smeagol.sources.kubernetes import kinds
@@ -47,6 +50,12 @@ EVERYWHERE = {
     ("admissionregistration.k8s.io", "validatingwebhookconfigurations"): {"create", "patch"},
     ("rbac.authorization.k8s.io", "clusterroles"): {"get"},
 }
+WHERE_RESTARTER_IS_BOUND = {
+    # infra/kubernetes/restarter.py: PATCH
+    ("apps", "deployments"): {"patch"},
+    ("apps", "statefulsets"): {"patch"},
+    ("apps", "daemonsets"): {"patch"},
+}
 AT_HOME = {
     # infra/kubernetes/lease.py: GET, POST, PUT
     ("coordination.k8s.io", "leases"): {"get", "create", "update"},
@@ -67,6 +76,16 @@ def verbs(rules: tuple[AccessRule, ...]) -> dict[tuple[str, str], set[str]]:
 def test_everywhere_it_may_do_what_is_asked_for() -> None:
     """Neither a verb more nor one less."""
     assert verbs(CLUSTER_RULES) == EVERYWHERE
+
+
+def test_workloads_may_be_changed_only_where_somebody_says_so() -> None:
+    """By a ClusterRole that nobody is bound to, and the command that binds it in one namespace."""
+    assert verbs(RESTARTER_RULES) == WHERE_RESTARTER_IS_BOUND
+    command = granting(RESTARTER, "shop", system="mesh")
+    assert command == (
+        "kubectl create rolebinding smeagol-restarter -n shop --clusterrole=smeagol-restarter "
+        "--serviceaccount=mesh:smeagol-controller"
+    )
 
 
 def test_an_intermediate_that_is_handed_over_may_be_read_and_nothing_else() -> None:
@@ -107,7 +126,7 @@ def test_every_kind_of_ours_has_a_status_to_write() -> None:
 
 def test_no_rule_reaches_further_than_it_says() -> None:
     """No wildcard; Secrets only at home, read and written only by name; nothing is deleted but by name."""
-    for rule in (*CLUSTER_RULES, *NAMESPACE_RULES):
+    for rule in (*CLUSTER_RULES, *NAMESPACE_RULES, *RESTARTER_RULES):
         assert "*" not in {rule.group, *rule.resources, *rule.verbs}
         assert not {"escalate", "bind", "impersonate", "deletecollection"} & set(rule.verbs)
         assert rule.names or "delete" not in rule.verbs

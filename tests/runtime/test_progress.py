@@ -50,6 +50,15 @@ def test_what_has_no_generation_must_be_the_same_in_another_build_too() -> None:
     assert not Together([ours, view("b", NODES[2:], digest="old", build="2")]).of(WEB, NODES).complete
 
 
+def test_an_object_is_seen_when_every_replica_has_seen_this_generation() -> None:
+    """What its proxies have does not matter there: whoever makes Pods now makes them by this one."""
+    ours, other = view("a", NODES[:2], generation=2), view("b", NODES[2:], digest="x", generation=2)
+    assert Together([ours, other]).seen(WEB, 2)
+    assert not Together([ours, view("b", NODES[2:], generation=1)]).seen(WEB, 2)
+    assert not Together([ours, View("b", "1")]).seen(WEB, 2)
+    assert not Together([ours, other], ["c"]).seen(WEB, 2)
+
+
 def test_a_silent_replica_leaves_open_what_its_proxies_have() -> None:
     """Where all that must have it are with others, it does not matter."""
     together = Together([view("a", NODES[:2])], ["b"])

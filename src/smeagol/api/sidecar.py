@@ -205,8 +205,8 @@ class SidecarSpec(Model, frozen=True, kw_only=True):
     restart: Annotated[
         bool,
         doc(
-            "Whether Pods that run already are replaced, by a rolling restart of what owns them. Otherwise the status "
-            "counts them."
+            "Whether Pods that run already are replaced, by a rolling restart of what owns them, as far as Smeagol "
+            "may. Otherwise the status counts them."
         ),
     ] = False
     provider_class_name: ProviderClassName = ""

@@ -1,7 +1,8 @@
 """What the control plane may do in a cluster: no more than what its code asks for.
 
 Each rule stands beside the code that needs it, so that a rule goes when its code goes. There is no wildcard, and
-nothing outside its own namespace that could change a workload or read a Secret.
+nothing outside its own namespace that could change a workload or read a Secret. What would need more is a ClusterRole
+of its own, which nobody has until somebody binds it, in a namespace or everywhere.
 """
 
 from __future__ import annotations
@@ -20,9 +21,12 @@ __all__ = [
     "CONTROLLER",
     "LEASE",
     "NAMESPACE_RULES",
+    "RESTARTER",
+    "RESTARTER_RULES",
     "TRUST_CONFIG_MAP",
     "WEBHOOKS",
     "AccessRule",
+    "granting",
     "handed_over",
     "is_the_leaders",
 ]
@@ -41,6 +45,10 @@ WEBHOOKS = "smeagol"
 
 TRUST_CONFIG_MAP = "smeagol-ca"
 """In each namespace of the mesh: the roots by which proxies know the control plane. The leader keeps them."""
+
+RESTARTER = "smeagol-restarter"
+"""ClusterRole of who restarts workloads for Sidecars. It comes with an installation, and bound to nobody: whoever may
+patch a Deployment may have its Pods run anything."""
 
 _OURS = tuple(kind.plural for kind in KINDS)
 
@@ -107,6 +115,19 @@ NAMESPACE_RULES: tuple[AccessRule, ...] = (
     AccessRule(group="", resources=("secrets",), verbs=("get", "patch"), names=(AUTHORITY_SECRET,)),
 )
 """What it may do in the namespace that it runs in."""
+
+
+RESTARTER_RULES: tuple[AccessRule, ...] = (
+    # infra/kubernetes/restarter.py: an annotation of the template, where a Sidecar asks for restarts.
+    AccessRule(group="apps", resources=("deployments", "statefulsets", "daemonsets"), verbs=("patch",)),
+)
+"""What it may do where RESTARTER is bound to it."""
+
+
+def granting(role: str, namespace: str, *, system: str) -> str:
+    """The command that lets the control plane, which runs in `system`, do in a namespace what a ClusterRole says."""
+    account = f"{system}:{CONTROLLER}"
+    return f"kubectl create rolebinding {role} -n {namespace} --clusterrole={role} --serviceaccount={account}"
 
 
 def handed_over(secret: str) -> tuple[AccessRule, ...]:

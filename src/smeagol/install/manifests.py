@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from smeagol.api.crd import crd
 from smeagol.api.documents import Json
 from smeagol.api.kinds import KINDS, Kind
 from smeagol.api.meta import DEFAULT_CLASS_ANNOTATION
 from smeagol.install import resources
-from smeagol.install.access import CLUSTER_RULES, CONTROLLER, NAMESPACE_RULES, handed_over
+from smeagol.install.access import (
+    CLUSTER_RULES,
+    CONTROLLER,
+    NAMESPACE_RULES,
+    RESTARTER,
+    RESTARTER_RULES,
+    AccessRule,
+    handed_over,
+)
 from smeagol.install.adapter_manifests import adapter_manifests
 from smeagol.install.parts import HEALTH_PORT, Component
 from smeagol.install.resources import OWN_LABELS, Manifest
@@ -105,7 +113,16 @@ def _provider_class(*, default: bool) -> Manifest:
 
 
 def _access(settings: InstallSettings) -> tuple[Manifest, ...]:
-    return CONTROLLER_COMPONENT.access(settings, CLUSTER_RULES, NAMESPACE_RULES + handed_over(settings.ca_secret))
+    return (
+        *CONTROLLER_COMPONENT.access(settings, CLUSTER_RULES, NAMESPACE_RULES + handed_over(settings.ca_secret)),
+        _unbound(RESTARTER, RESTARTER_RULES),
+    )
+
+
+def _unbound(name: str, rules: Sequence[AccessRule]) -> Manifest:
+    """What the control plane may do only where users let it."""
+    content: dict[str, Json] = {"rules": [rule.to_json() for rule in rules]}
+    return Manifest(resource=resources.CLUSTER_ROLE, name=name, labels=OWN_LABELS, content=content)
 
 
 def _discovery_service(settings: InstallSettings) -> Manifest:

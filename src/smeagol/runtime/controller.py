@@ -44,10 +44,12 @@ from smeagol.runtime.own_view import acknowledged, own_view, roots_told
 from smeagol.runtime.peers import Credentials, Peers, PeerServer, own_name
 from smeagol.runtime.progress import Together, View
 from smeagol.runtime.reporting import Reporter
+from smeagol.runtime.restarting import Restarter
 from smeagol.runtime.traffic import Collector
 from smeagol.runtime.views import cluster_status
 from smeagol.runtime.web import listening, serve, served
 from smeagol.sources.kubernetes import Backoff, Decoded, Kind, ObjectKey, Reflector, kinds
+from smeagol.status import Event
 from smeagol.webhook import Reviews
 from smeagol.xds import TlsConfig
 
@@ -172,7 +174,20 @@ class Controller:
         self.peers = Peers(credentials, identity=settings.identity, changed=self._looked.set)
         self._peer_server = PeerServer(credentials, changed=self._news.set)
         self._own = View(settings.identity, "")
-        self.reporter = Reporter(controller=provider.controller_name, metrics_server=settings.metrics_server, clock=now)
+        self.restarter = Restarter(
+            client,
+            self.plane.resolver,
+            system=settings.namespace,
+            uid=self._uid,
+            known=lambda sidecar: self._replicas.seen(sidecar.ref, sidecar.generation),
+            tell=self._tell,
+        )
+        self.reporter = Reporter(
+            controller=provider.controller_name,
+            metrics_server=settings.metrics_server,
+            clock=now,
+            restarting=self.restarter.told if settings.admission else lambda _sidecar: "",
+        )
         self.admission = Admission(self.plane, settings.admission, provider=provider) if settings.admission else None
         self._client = client
         self._writer = StatusWriter(client, instance=settings.identity)
@@ -445,6 +460,7 @@ class Controller:
                 tasks.create_task(self._report())
                 if self.admission is not None:
                     tasks.create_task(self.admission.keep(Keeper(self._client)))
+                    tasks.create_task(self.restarter.run())
         finally:
             self.plane.mesh.elsewhere = None
 
@@ -465,8 +481,7 @@ class Controller:
             happenings = self.reporter.update(self.plane.resolver.units, self.plane.mesh.planner, self._replicas)
             complete = await self._write_all()
             for happening in happenings:
-                obj = self._objects.get(happening.object)
-                uid = obj.metadata.uid if obj is not None else ""
+                uid = self._uid(happening.object)
                 await self._writer.tell(happening.object, uid, happening.event, happening.time)
             await asyncio.sleep(REPORT_SECONDS)
             if complete:
@@ -477,6 +492,14 @@ class Controller:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self._looked.wait()
+
+    def _uid(self, ref: ObjectRef) -> str:
+        return obj.metadata.uid if (obj := self._objects.get(ref)) is not None else ""
+
+    async def _tell(self, ref: ObjectRef, event: Event) -> None:
+        """Of something that has been done for an object; its status may say so too."""
+        self._looked.set()
+        await self._writer.tell(ref, self._uid(ref), event, now())
 
     async def _write_all(self) -> bool:
         """Write the statuses that differ from what is there; False if some could not be."""

@@ -178,6 +178,11 @@ class Together:
             unknown=self._silent if nodes is None or absent else (),
         )
 
+    def seen(self, ref: ObjectRef, generation: int) -> bool:
+        """Whether every replica has seen an object as it is now. One that does not answer is not known to have."""
+        said = (view.said.get(ref) for view in self._views)
+        return not self._silent and all(known is not None and known.generation == generation for known in said)
+
     def _speaks(self, view: View, node: NodeId) -> bool:
         return self._speaker.get(node) is view
 

@@ -45,7 +45,16 @@ proxy answers within milliseconds, and a claim that goes and comes with each Pod
 class Reporter:
     """Keeps the status of every object in memory, for a source that has nowhere to write it."""
 
-    def __init__(self, *, controller: str, metrics_server: str, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        *,
+        controller: str,
+        metrics_server: str,
+        clock: Callable[[], datetime],
+        restarting: Callable[[SidecarIntent], str] = lambda _sidecar: "",
+    ) -> None:
+        """`restarting`: what is done for the Pods of a Sidecar that asks for restarts, for users to read."""
+        self._restarting = restarting
         self._controller = controller
         self._metrics_server = metrics_server
         self._clock = clock
@@ -104,6 +113,7 @@ class Reporter:
             unsupported=planner.plans.get(key, Plan()).unsupported,
             unplanned=str(failure) if failure is not None else "",
             metrics_server=self._metrics_server,
+            restarting=self._restarting(unit) if isinstance(unit, SidecarIntent) and unit.restart else "",
         )
         before = self.statuses.get(unit.ref, _EMPTY[key.kind])
         now = self._clock()

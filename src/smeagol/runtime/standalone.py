@@ -27,7 +27,7 @@ from smeagol.errors import SmeagolError
 from smeagol.infra.host import Host, HostSettings, NodeNetwork, has_ipv6, program_folders
 from smeagol.infra.host.desired import PodSpecOnHost, ServiceOnHost
 from smeagol.infra.host.redirect import PROXY_MARK
-from smeagol.intent import AddedContainer, ServiceIntent, SidecarIntent, Unit, UnitKey, UnitKind, WorkloadIntent
+from smeagol.intent import AddedContainer, ServiceIntent, Unit, UnitKey, UnitKind, WorkloadIntent
 from smeagol.intent import Settings as ResolverSettings
 from smeagol.objects import EndpointSlice, Pod, Service
 from smeagol.pki import FileKeyStore, FileSupply, LocalAuthority, MemoryKeyStore, Overlap, Purpose
@@ -40,6 +40,7 @@ from smeagol.runtime.on_host import PROXY_FILES, pod_on_host, pod_status, proxy_
 from smeagol.runtime.own_view import own_view, roots_told
 from smeagol.runtime.progress import Together
 from smeagol.runtime.reporting import Reporter
+from smeagol.runtime.restarting import wanting
 from smeagol.runtime.traffic import Collector
 from smeagol.runtime.views import (
     event_view,
@@ -126,7 +127,12 @@ class Standalone:
         self._tls = self._make_tls()
         self._down = False
         self.collector = Collector(lambda: targets(self.plane))
-        self.reporter = Reporter(controller=provider.controller_name, metrics_server=settings.metrics_url, clock=now)
+        self.reporter = Reporter(
+            controller=provider.controller_name,
+            metrics_server=settings.metrics_url,
+            clock=now,
+            restarting=lambda _sidecar: "Their Deployments are restarted; replace Pods without one yourself",
+        )
         self.folder = Folder()
         self._reader = FolderReader(settings.folder, without=settings.state)
         self._tokens: dict[str, NodeId] = {}
@@ -341,12 +347,11 @@ class Standalone:
 
     def _restart_where_asked(self) -> None:
         """A Sidecar may ask that the owners of Pods that lack what it asks for are rolled (spec: Sidecar, restart)."""
-        for unit in self.plane.resolver.units.values():
-            if isinstance(unit, SidecarIntent) and unit.restart and unit.accepted:
-                for pod in (*unit.selection.uninjected, *unit.outdated):
-                    if self.cluster.restart_owner((pod.namespace, pod.name)):
-                        log.info("Deployment is restarted for what its Pods lack", sidecar=str(unit.ref), pod=str(pod))
-                        self._wake.set()
+        for sidecar, pods in wanting(self.plane.resolver.units.values()):
+            for pod in pods:
+                if self.cluster.restart_owner((pod.namespace, pod.name)):
+                    log.info("Deployment is restarted for what its Pods lack", sidecar=str(sidecar.ref), pod=str(pod))
+                    self._wake.set()
 
     def _report(self) -> None:
         """Bring statuses up to date, and tell who watches the terminal what has happened."""

@@ -16,7 +16,7 @@ import structlog
 from smeagol.plan import JSON
 from smeagol.plan.peer import JSONObject, PeerKind, ref_of
 
-__all__ = ["Applied", "ObjectWriter", "Refused", "Unreached", "path_of"]
+__all__ = ["Applied", "ObjectWriter", "Refused", "Unreached", "path_of", "words_of"]
 
 log = structlog.get_logger(__name__)
 
@@ -142,6 +142,11 @@ def _with_uid(obj: JSONObject, uid: str) -> JSONObject:
     assert isinstance(metadata, Mapping)  # noqa: S101 - `made` writes it
     given: dict[str, JSON] = {**metadata, "uid": uid}
     return {**obj, "metadata": given}
+
+
+def words_of(answer: httpx2.Response) -> str:
+    """What the API server says to a request that it does not carry out."""
+    return _read(answer).message
 
 
 def _read(answer: httpx2.Response) -> _Object:

@@ -1,0 +1,164 @@
+"""SMI-POD-05: with `restart: true`, what owns Pods that lack something is restarted, and not for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from smeagol.intent import Condition, ConditionType, Selection, SidecarIntent
+from smeagol.objects import Metadata, OwnerReference, Pod, PodSpec
+from smeagol.refs import ObjectRef, PodRef
+from smeagol.runtime.restarting import (
+    REPEATED_AFTER_SECONDS,
+    RESTARTED_FOR,
+    RETRY_SECONDS,
+    Restart,
+    Restarts,
+    asked_restarts,
+    owner_of,
+)
+
+
+def owned(kind: str, name: str, *, api: str = "apps/v1", labels: Mapping[str, str] | None = None) -> Metadata:
+    owner = OwnerReference(api_version=api, kind=kind, name=name, controller=True)
+    return Metadata(name="p", namespace="shop", labels=dict(labels or {}), owner_references=(owner,))
+
+
+HASH = {"pod-template-hash": "5f6d"}
+
+
+@pytest.mark.parametrize(
+    ("pod", "owner"),
+    [
+        (owned("ReplicaSet", "web-5f6d", labels=HASH), "Deployment web"),
+        (owned("StatefulSet", "db"), "StatefulSet db"),
+        (owned("DaemonSet", "agent"), "DaemonSet agent"),
+        (owned("ReplicaSet", "alone"), ""),
+        (owned("ReplicaSet", "alone", labels=HASH), ""),
+        (owned("StatefulSet", "db", api="apps.kruise.io/v1beta1"), ""),
+        (owned("Job", "once", api="batch/v1"), ""),
+        (Metadata(name="p", namespace="shop"), ""),
+    ],
+)
+def test_what_owns_a_pod(pod: Metadata, owner: str) -> None:
+    """Only what `kubectl rollout restart` would take; a Deployment is known by its ReplicaSet's name."""
+    kind, _, name = owner.partition(" ")
+    assert owner_of(pod) == (ObjectRef(kind, "shop", name) if owner else None)
+
+
+Made = tuple[Pod, bool]
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def made(name: str, owner: str = "web", *, lacks: bool, by: str = "", age: int = 0, kind: str = "StatefulSet") -> Made:
+    """A Pod of a StatefulSet, and whether it lacks something. `by`: the restart that has made it."""
+    owners = (OwnerReference(api_version="apps/v1", kind=kind, name=owner, controller=True),)
+    metadata = Metadata(
+        name=name,
+        namespace="shop",
+        annotations={RESTARTED_FOR: by} if by else {},
+        creation_timestamp=(NOON - timedelta(seconds=age)).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        owner_references=owners,
+    )
+    return Pod(metadata=metadata, spec=PodSpec()), lacks
+
+
+def sidecar(*pods: Made, name: str = "s", restart: bool = True, outdated: bool = False) -> SidecarIntent:
+    """Of generation 3; the Pods that lack something have no proxy, or the wrong containers."""
+    refs = tuple(PodRef("shop", pod.metadata.name) for pod, _ in pods)
+    lacking = tuple(PodRef("shop", pod.metadata.name) for pod, lacks in pods if lacks)
+    return SidecarIntent(
+        ref=ObjectRef("Sidecar", "shop", name),
+        generation=3,
+        selection=Selection(pods=refs, uninjected=() if outdated else lacking),
+        outdated=lacking if outdated else (),
+        metric_labels=None,
+        restart=restart,
+        conditions=(Condition(type=ConditionType.ACCEPTED, status=True, reason="Accepted", message=""),),
+    )
+
+
+def needs(*sidecars: SidecarIntent, pods: Sequence[Made], known: bool = True) -> dict[str, str]:
+    """What is written into which owner's template."""
+    there = {("shop", pod.metadata.name): pod for pod, _ in pods}
+    asked = asked_restarts(sidecars, pod=there.get, uid=lambda ref: f"u-{ref.name}", known=lambda _: known, now=NOON)
+    return {restart.owner.name: restart.need for restart in asked}
+
+
+class TestWhatIsAsked:
+    """Which owners are restarted now, as it follows from the Sidecars and the Pods that are there."""
+
+    @pytest.mark.parametrize("outdated", [False, True])
+    def test_owners_of_pods_that_lack_something(self, outdated: bool) -> None:
+        """A proxy, or a container; each owner once, and no owner whose Pods lack nothing."""
+        pods = (
+            made("a", lacks=True),
+            made("b", lacks=True),
+            made("c", "db", lacks=False),
+            made("d", "dog", lacks=True, kind="DaemonSet"),
+        )
+        assert needs(sidecar(*pods, outdated=outdated), pods=pods) == {"web": "u-s.3.1", "dog": "u-s.3.1"}
+        assert needs(sidecar(*pods, restart=False, outdated=outdated), pods=pods) == {}
+
+    def test_nothing_before_all_that_inject_know_the_sidecar(self) -> None:
+        """Its Pods would come up as they were, and the restart would be spent; nor does another Sidecar go before."""
+        pods = (made("a", lacks=True),)
+        assert needs(sidecar(*pods), pods=pods, known=False) == {}
+
+    def test_a_rollout_under_way_is_left_alone(self) -> None:
+        """Old Pods lack something until they are replaced, however long that takes."""
+        pods = (made("a", lacks=True, age=9000), made("b", lacks=False, by="u-s.3.1"))
+        assert needs(sidecar(*pods), pods=pods) == {}
+
+    def test_what_did_not_help_is_repeated_after_a_while_and_not_for_ever(self) -> None:
+        """A webhook that was away leaves Pods as they were: a short while later it may be back."""
+        for times, seconds in enumerate(REPEATED_AFTER_SECONDS, start=1):
+            for age, wanted in ((seconds - 1, {}), (seconds, {"web": f"u-s.3.{times + 1}"})):
+                pods = (made("a", lacks=True, by=f"u-s.3.{times}", age=age), made("b", lacks=True, age=9000))
+                assert needs(sidecar(*pods), pods=pods) == wanted
+        spent = made("a", lacks=True, by=f"u-s.3.{len(REPEATED_AFTER_SECONDS) + 1}", age=90000)
+        assert needs(sidecar(spent), pods=(spent,)) == {}
+
+    @pytest.mark.parametrize("before", ["u-s.2.3", "u-other.3.3", "nonsense", "u-s.3.x"])
+    def test_another_generation_asks_anew(self, before: str) -> None:
+        """What was done for an earlier one, or for a Sidecar of the same name, is no answer to this one."""
+        pods = (made("a", lacks=True, by=before),)
+        assert needs(sidecar(*pods), pods=pods) == {"web": "u-s.3.1"}
+
+    def test_of_several_sidecars_the_first_by_name_asks(self) -> None:
+        """Two that ask in turn would never come to an end."""
+        pods = (made("a", lacks=True),)
+        assert needs(sidecar(*pods, name="z"), sidecar(*pods, name="b"), pods=pods) == {"web": "u-b.3.1"}
+        pods = (made("a", lacks=True, by="u-b.3.1"),)
+        assert needs(sidecar(*pods, name="z"), sidecar(*pods, name="b"), pods=pods) == {}
+
+    def test_what_cannot_be_restarted_so_is_left_alone(self) -> None:
+        """A Job's Pod is not made anew by changing a template."""
+        pods = (made("a", lacks=True, kind="Job"),)
+        assert needs(sidecar(*pods), pods=pods) == {}
+
+
+def asked(name: str, need: str = "u.1.1") -> Restart:
+    return Restart(owner=ObjectRef("Deployment", "shop", name), cause=ObjectRef("Sidecar", "shop", "s"), need=need)
+
+
+def test_each_is_restarted_once_and_a_fault_of_one_holds_up_no_other() -> None:
+    """Until it is asked for anew: by another generation, or after nobody has asked for a while."""
+    now = [0.0]
+    restarts = Restarts(clock=lambda: now[0])
+    a, b = asked("a"), asked("b")
+    assert restarts.next([a, b]) == a
+    restarts.note(a, failure="a is bound")
+    assert restarts.next([a, b, b]) == b
+    restarts.note(b)
+    assert restarts.next([a, b]) is None
+    now[0] = RETRY_SECONDS
+    assert restarts.next([a, b]) == a
+    assert restarts.failures(a.cause) == ("a is bound",)
+    restarts.note(a)
+    assert restarts.failures(a.cause) == ()
+    assert restarts.next([a, b]) is None
+    assert restarts.next([a, b, asked("b", "u.2.1")]) == asked("b", "u.2.1")
