@@ -34,6 +34,7 @@ class Value:
     """A setting that is a value of the chart. `stand_in` is one of its own in the manifests' text.
 
     `flag`: the argument of the controller that comes once for each item of the value, and not at all without one.
+    `asks_for`: the resource that the controller has rights to with the value only.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Value:
     comment: str
     schema: Mapping[str, Json]
     flag: str = ""
+    asks_for: str = ""
 
 
 _TEXT: Mapping[str, Json] = {"type": "string"}
@@ -100,6 +102,23 @@ VALUES: Mapping[str, Value] = {
         comment="Secret with an intermediate to sign with, as cert-manager writes it; empty for the mesh's own CA.",
         schema=_TEXT,
         flag="--ca-secret",
+    ),
+    "ca_signer": Value(
+        name="caSigner",
+        stand_in="stand-in.invalid/signer",
+        default="",
+        comment="Who signs an intermediate by a CertificateSigningRequest, in place of caSecret; needs caRoots.",
+        schema=_TEXT,
+        flag="--ca-signer",
+        asks_for="certificatesigningrequests",
+    ),
+    "ca_roots": Value(
+        name="caRoots",
+        stand_in="stand-in-ca-roots",
+        default="",
+        comment="ConfigMap with the roots of caSigner in its ca.crt.",
+        schema=_TEXT,
+        flag="--ca-roots",
     ),
 }
 """By the field of InstallSettings, in the order of values.yaml."""
@@ -200,8 +219,9 @@ def _with_value(text: str, value: Value) -> str:
         return _replaced(text, value.stand_in, place)
     many = isinstance(value.stand_in, tuple)
     stand_in = value.stand_in[0] if many else value.stand_in
-    # A rule of a Role, if it is about what the value names.
-    rules = re.compile(rf"^- apiGroups:\n(?:  .*\n)*?  - {re.escape(stand_in)}\n", re.MULTILINE)
+    # A rule of a Role, if it is about what the value names, or asks for.
+    about = re.escape(value.asks_for or stand_in)
+    rules = re.compile(rf"^- apiGroups:\n(?:  .*\n)*?  - {about}\n(?:  .*\n)*", re.MULTILINE)
     text = rules.sub(
         lambda match: f"{{{{- with {place} }}}}\n{match[0].replace(stand_in, '{{ . | quote }}')}{{{{- end }}}}\n", text
     )

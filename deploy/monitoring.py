@@ -145,7 +145,12 @@ def dashboard() -> str:
     callers = _sum("smi_requests_total", to_service, f"{asked}, {called}")
     connections = _sum("smi_tcp_connections_total", here, asked)
     sent, received = (_sum(f"smi_tcp_{way}_bytes_total", here, asked) for way in ("response", "request"))
-    amiss = ("smeagol_xds_refused", "smeagol_certificates_failing", "smeagol_units_failing")
+    amiss = (
+        "smeagol_xds_refused",
+        "smeagol_certificates_failing",
+        "smeagol_authority_failing",
+        "smeagol_units_failing",
+    )
     edge = "{{service_namespace}}/{{service}}"
     said = "{{path}} {{verdict}}"
     panels = [

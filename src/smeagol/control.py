@@ -80,6 +80,7 @@ class Roots(_Wire, frozen=True, kw_only=True):
 
     `waiting_for`: proxies (`namespace/pod`) that have not acknowledged what the next phase needs, and `more_waiting`
     that are not named; `silent`: replicas whose proxies nobody knows of. `hurried`: nobody else is waited for.
+    `problem`: why keys can be neither read nor renewed; empty if they can.
     """
 
     phase: str = "steady"
@@ -89,6 +90,7 @@ class Roots(_Wire, frozen=True, kw_only=True):
     more_waiting: int = 0
     silent: tuple[str, ...] = ()
     hurried: bool = False
+    problem: str = ""
 
 
 class Problem(_Wire, frozen=True, kw_only=True):

@@ -76,6 +76,7 @@ def test_it_makes_the_objects_of_smeagol_install(helm: Path) -> None:
 def test_it_makes_them_for_other_values_too(helm: Path) -> None:
     """Every value reaches each place that its option reaches."""
     values = ["--set", "image=r.example/s:2,proxyImage=r.example/e:3,replicas=3,clusterDomain=k8s.example"]
+    values += ["--set", "caSigner=example.com/mesh,caRoots=mesh-roots"]
     values += ["--set", "trustDomain=mesh.example,caSecret=mesh-ca,podCIDRs={10.1.0.0/16,fd00::/48}"]
     assert templated(helm, *values, namespace="mesh") == installed(
         namespace="mesh",
@@ -85,6 +86,8 @@ def test_it_makes_them_for_other_values_too(helm: Path) -> None:
         cluster_domain="k8s.example",
         trust_domain="mesh.example",
         ca_secret="mesh-ca",
+        ca_signer="example.com/mesh",
+        ca_roots="mesh-roots",
         pod_cidrs=("10.1.0.0/16", "fd00::/48"),
     )
 

@@ -18,8 +18,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from typer.testing import CliRunner
 
 from e2e.cluster.cluster import Cluster, running
@@ -472,6 +476,173 @@ class TestIntermediateFromOutside:
         assert allowed(place, account, get)
         assert not allowed(place, account, {**get, "verb": "patch"})
 
+
+SIGNER = "example.com/mesh"
+CSRS = "certificatesigningrequests.certificates.k8s.io"
+
+
+class TestIntermediateThatIsAskedFor:
+    """`--ca-signer`: by a CertificateSigningRequest, which others approve and sign; here the test is these others."""
+
+    def test_from_the_first_request_to_another_root(self, place: Place, tmp_path: Path) -> None:
+        """Approved late, denied, signed late, signed by the wrong root, renewed, and renewed by another root: the
+        control plane says what it waits for, and what was last good signs meanwhile."""
+        place.smeagol("install", "--ca-signer", SIGNER, "--ca-roots", "mesh-roots")
+        mine, other = new_root("one", now=utc_now(), lifetime=YEAR), new_root("two", now=utc_now(), lifetime=YEAR)
+        signer = Signer(place)
+        with control_plane(place, tmp_path, "--ca-signer", SIGNER, "--ca-roots", "mesh-roots") as log:
+
+            def told(what: str) -> None:
+                wait_for(what, lambda: what in log.read_text(encoding="utf-8"), within_seconds=90)
+
+            def kept() -> list[str]:
+                """The intermediates that are kept, those of the signing root first."""
+                secret = place.server.get(SECRET, "smeagol-authority", SYSTEM)
+                data = secret.body["data"] if secret is not None else {}
+                assert isinstance(data, dict)
+                assert data.keys() <= {"requested", "supplied"}  # and none of the mesh's own
+                if "supplied" not in data:
+                    return []
+                document = json.loads(base64.b64decode(str(data["supplied"])))
+                return [found["certificate"] for found in document["generations"]]
+
+            told("ConfigMap smeagol-system/mesh-roots: there is no such ConfigMap")
+            signer.trust(mine)
+            told("nobody has approved it yet")
+            first = signer.open_request()
+            spec = signer.get(first)["spec"]
+            assert spec["username"] == f"system:serviceaccount:{SYSTEM}:{CONTROLLER}"
+            assert spec["usages"] == ["cert sign", "crl sign", "server auth", "client auth"]
+            signer.answer(first, "deny")
+            told("its approver has denied it (KubectlDeny: This CSR was denied by kubectl certificate deny.)")
+            signer.delete(first)
+            wait_for("it is asked for again", lambda: signer.open_request() == first, within_seconds=90)
+            signer.answer(first, "approve")
+            told(f"{SIGNER} has not signed it yet")
+            signer.sign(first, other)
+            told(f"{SIGNER} has signed what can't be used: ConfigMap smeagol-system/mesh-roots holds no self-signed")
+            assert kept() == []
+            signer.delete(first)
+            wait_for("it is asked for once more", lambda: signer.open_request() == first, within_seconds=90)
+            signer.answer(first, "approve")
+            signed = signer.sign(first, mine, days_left=10)
+            wait_for("it begins with that", lambda: kept() == [signed], within_seconds=90)
+            wait_for("it serves", (tmp_path / "discovery").exists, within_seconds=60)
+
+            second = wait_for("most of its life is over: another", signer.open_request, within_seconds=90)
+            assert second != first
+            wait_for("it is counted", lambda: "smeagol_authority_failing 1.0" in metrics(tmp_path), within_seconds=60)
+            assert kept() == [signed]
+            signer.answer(second, "approve")
+            renewed = signer.sign(second, mine)
+            wait_for("the second signs", lambda: kept() == [renewed], within_seconds=90)
+            wait_for("all is well", lambda: "smeagol_authority_failing 0.0" in metrics(tmp_path), within_seconds=60)
+            assert not signer.open_request()
+
+            signer.trust(mine, other)
+            forget = json.dumps([{"op": "remove", "path": "/data/requested"}])
+            place.cluster.kubectl(
+                "-n", SYSTEM, "patch", "secret", "smeagol-authority", "--type=json", "-p", forget
+            )  # as docs/certificates.md has it
+            third = wait_for("a third before its time", signer.open_request, within_seconds=90)
+            signer.answer(third, "approve")
+            another = signer.sign(third, other)
+            wait_for("both roots are kept", lambda: kept() == [renewed, another], within_seconds=90)
+        place.cluster.kubectl("-n", SYSTEM, "delete", "configmap", "mesh-roots")  # or the namespace would stay
+        place.cluster.kubectl("delete", CSRS, "--all")
+        assert "forbidden" not in log.read_text(encoding="utf-8").lower()
+        assert "status 403" not in log.read_text(encoding="utf-8")
+        assert "PRIVATE KEY" not in log.read_text(encoding="utf-8")
+
+    def test_the_rights_are_to_ask_and_no_more(self, place: Place) -> None:
+        """Neither to approve, nor to sign, nor to change or remove a request; and none of it without a signer."""
+        account = f"system:serviceaccount:{SYSTEM}:{CONTROLLER}"
+        group = {"group": "certificates.k8s.io"}
+        asking = [{**group, "resource": "certificatesigningrequests", "verb": verb} for verb in ("create", "get")]
+        roots = {"resource": "configmaps", "namespace": SYSTEM, "name": "mesh-roots", "verb": "get"}
+        place.smeagol("install")
+        assert not any(allowed(place, account, asked) for asked in (*asking, roots))
+        place.smeagol("install", "--ca-signer", SIGNER, "--ca-roots", "mesh-roots")
+        assert all(allowed(place, account, asked) for asked in (*asking, roots))
+        for asked in (
+            *({**asking[0], "verb": verb} for verb in ("list", "update", "patch", "delete")),
+            *({**asking[0], "verb": "update", "subresource": part} for part in ("approval", "status")),
+            *({**group, "resource": "signers", "name": SIGNER, "verb": verb} for verb in ("approve", "sign")),
+            {**roots, "name": "other"},
+            {**roots, "verb": "patch"},
+        ):
+            assert not allowed(place, account, asked), asked
+
+
+def metrics(folder: Path) -> str:
+    """What the control plane of `control_plane` counts; empty while it does not answer."""
+    with httpx2.Client(transport=httpx2.HTTPTransport(uds=str(folder / "health"))) as client:
+        try:
+            return client.get("http://localhost/metrics").text
+        except httpx2.HTTPError:
+            return ""
+
+
+@dataclass(frozen=True)
+class Signer:
+    """Approves and signs as an administrator and a signer's controller do."""
+
+    place: Place
+
+    def trust(self, *roots: Issuer) -> None:
+        """Publish these roots, as trust-manager does."""
+        config_map: Json = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "mesh-roots", "namespace": SYSTEM},
+            "data": {"ca.crt": to_pem(root.certificate for root in roots).decode()},
+        }
+        self.place.cluster.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(config_map))
+
+    def get(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.place.cluster.kubectl("get", CSRS, name, "-o", "json"))
+        return found
+
+    def open_request(self) -> str:
+        """The name of the one that nobody has answered yet; empty if there is none."""
+        found = json.loads(self.place.cluster.kubectl("get", CSRS, "-o", "json"))["items"]
+        names = [csr["metadata"]["name"] for csr in found if not csr["status"]]
+        assert len(names) < 2, names
+        return names[0] if names else ""
+
+    def answer(self, name: str, verb: str) -> None:
+        self.place.cluster.kubectl("certificate", verb, name)
+
+    def delete(self, name: str) -> None:
+        self.place.cluster.kubectl("delete", CSRS, name)
+
+    def sign(self, name: str, root: Issuer, *, days_left: int = 80) -> str:
+        """Whatever is asked, an intermediate of 90 days, of which so many are left."""
+        request = x509.load_pem_x509_csr(base64.b64decode(self.get(name)["spec"]["request"]))
+        usage = x509.KeyUsage(**dict.fromkeys(USAGES, False) | {"key_cert_sign": True, "crl_sign": True})
+        end = utc_now() + timedelta(days=days_left)
+        made = (
+            x509.CertificateBuilder()
+            .subject_name(request.subject)
+            .issuer_name(root.certificate.subject)
+            .public_key(request.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(end - timedelta(days=90))
+            .not_valid_after(end)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(usage, critical=True)
+            .sign(root.key, hashes.SHA256())
+        )
+        certificate = to_pem([made])
+        patch = json.dumps({"status": {"certificate": base64.b64encode(certificate).decode()}})
+        self.place.cluster.kubectl("patch", CSRS, name, "--subresource=status", "--type=merge", "-p", patch)
+        return certificate.decode()
+
+
+USAGES = (
+    *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
+    *("key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
+)
 
 YEAR = timedelta(days=365)
 

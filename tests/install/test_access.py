@@ -18,6 +18,8 @@ from smeagol.install.access import (
     AccessRule,
     granting,
     handed_over,
+    signing,
+    trusted,
 )
 from smeagol.sources.kubernetes import kinds
 from smeagol.webhook import WebhookPlace
@@ -93,6 +95,18 @@ def test_an_intermediate_that_is_handed_over_may_be_read_and_nothing_else() -> N
     assert handed_over("") == ()
     (rule,) = handed_over("mesh-ca")
     assert (rule.verbs, rule.resources, rule.names) == (("get",), ("secrets",), ("mesh-ca",))
+
+
+def test_an_intermediate_is_asked_for_and_neither_approved_nor_signed() -> None:
+    """Both are rights of their own (`approve` and `sign` on signers, `update` on the subresources); and the roots of
+    that one ConfigMap may be read."""
+    assert signing("") == trusted("") == ()
+    # runtime/signing.py: POST; GET of the request by its name, which is never the same
+    assert verbs(signing("example.com/mesh")) == {
+        ("certificates.k8s.io", "certificatesigningrequests"): {"create", "get"}
+    }
+    (rule,) = trusted("mesh-roots")
+    assert (rule.verbs, rule.resources, rule.names) == (("get",), ("configmaps",), ("mesh-roots",))
 
 
 def test_in_its_own_namespace_it_may_do_what_is_asked_for() -> None:

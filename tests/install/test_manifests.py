@@ -29,7 +29,7 @@ from smeagol.install.manifests import (
 )
 from smeagol.install.parts import HEALTH_PORT
 from smeagol.install.resources import INSTALLED, OWN_LABELS
-from smeagol.install.settings import SettingError
+from smeagol.install.settings import SettingError, check_one_authority
 from smeagol.providers.envoy import provider
 from smeagol.runtime.controller import ControllerSettings
 from smeagol.webhook import WebhookPlace
@@ -233,6 +233,8 @@ class TestTheControlPlane:
             pod_cidrs=("10.1.0.0/16", "fd00::/64"),
             trust_domain="mesh.example",
             ca_secret="mesh-ca",
+            ca_signer="example.com/mesh",
+            ca_roots="mesh-roots",
         )
         words = arguments(settings)
         assert words[0] == "controller"
@@ -240,6 +242,8 @@ class TestTheControlPlane:
         assert words.count("--pod-cidr") == 2
         assert words[words.index("--trust-domain") + 1] == "mesh.example"
         assert words[words.index("--ca-secret") + 1] == "mesh-ca"
+        assert words[words.index("--ca-signer") + 1] == "example.com/mesh"
+        assert words[words.index("--ca-roots") + 1] == "mesh-roots"
 
     def test_the_token_is_given_to_the_pod_alone(self) -> None:
         """Not to everything that is started under the same account."""
@@ -288,6 +292,34 @@ class TestSettings:
         """No name of a Secret, or the one with what is kept of it."""
         with pytest.raises(SettingError, match="--ca-secret"):
             InstallSettings(version="1", image="i", ca_secret=secret)
+
+    @pytest.mark.parametrize(
+        ("signer", "roots", "cause"),
+        [
+            ("mesh", "r", "not the name of a signer"),
+            ("example/ca", "r", "not the name of a signer"),
+            ("example.com/", "r", "not the name of a signer"),
+            ("example.com/a b", "r", "not the name of a signer"),
+            ("kubernetes.io/legacy-unknown", "r", "never sign a certificate authority"),
+            ("example.com/ca", "", "needs a ConfigMap"),
+            ("example.com/ca", "No", "needs a ConfigMap"),
+            ("", "r", "needs a ConfigMap"),
+        ],
+    )
+    def test_signers_of_an_intermediate(self, signer: str, roots: str, cause: str) -> None:
+        """No name of one, or one that the Kubernetes documentation says never sets the CA bit; or without roots."""
+        with pytest.raises(SettingError, match=cause):
+            InstallSettings(version="1", image="i", ca_signer=signer, ca_roots=roots)
+
+    def test_signers_as_cert_manager_calls_them(self) -> None:
+        for signer in ("clusterissuers.cert-manager.io/our-issuer", "issuers.cert-manager.io/sandbox.our-issuer"):
+            InstallSettings(version="1", image="i", ca_signer=signer, ca_roots="r")
+
+    def test_an_intermediate_comes_from_one_place(self) -> None:
+        check_one_authority("mesh-ca", "")
+        check_one_authority("", "example.com/ca")
+        with pytest.raises(SettingError, match="--ca-secret, --ca-signer"):
+            check_one_authority("mesh-ca", "example.com/ca")
 
     @pytest.mark.parametrize("cidr", ["10.0.0.0/33", "10.0.0.1/8", "pods", ""])
     def test_ranges_that_are_none(self, cidr: str) -> None:

@@ -44,6 +44,8 @@ def test_settings_come_back_from_the_deployment() -> None:
         cluster_domain="example.local",
         trust_domain="trust.example",
         ca_secret="mesh-ca",
+        ca_signer="example.com/mesh",
+        ca_roots="mesh-roots",
         further=("--verbose", "--of-tomorrow", "x"),
     )
     (made,) = (manifest for manifest in manifests(settings) if manifest.resource == DEPLOYMENT)
@@ -83,7 +85,15 @@ def test_a_chosen_proxy_stays() -> None:
 def test_every_argument_of_an_installation_is_read_back() -> None:
     """A setting that only the way there knows would be lost by an upgrade, silently."""
     given = {field.name for field in fields(InstallSettings)} - {"adapters", "further"}
-    full = InstallSettings(version="1", image="i", pod_cidrs=("10.0.0.0/8",), trust_domain="t.example", ca_secret="s")
+    full = InstallSettings(
+        version="1",
+        image="i",
+        pod_cidrs=("10.0.0.0/8",),
+        trust_domain="t.example",
+        ca_secret="s",
+        ca_signer="example.com/mesh",
+        ca_roots="r",
+    )
     assert {field for field in given if not getattr(full, field)} == set(), "this test gives every setting a value"
     (made,) = (manifest for manifest in manifests(full) if manifest.resource == DEPLOYMENT)
     metadata = Metadata(name=made.name, namespace=made.namespace, labels=dict(made.labels))

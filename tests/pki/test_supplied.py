@@ -50,7 +50,7 @@ class Hand:
 
     pair: Supplied | None = None
 
-    def load(self) -> Supplied:
+    def load(self, held: tuple[Supplied, ...]) -> Supplied:
         if self.pair is None:
             raise StoreError("nothing there")
         return self.pair

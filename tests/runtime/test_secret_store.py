@@ -11,8 +11,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import httpx2
 import pytest
 
-from smeagol.pki import StoreError
+from smeagol.pki import MemoryKeyStore, StoreError
+from smeagol.runtime.control_plane import now
 from smeagol.runtime.secret_store import SecretKeyStore, SecretSupply
+from smeagol.runtime.signing import SigningSupply
 
 
 @contextmanager
@@ -31,14 +33,20 @@ def answering(body: str) -> Iterator[httpx2.Client]:
             yield client
 
 
+def signing(client: httpx2.Client) -> SigningSupply:
+    store = MemoryKeyStore()
+    return SigningSupply(client, store, signer="example.com/ca", namespace="system", roots="roots", clock=now)
+
+
 @pytest.mark.parametrize("body", ["<html>hunter2", '{"data": 1, "x": "hunter2"}', '{"data": {"authority": "A"}}'])
 @pytest.mark.parametrize(
     "load",
     [
         lambda client: SecretKeyStore(client, namespace="system", name="keys").load(),
-        lambda client: SecretSupply(client, namespace="system", name="keys").load(),
+        lambda client: SecretSupply(client, namespace="system", name="keys").load(()),
+        lambda client: signing(client).load(()),
     ],
-    ids=["keys", "supply"],
+    ids=["keys", "supply", "signing"],
 )
 def test_an_answer_that_is_no_secret_is_tried_again(body: str, load: Callable[[httpx2.Client], object]) -> None:
     """Anything but a StoreError would end the replica."""

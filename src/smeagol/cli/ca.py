@@ -124,6 +124,8 @@ def _told(roots: Roots) -> str:
     if roots.waiting_for:
         more = f" and {roots.more_waiting} more" if roots.more_waiting else ""
         lines += ["", f"Not yet acknowledged by {', '.join(roots.waiting_for)}{more}"]
+    if roots.problem:
+        lines += ["", roots.problem]
     if roots.silent:
         lines += ["", f"Replicas that do not answer: {', '.join(roots.silent)}"]
     return "\n".join(lines)

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    import httpx2
+
+    from smeagol.pki import Supply
+    from smeagol.runtime.secret_store import SecretKeyStore
 
 __all__ = ["register"]
 
@@ -41,6 +47,10 @@ def controller(
     ca_secret: Annotated[
         str, typer.Option("--ca-secret", help="Secret with an intermediate to sign with; else the mesh's own.")
     ] = "",
+    ca_signer: Annotated[
+        str, typer.Option("--ca-signer", help="Have an intermediate signed by a CertificateSigningRequest for it.")
+    ] = "",
+    ca_roots: Annotated[str, typer.Option("--ca-roots", help="ConfigMap with that signer's roots in its ca.crt.")] = "",
     root_overlap: Annotated[
         int,
         typer.Option(
@@ -106,12 +116,16 @@ def controller(
     import uvloop
 
     from smeagol.infra.kubernetes.connection import connect, connect_blocking
+    from smeagol.install.access import AUTHORITY_SECRET
+    from smeagol.install.settings import check_one_authority, check_signer
     from smeagol.pki import Overlap
     from smeagol.runtime.adapters import AdapterController, chosen_providers
     from smeagol.runtime.admission import AdmissionSettings
+    from smeagol.runtime.control_plane import now
     from smeagol.runtime.controller import Controller, ControllerSettings
     from smeagol.runtime.logs import configure
     from smeagol.runtime.secret_store import SecretKeyStore, SecretSupply
+    from smeagol.runtime.signing import SigningSupply
     from smeagol.webhook import InjectionSettings, WebhookPlace
 
     configure(verbose=verbose)
@@ -139,14 +153,28 @@ def controller(
         metrics_server=metrics_url,
     )
 
+    check_one_authority(ca_secret, ca_signer)
+    check_signer(ca_signer, ca_roots)
+
+    def kept(client: httpx2.Client, entry: str) -> SecretKeyStore:
+        return SecretKeyStore(client, namespace=namespace, name=AUTHORITY_SECRET, entry=entry)
+
+    def supply_of(client: httpx2.Client) -> Supply | None:
+        """Where an intermediate comes from, if the mesh's authority is not its own."""
+        if ca_secret:
+            return SecretSupply(client, namespace=namespace, name=ca_secret)
+        if ca_signer:
+            store = kept(client, "requested")
+            return SigningSupply(client, store, signer=ca_signer, namespace=namespace, roots=ca_roots, clock=now)
+        return None
+
     async def run() -> None:
         if task := asyncio.current_task():
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         with connect_blocking(kubeconfig) as blocking:
+            supply = supply_of(blocking)
             # Two kinds of keys, so that neither is taken for the other.
-            entry = "supplied" if ca_secret else "authority"
-            keys = SecretKeyStore(blocking, namespace=namespace, name="smeagol-authority", entry=entry)
-            supply = SecretSupply(blocking, namespace=namespace, name=ca_secret) if ca_secret else None
+            keys = kept(blocking, "supplied" if supply is not None else "authority")
             async with connect(kubeconfig) as client:
                 if isinstance(chosen, tuple):
                     await AdapterController(settings, client=client, providers=chosen).run()

@@ -48,6 +48,15 @@ def install(
         str,
         typer.Option("--ca-secret", help="Secret with an intermediate to sign with; else the mesh makes its own CA."),
     ] = "",
+    ca_signer: Annotated[
+        str,
+        typer.Option(
+            "--ca-signer",
+            help="Have an intermediate signed by a CertificateSigningRequest for this signer, such as "
+            "clusterissuers.cert-manager.io/our-issuer; needs --ca-roots.",
+        ),
+    ] = "",
+    ca_roots: Annotated[str, typer.Option("--ca-roots", help="ConfigMap with that signer's roots in its ca.crt.")] = "",
     adapter: Annotated[
         list[str] | None,
         typer.Option(
@@ -76,9 +85,10 @@ def install(
     from smeagol.cli.terminal import paint
     from smeagol.install import ApiServer, InstallSettings, Step, manifests, wait_until_ready
     from smeagol.install import install as apply
-    from smeagol.install.settings import PROXY_IMAGE
+    from smeagol.install.settings import PROXY_IMAGE, check_one_authority
     from smeagol.runtime.adapters import adapters_named
 
+    check_one_authority(ca_secret, ca_signer)
     settings = InstallSettings(
         version=version("smeagol"),
         namespace=namespace,
@@ -89,6 +99,8 @@ def install(
         cluster_domain=cluster_domain,
         trust_domain=trust_domain,
         ca_secret=ca_secret,
+        ca_signer=ca_signer,
+        ca_roots=ca_roots,
         adapters=adapters_named(adapter or (), option="--adapter"),
     )
     if output is Output.YAML:

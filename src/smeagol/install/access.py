@@ -29,6 +29,8 @@ __all__ = [
     "granting",
     "handed_over",
     "is_the_leaders",
+    "signing",
+    "trusted",
 ]
 
 CONTROLLER = "smeagol-controller"
@@ -134,6 +136,20 @@ def handed_over(secret: str) -> tuple[AccessRule, ...]:
     """What it may do there besides, to sign with the intermediate in this Secret if one is named."""
     # runtime/secret_store.py, SecretSupply
     return (AccessRule(group="", resources=("secrets",), verbs=("get",), names=(secret,)),) if secret else ()
+
+
+def signing(signer: str) -> tuple[AccessRule, ...]:
+    """What it may do everywhere besides, to have its intermediate signed if there is a signer: ask and read the answer,
+    and neither approve nor sign."""
+    # runtime/signing.py. What is created has no name yet, and the name of a request is never the same.
+    group, resources = "certificates.k8s.io", ("certificatesigningrequests",)
+    return (AccessRule(group=group, resources=resources, verbs=("create", "get")),) if signer else ()
+
+
+def trusted(config_map: str) -> tuple[AccessRule, ...]:
+    """What it may do at home besides, to know the signer's roots."""
+    # runtime/signing.py
+    return (AccessRule(group="", resources=("configmaps",), verbs=("get",), names=(config_map,)),) if config_map else ()
 
 
 def is_the_leaders(labels: Mapping[str, str]) -> bool:

@@ -17,6 +17,8 @@ from smeagol.install.access import (
     RESTARTER_RULES,
     AccessRule,
     handed_over,
+    signing,
+    trusted,
 )
 from smeagol.install.adapter_manifests import adapter_manifests
 from smeagol.install.parts import HEALTH_PORT, Component
@@ -113,8 +115,9 @@ def _provider_class(*, default: bool) -> Manifest:
 
 
 def _access(settings: InstallSettings) -> tuple[Manifest, ...]:
+    at_home = (*NAMESPACE_RULES, *handed_over(settings.ca_secret), *trusted(settings.ca_roots))
     return (
-        *CONTROLLER_COMPONENT.access(settings, CLUSTER_RULES, NAMESPACE_RULES + handed_over(settings.ca_secret)),
+        *CONTROLLER_COMPONENT.access(settings, CLUSTER_RULES + signing(settings.ca_signer), at_home),
         _unbound(RESTARTER, RESTARTER_RULES),
     )
 
@@ -184,6 +187,8 @@ OPTIONS = frozenset(
         "--cluster-domain",
         "--trust-domain",
         "--ca-secret",
+        "--ca-signer",
+        "--ca-roots",
         "--pod-cidr",
     }
 )
@@ -191,8 +196,12 @@ OPTIONS = frozenset(
 
 
 def _arguments(settings: InstallSettings) -> tuple[str, ...]:
-    trust_domain = ("--trust-domain", settings.trust_domain) if settings.trust_domain else ()
-    ca_secret = ("--ca-secret", settings.ca_secret) if settings.ca_secret else ()
+    chosen = (
+        ("--trust-domain", settings.trust_domain),
+        ("--ca-secret", settings.ca_secret),
+        ("--ca-signer", settings.ca_signer),
+        ("--ca-roots", settings.ca_roots),
+    )
     return (
         "controller",
         "--namespace",
@@ -211,8 +220,7 @@ def _arguments(settings: InstallSettings) -> tuple[str, ...]:
         f"http://{METRICS_SERVICE}.{settings.namespace}.svc.{settings.cluster_domain}:{HEALTH_PORT}/metrics/traffic",
         "--cluster-domain",
         settings.cluster_domain,
-        *trust_domain,
-        *ca_secret,
+        *(word for option, value in chosen if value for word in (option, value)),
         *(word for cidr in settings.pod_cidrs for word in ("--pod-cidr", cidr)),
         *settings.further,
     )

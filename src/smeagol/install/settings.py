@@ -11,12 +11,13 @@ from smeagol.install.access import AUTHORITY_SECRET
 from smeagol.plan.peer import PeerProvider
 from smeagol.refs import DEFAULT_CLUSTER_DOMAIN
 
-__all__ = ["PROXY_IMAGE", "InstallSettings", "SettingError"]
+__all__ = ["PROXY_IMAGE", "InstallSettings", "SettingError", "check_one_authority", "check_signer"]
 
 PROXY_IMAGE = "envoyproxy/envoy:distroless-v1.40.0"
 """The upstream Envoy of the version that the provider's configuration is made for."""
 
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+_SIGNER_PATH = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9._]{0,251}[A-Za-z0-9])?")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -31,8 +32,9 @@ class InstallSettings:
     """`pod_cidrs`: where Pod addresses lie, so that proxies know a Pod's own address when one is dialled.
 
     `trust_domain` is that of the identities, by default the cluster domain. `ca_secret`: the Secret with the
-    intermediate to sign with, by default the mesh makes its own. `adapters`: to other meshes, run beside the control
-    plane. `further`: arguments of the control plane that no setting stands for; an upgrade finds them and leaves them.
+    intermediate to sign with, by default the mesh makes its own; or `ca_signer`: who signs one that is asked for, and
+    `ca_roots`: the ConfigMap with that signer's roots. `adapters`: to other meshes, run beside the control plane.
+    `further`: arguments of the control plane that no setting stands for; an upgrade finds them and leaves them.
     Raises SettingError.
     """
 
@@ -45,6 +47,8 @@ class InstallSettings:
     cluster_domain: str = DEFAULT_CLUSTER_DOMAIN
     trust_domain: str = ""
     ca_secret: str = ""
+    ca_signer: str = ""
+    ca_roots: str = ""
     adapters: tuple[PeerProvider, ...] = ()
     further: tuple[str, ...] = ()
 
@@ -67,6 +71,7 @@ class InstallSettings:
                 where="--ca-secret",
                 fix=f"Name a Secret in the namespace of Smeagol, another than its own {AUTHORITY_SECRET}",
             )
+        check_signer(self.ca_signer, self.ca_roots)
         if self.replicas < 1:
             raise SettingError("there is no control plane without a replica", where="--replicas", fix="Use 2 or more")
         for option, image in (("--image", self.image), ("--proxy-image", self.proxy_image)):
@@ -83,3 +88,36 @@ class InstallSettings:
                     where="--pod-cidr",
                     fix="Write it as 10.244.0.0/16; kubectl get nodes -o jsonpath={..podCIDRs} may show it",
                 ) from error
+
+
+def check_signer(signer: str, roots: str) -> None:
+    """Raises SettingError if there cannot be such a signer of intermediates, or such a ConfigMap of its roots."""
+    domain, _, path = signer.partition("/")
+    if signer and (not _SUBDOMAIN.fullmatch(domain) or "." not in domain or not _SIGNER_PATH.fullmatch(path)):
+        raise SettingError(
+            f"'{signer}' is not the name of a signer",
+            where="--ca-signer",
+            fix="Write it as in spec.signerName of its requests, such as clusterissuers.cert-manager.io/our-issuer",
+        )
+    if domain == "kubernetes.io" or domain.endswith(".kubernetes.io"):
+        raise SettingError(
+            f"'{signer}' is a signer of Kubernetes itself, and those never sign a certificate authority",
+            where="--ca-signer",
+            fix="Name one that does, such as a ClusterIssuer of cert-manager",
+        )
+    if bool(signer) != bool(roots) or (roots and not _SUBDOMAIN.fullmatch(roots)):
+        raise SettingError(
+            "a signer needs a ConfigMap with its roots, and the other way round",
+            where="--ca-signer, --ca-roots",
+            fix="Give both; the ConfigMap is in the namespace of Smeagol, with the roots in its ca.crt",
+        )
+
+
+def check_one_authority(ca_secret: str, ca_signer: str) -> None:
+    """Raises SettingError if an intermediate would come from two places."""
+    if ca_secret and ca_signer:
+        raise SettingError(
+            "an intermediate cannot both be handed over and be asked for",
+            where="--ca-secret, --ca-signer",
+            fix="Give one of them",
+        )

@@ -76,6 +76,8 @@ def installed_from(deployment: Live) -> Installed:
         cluster_domain=one("--cluster-domain", DEFAULT_CLUSTER_DOMAIN),
         trust_domain=one("--trust-domain", ""),
         ca_secret=one("--ca-secret", ""),
+        ca_signer=one("--ca-signer", ""),
+        ca_roots=one("--ca-roots", ""),
         further=further,
     )
     proxy_image = container.value_of("SMEAGOL_PROXY_IMAGE")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from smeagol.pki.authority import LEAF_LIFETIME, Authority, CALifetimes, KeptAuthority, LocalAuthority
 from smeagol.pki.certificates import AuthorityError, Issued
 from smeagol.pki.intermediate import IntermediateAuthority
+from smeagol.pki.requested import IntermediateRequest, needs_another
 from smeagol.pki.roots import Generation, Overlap, Phase, RootState, Step, last_expiry, next_step
 from smeagol.pki.rotation import due, next_wakeup
 from smeagol.pki.secret import PrivateBytes
@@ -25,6 +26,7 @@ __all__ = [
     "FileSupply",
     "Generation",
     "IntermediateAuthority",
+    "IntermediateRequest",
     "Issued",
     "KeptAuthority",
     "KeyStore",
@@ -42,6 +44,7 @@ __all__ = [
     "Supply",
     "due",
     "last_expiry",
+    "needs_another",
     "next_step",
     "next_wakeup",
 ]

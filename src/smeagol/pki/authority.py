@@ -72,6 +72,11 @@ class KeptAuthority(Authority, Protocol):
     def state(self) -> RootState: ...
 
     @property
+    def not_after(self) -> datetime:
+        """When it can't sign any more, unless it is renewed before."""
+        ...
+
+    @property
     def bridge_pem(self) -> bytes:
         """What to send after a chain, for peers that have read the roots once and never again: it leads from any root
         that they may know to the one that signs. Empty where no earlier root has vouched for it."""
@@ -198,6 +203,10 @@ class LocalAuthority:
     def state(self) -> RootState:
         """Which roots are trusted, and which one signs."""
         return self._document.state
+
+    @property
+    def not_after(self) -> datetime:
+        return self._document.signer.intermediate.not_after
 
     @property
     def trust_bundle_pem(self) -> bytes:

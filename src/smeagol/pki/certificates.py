@@ -41,6 +41,7 @@ __all__ = [
     "key_id",
     "new_bridge",
     "new_intermediate",
+    "new_intermediate_request",
     "new_leaf",
     "new_root",
 ]
@@ -140,6 +141,22 @@ def new_intermediate(root: Issuer, trust_domain: str, *, now: datetime, lifetime
         .sign(root.key, hashes.SHA256())
     )
     return Issuer(certificate=certificate, key=key, chain=(certificate,), root=root.certificate)
+
+
+def new_intermediate_request() -> tuple[PrivateBytes, bytes]:
+    """A new key, and a request (PKCS#10, RFC 2986) to have an intermediate for it signed elsewhere; both as PEM.
+
+    It asks for a CA that signs leaves only. Nothing else is in it, for a signer may refuse what it does not know; the
+    usages are asked for beside it.
+    """
+    key = _new_key()
+    request = (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(_ca_name("intermediate", key))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    return _key_pem(key), request.public_bytes(Encoding.PEM)
 
 
 def new_bridge(old: Issuer, new: x509.Certificate, trust_domain: str, *, now: datetime) -> x509.Certificate:

@@ -1,4 +1,5 @@
-"""The mesh's authority where its intermediate comes from elsewhere and is renewed there (cert-manager, Vault, by hand).
+"""The mesh's authority where its intermediate comes from elsewhere (cert-manager, Vault, by hand), and who renews it is
+a matter of how it is handed over.
 
 What is handed over is looked at again at each tending. An intermediate of a root that is trusted already signs from
 then on: leaves bring their intermediate along, so nobody has to learn of it. One of another root goes through the steps
@@ -46,8 +47,11 @@ class Supplied:
 class Supply(Protocol):
     """Where an intermediate is handed over."""
 
-    def load(self) -> Supplied:
-        """What is there now. Blocks. Raises StoreError if that can't be read or isn't there yet."""
+    def load(self, held: tuple[Supplied, ...]) -> Supplied:
+        """What is there now. Blocks. `held`: what was handed over before and is kept, the one of the newest root last.
+
+        Raises StoreError if it can't be read or isn't there yet, AuthorityError if it can't be used.
+        """
         ...
 
 
@@ -57,7 +61,7 @@ class FileSupply:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def load(self) -> Supplied:
+    def load(self, held: tuple[Supplied, ...]) -> Supplied:
         try:
             certificate, key, bundle = (
                 (self._directory / name).read_bytes() for name in ("tls.crt", "tls.key", "ca.crt")
@@ -108,7 +112,7 @@ class SuppliedAuthority:
         with store.lock():
             document = _load(store.load(), now)
             if document is None:
-                pair = supply.load()
+                pair = supply.load(())
                 generation = _generation(_read(pair, now))
                 state = RootState(trusted=(generation,), signer=generation.id, since=now)
                 document = _Document(state=state, pairs=(pair,))
@@ -163,7 +167,7 @@ class SuppliedAuthority:
             following, refused = _following(current, step, now), None
             if step is Step.WAIT:
                 try:
-                    following, step = _with(current, self._supply.load(), now)
+                    following, step = _with(current, self._supply.load(current.pairs), now)
                 except SmeagolError as error:
                     refused = error
             if following != current:

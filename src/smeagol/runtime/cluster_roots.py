@@ -26,11 +26,12 @@ def begin_rotation(client: httpx2.Client, *, now: datetime, hurried: bool = Fals
     """
     settings = find_installed(ApiServer(client)).settings
     where = f"Secret {settings.namespace}/{AUTHORITY_SECRET}"
-    if settings.ca_secret:
+    if settings.ca_secret or settings.ca_signer:
+        how = f"in Secret {settings.ca_secret}" if settings.ca_secret else f"by {settings.ca_signer}"
         raise AuthorityError(
             "the root was made elsewhere, and is replaced there",
             where=where,
-            fix=f"hand over an intermediate of the new root in Secret {settings.ca_secret}; the rest follows",
+            fix=f"have an intermediate of the new root handed over {how}; the rest follows",
         )
     store = SecretKeyStore(client, namespace=settings.namespace, name=AUTHORITY_SECRET)
     if store.load() is None:

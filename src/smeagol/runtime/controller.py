@@ -219,7 +219,7 @@ class Controller:
         """Wait until there are keys, or until an intermediate that can be used is handed over. Where several replicas
         start without any, each makes some and one saves them; the others are told to look again, and so find those.
         """
-        backoff = backoff or Backoff()
+        backoff = backoff or Backoff(most=TEND_SECONDS)
         while True:
             try:
                 return cls(settings, client=client, provider=provider, keys=keys, supply=supply)

@@ -16,6 +16,7 @@ from typing import Generic, TypeVar
 
 import structlog
 
+from smeagol.errors import SmeagolError
 from smeagol.intent import MeshIntent, Unit, WorkloadIntent
 from smeagol.pki import (
     LEAF_LIFETIME,
@@ -73,6 +74,8 @@ class Mesh(Generic[K]):
         self._authority = authority
         self._clock = clock
         self._alone = alone
+        self.problem = ""
+        """why the authority's keys could not be seen to at the last tending; what was last good signs"""
         self.elsewhere: Callable[[], Acknowledged] | None = None
         self._bundle: ProxyResource = provider.trust_bundle(authority.trust_bundle_pem)
         self._rotate_root = False
@@ -98,13 +101,18 @@ class Mesh(Generic[K]):
         """Renew what is due and take the next step of a root rotation, if there is one. Cheap when nothing is due."""
         self._publish(self.certificates.renew(), [])
         signer = self._authority.state.signer
-        step = await asyncio.to_thread(
-            self._authority.maintain,
-            now=self._clock(),
-            bundle_acknowledged=self._bundle_acknowledged,
-            last_old_leaf_expiry=self._last_old_leaf(),
-            rotate_root=self._rotate_root,
-        )
+        try:
+            step = await asyncio.to_thread(
+                self._authority.maintain,
+                now=self._clock(),
+                bundle_acknowledged=self._bundle_acknowledged,
+                last_old_leaf_expiry=self._last_old_leaf(),
+                rotate_root=self._rotate_root,
+            )
+        except SmeagolError as error:
+            self.problem = str(error)
+            raise
+        self.problem = ""
         if step is Step.BEGIN:
             self._rotate_root = False
         if step is not Step.WAIT:

@@ -57,6 +57,16 @@ class _ControlPlaneCollector(Collector):
             min((issued.not_after.timestamp() for issued in mesh.certificates.in_use), default=0),
         )
         yield GaugeMetricFamily(
+            "smeagol_authority_failing",
+            "1 while the authority's keys cannot be renewed or read, or wait for others; the last good ones sign.",
+            int(bool(mesh.problem)),
+        )
+        yield GaugeMetricFamily(
+            "smeagol_authority_expiry_seconds",
+            "When the authority can sign no more unless it is renewed, in seconds since 1970.",
+            self._plane.authority.not_after.timestamp(),
+        )
+        yield GaugeMetricFamily(
             "smeagol_units_failing", "Units of the intent that the provider could not plan.", len(mesh.planner.failures)
         )
         recomputed = CounterMetricFamily(

@@ -68,6 +68,7 @@ def roots_told(mesh: Mesh[UnitKey], replicas: Together) -> control.Roots:
         more_waiting=seen.more_lagging + max(0, len(named) - NAMED_AT_MOST),
         silent=seen.unknown,
         hurried=state.hurried,
+        problem=mesh.problem,
     )
 
 

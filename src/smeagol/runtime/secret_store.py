@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import TypeVar
 
 import httpx2
 import msgspec
 
 from smeagol.pki import PrivateBytes, StoreError, Supplied
 
-__all__ = ["SecretKeyStore", "SecretSupply"]
+__all__ = ["SecretKeyStore", "SecretSupply", "decoded", "read_answer"]
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 _ENTRY = "authority"
 _TYPE = "smi-spec.io/authority"
@@ -60,7 +63,7 @@ class SecretKeyStore:
         secret = self._read(answer)
         self._version = secret.metadata.resource_version
         entry = secret.data.get(self._entry)
-        return PrivateBytes(_decoded(entry, self._where)) if entry else None
+        return PrivateBytes(decoded(entry, self._where)) if entry else None
 
     def save(self, document: PrivateBytes) -> None:
         data = {self._entry: base64.b64encode(document.reveal()).decode()}
@@ -93,7 +96,7 @@ class SecretKeyStore:
                 where=self._where,
                 fix="grant get, create and patch on this Secret (kubectl auth can-i)",
             )
-        return _secret(answer, self._where)
+        return read_answer(answer, _Secret, self._where)
 
     @property
     def _where(self) -> str:
@@ -108,7 +111,7 @@ class SecretSupply:
         self._path = f"/api/v1/namespaces/{namespace}/secrets/{name}"
         self._where = f"Secret {namespace}/{name}"
 
-    def load(self) -> Supplied:
+    def load(self, held: tuple[Supplied, ...]) -> Supplied:
         try:
             answer = self._client.get(self._path)
         except httpx2.HTTPError as error:
@@ -129,25 +132,25 @@ class SecretSupply:
                 where=self._where,
                 fix="grant get on this Secret: smeagol install --ca-secret does",
             )
-        data = _secret(answer, self._where).data
+        data = read_answer(answer, _Secret, self._where).data
         if missing := [entry for entry in ("tls.crt", "tls.key", "ca.crt") if not data.get(entry)]:
             raise StoreError(
                 f"it has no {' and no '.join(missing)}",
                 where=self._where,
                 fix="put the intermediate into tls.crt, its key into tls.key, the roots into ca.crt",
             )
-        certificate, key, bundle = (_decoded(data[entry], self._where) for entry in ("tls.crt", "tls.key", "ca.crt"))
+        certificate, key, bundle = (decoded(data[entry], self._where) for entry in ("tls.crt", "tls.key", "ca.crt"))
         return Supplied(certificate_pem=certificate, key_pem=PrivateBytes(key), bundle_pem=bundle)
 
 
-def _secret(answer: httpx2.Response, where: str) -> _Secret:
-    """Raises StoreError for what is no Secret, such as the page of a proxy between us and the API server."""
+def read_answer(answer: httpx2.Response, kind: type[T], where: str) -> T:
+    """Raises StoreError for what is none, such as the page of a proxy between us and the API server."""
     with suppress(ValueError):  # whose text could quote what it has read
-        return msgspec.json.decode(answer.content, type=_Secret)
+        return msgspec.json.decode(answer.content, type=kind)
     raise _unreadable(where)
 
 
-def _decoded(entry: str, where: str) -> bytes:
+def decoded(entry: str, where: str) -> bytes:
     """Raises StoreError."""
     with suppress(ValueError):
         return base64.b64decode(entry)
