@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+import ssl
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 import grpc
@@ -186,6 +190,26 @@ class TestServerCertificate:
                 assert (await outcome(delta(late), CART)).startswith("UNAVAILABLE")
             ads.cache.update(shared=[Resource(CLUSTER, "a", b"2")])
             assert (await standing.acked(CLUSTER)).resources == {"a": b"2"}
+
+    async def test_a_storm_of_handshakes_is_answered(self, authority: Authority, server_pair: Pair) -> None:
+        """Many at a time, on gRPC's own threads: taking over a certificate at each of them ends the process."""
+        tls = TlsConfig(certificate_chain=server_pair.certificate, private_key=server_pair.key)
+        trusting = ssl.create_default_context(cadata=authority.certificate.decode())
+        trusting.set_alpn_protocols(["h2"])
+
+        def connect(port: int) -> None:
+            for _ in range(20):
+                with (
+                    socket.create_connection(("localhost", port), timeout=20) as plain,
+                    trusting.wrap_socket(plain, server_hostname="localhost") as encrypted,
+                ):
+                    assert encrypted.selected_alpn_protocol() == "h2"
+
+        async with serving(None, tls) as (_, target):
+            port = int(target.rpartition(":")[2])
+            with ThreadPoolExecutor(32) as clients:
+                loop = asyncio.get_running_loop()
+                await asyncio.gather(*(loop.run_in_executor(clients, connect, port) for _ in range(32)))
 
     def test_keys_are_not_shown(self, server_pair: Pair) -> None:
         tls = TlsConfig(certificate_chain=b"chain", private_key=server_pair.key)

@@ -23,7 +23,7 @@ from smeagol.names import SpiffeId
 from smeagol.objects import EndpointSlice
 from smeagol.runtime.progress import Change, View, changes
 from smeagol.sources.kubernetes import Backoff, ObjectKey
-from smeagol.xds import TlsConfig
+from smeagol.xds import TlsConfig, server_credentials
 
 __all__ = ["PEERS_PORT", "Credentials", "PeerServer", "Peers", "own_name"]
 
@@ -94,13 +94,7 @@ class PeerServer:
         handler = grpc.unary_stream_rpc_method_handler(self._watch)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {METHOD: handler}),))
 
-        def newest() -> grpc.ServerCertificateConfiguration:
-            tls = self._credentials.server()
-            return grpc.ssl_server_certificate_configuration([(tls.private_key, tls.certificate_chain)], tls.client_ca)
-
-        port = server.add_secure_port(
-            address, grpc.dynamic_ssl_server_credentials(newest(), newest, require_client_authentication=True)
-        )
+        port = server.add_secure_port(address, server_credentials(self._credentials.server))
         await server.start()
         return port
 

@@ -9,9 +9,10 @@ from smeagol.xds.auth import Authenticator, BearerToken, ClientCertificate
 from smeagol.xds.cache import Cache, Key, NodeUpdate
 from smeagol.xds.errors import Unauthenticated
 from smeagol.xds.resource import Resource
-from smeagol.xds.server import AdsServer, TlsConfig
+from smeagol.xds.server import AdsServer
 from smeagol.xds.stats import Stats
 from smeagol.xds.subscription import Standing
+from smeagol.xds.tls import TlsConfig, server_credentials
 
 __all__ = [
     "AckChanges",
@@ -31,5 +32,6 @@ __all__ = [
     "Stats",
     "TlsConfig",
     "Unauthenticated",
+    "server_credentials",
     "type_urls",
 ]

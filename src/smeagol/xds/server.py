@@ -9,7 +9,6 @@ import asyncio
 import random
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol, Self, TypeVar
 
@@ -21,9 +20,10 @@ from smeagol.xds.auth import Authenticator
 from smeagol.xds.cache import Cache
 from smeagol.xds.errors import AddressUnavailable, LostHistory, MalformedRequest, TooManyNames, Unauthenticated
 from smeagol.xds.session import DeltaSession, Session, WorldSession
+from smeagol.xds.tls import TlsConfig, server_credentials
 from smeagol.xds.wire import DeltaRequest, WorldRequest
 
-__all__ = ["AdsServer", "TlsConfig"]
+__all__ = ["AdsServer"]
 
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 
@@ -64,15 +64,6 @@ class _Request(Protocol):
 
 
 _R = TypeVar("_R", bound=_Request)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TlsConfig:
-    """What the server shows, and whom it believes. PEM throughout."""
-
-    certificate_chain: bytes
-    private_key: bytes = field(repr=False)
-    client_ca: bytes | None = None  # set: every client must show a certificate that these roots have issued
 
 
 class AdsServer:
@@ -118,11 +109,12 @@ class AdsServer:
             },
         )
         server.add_generic_rpc_handlers((handler,))
+        first = self._tls
         try:
-            if self._tls is None:
+            if first is None:
                 port = server.add_insecure_port(address)
             else:
-                port = server.add_secure_port(address, self._credentials(self._tls))
+                port = server.add_secure_port(address, server_credentials(lambda: self._tls or first))
         except RuntimeError as error:
             raise AddressUnavailable(
                 "the discovery server cannot listen here",
@@ -138,13 +130,6 @@ class AdsServer:
         Whether there is TLS at all, and whether clients must show a certificate, stays as it was at the start.
         """
         self._tls = tls
-
-    def _credentials(self, tls: TlsConfig) -> grpc.ServerCredentials:
-        def newest() -> grpc.ServerCertificateConfiguration:
-            now = self._tls or tls
-            return grpc.ssl_server_certificate_configuration([(now.private_key, now.certificate_chain)], now.client_ca)
-
-        return grpc.dynamic_ssl_server_credentials(newest(), newest, tls.client_ca is not None)
 
     async def stop(self, grace: float) -> None:
         """Send proxies away over `grace` seconds, at times drawn by lot, so that they do not all reconnect at once."""
