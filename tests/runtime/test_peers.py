@@ -7,6 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import grpc
+import grpc.aio
+import pytest
+
 from smeagol.objects import Endpoint, EndpointPort, EndpointSlice, Metadata
 from smeagol.objects.core import EndpointConditions, TargetRef
 from smeagol.pki import LocalAuthority, MemoryKeyStore, Purpose
@@ -114,6 +118,35 @@ async def test_a_workload_is_told_nothing() -> None:
     assert both.peers.views == ()
     running.cancel()
     await asyncio.wait([running])
+    await both.asked.stop()
+
+
+async def test_a_replica_that_looks_again_and_finds_nothing_new_still_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says so at each heartbeat, however often its view is shown: else it is taken for one that is silent."""
+    monkeypatch.setattr("smeagol.runtime.peers.HEARTBEAT_SECONDS", 0.5)
+    both = Asking()
+    port = await both.asked.start("127.0.0.1:0")
+
+    async def look_again() -> None:
+        while True:
+            both.show()
+            await asyncio.sleep(0.01)
+
+    looking = asyncio.create_task(look_again())
+    tls = CREDENTIALS.client()
+    async with grpc.aio.secure_channel(
+        f"127.0.0.1:{port}",
+        grpc.ssl_channel_credentials(tls.client_ca, tls.private_key, tls.certificate_chain),
+        options=[("grpc.ssl_target_name_override", SERVER_NAME)],
+    ) as channel:
+        watch = channel.unary_stream(
+            "/smeagol.peers.v1.Peers/Watch", request_serializer=None, response_deserializer=None
+        )
+        call = watch(b"{}")
+        async with asyncio.timeout(20):
+            while await call.read() != b"{}":
+                pass
+    looking.cancel()
     await both.asked.stop()
 
 

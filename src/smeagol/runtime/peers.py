@@ -111,6 +111,8 @@ class PeerServer:
         news = asyncio.Event()
         self._listening.add(news)
         told = View("", "")
+        clock = asyncio.get_running_loop().time
+        due = clock() + HEARTBEAT_SECONDS
         try:
             self._changed()
             await news.wait()  # for a view of now
@@ -124,10 +126,11 @@ class PeerServer:
                     yield msgspec.json.encode(Change(whole=True))
                 told = view
                 try:
-                    async with asyncio.timeout(HEARTBEAT_SECONDS):
+                    async with asyncio.timeout_at(due):  # a view that is shown again may hold nothing new to tell
                         await news.wait()
                 except TimeoutError:
                     yield b"{}"
+                    due = clock() + HEARTBEAT_SECONDS
         finally:
             self._listening.discard(news)
 
