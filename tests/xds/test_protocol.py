@@ -170,6 +170,16 @@ class ProxiesAndCache(RuleBasedStateMachine):
                 assert (each.node in progress.lagging) == (standing is Standing.LAGGING)
                 assert (each.node in {nack.node for nack in progress.refused}) == (standing is Standing.REFUSED)
 
+    @rule(keys=st.sets(st.tuples(types, st.sampled_from((*NAMES, FALLBACK)))))
+    def what_is_said_of_several_resources_is_what_is_said_of_each(self, keys: set[tuple[str, str]]) -> None:
+        """It is found out from those that lack something, the others are only counted."""
+        each = [self.cache.acks.of(*key) for key in keys]
+        reach = self.cache.acks.reach(keys)
+        assert reach.lagging == {node for progress in each for node in progress.lagging}
+        assert reach.refused.keys() == {nack.node for progress in each for nack in progress.refused}
+        current = {node for progress in each for node in progress.current}
+        assert reach.proxies == len(current | reach.lagging | reach.refused.keys())
+
     @rule()
     def all_is_said(self) -> None:
         for proxy in self.all:

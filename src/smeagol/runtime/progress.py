@@ -112,19 +112,13 @@ def say(
     nodes: Iterable[NodeId] | None, keys: Iterable[ResourceKey], acks: Acks, *, digest: str, generation: int = 0
 ) -> Said:
     """What the connected proxies say of `keys`: those among `nodes`, or all."""
-    concerned: set[NodeId] = set()
-    lagging: set[NodeId] = set()
-    refused: dict[NodeId, str] = {}
+    keys = tuple(keys)
     connected = acks.connected
-    if nodes is not None:
-        concerned = {node for node in nodes if node in connected}
+    reach = acks.reach((key.type_url, key.name) for key in keys if key.node is None)
+    lagging = set(reach.lagging)
+    refused = {node: nack.message for node, nack in reach.refused.items()}
     for key in keys:
-        if key.node is None:
-            shared = acks.of(key.type_url, key.name)
-            concerned.update(shared.current, shared.lagging, (nack.node for nack in shared.refused))
-            lagging.update(shared.lagging)
-            refused.update((nack.node, nack.message) for nack in shared.refused)
-        elif key.node in connected:
+        if key.node is not None and key.node in connected:
             standing = acks.standing(key.node, key.type_url, key.name)
             if isinstance(standing, Nack):
                 refused[key.node] = standing.message
@@ -134,7 +128,7 @@ def say(
     return Said(
         digest=digest,
         generation=generation,
-        proxies=len(concerned),
+        proxies=reach.proxies if nodes is None else sum(1 for node in nodes if node in connected),
         lagging=tuple(sorted(lagging)[:NAMED_AT_MOST]),
         more_lagging=max(0, len(lagging) - NAMED_AT_MOST),
         refused=tuple(sorted(refused.items())[:NAMED_AT_MOST]),

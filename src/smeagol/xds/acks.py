@@ -18,7 +18,7 @@ from smeagol.xds.subscription import Standing, Subscription
 if TYPE_CHECKING:
     from smeagol.xds.cache import Cache, Key
 
-__all__ = ["AckChanges", "Acks", "Nack", "NodeProgress", "Progress"]
+__all__ = ["AckChanges", "Acks", "Nack", "NodeProgress", "Progress", "Reach"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +48,15 @@ class Progress:
     @property
     def complete(self) -> bool:
         return not (self.lagging or self.refused)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """How far several resources have come together: how many connected proxies get any of them, and who lacks one."""
+
+    proxies: int
+    lagging: frozenset[NodeId]
+    refused: Mapping[NodeId, Nack]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +91,7 @@ class Acks:
         self._observer: Callable[[], None] | None = None
         self._cache = cache
         self._connections: dict[NodeId, dict[int, _Connection]] = {}  # by stream, oldest first
+        self._since: dict[NodeId, datetime] = {}
         self._speaking = 0  # the newest stream of each node, a bit each
         self._changed_keys: set[Key] = set()
         self._changed_nodes: set[NodeId] = set()
@@ -89,8 +99,8 @@ class Acks:
 
     @property
     def connected(self) -> Mapping[NodeId, datetime]:
-        """Connected proxies, and since when."""
-        return MappingProxyType({node: _newest(streams).since for node, streams in self._connections.items()})
+        """Connected proxies, and since when; as they come and go."""
+        return MappingProxyType(self._since)
 
     def of(self, type_url: str, name: str) -> Progress:
         """How far the proxies are with one resource."""
@@ -101,10 +111,7 @@ class Acks:
         if collection is None:
             return Progress(current=(), lagging=(), refused=())
         for_all = collection.shares(name)
-        wildcards = collection.wildcards
-        if not for_all and not collection.owned(name):
-            wildcards &= self._restless_in(collection)  # the others neither get it nor may still have it
-        for stream in members(self._speaking & (collection.watchers.get(name, 0) | wildcards)):
+        for stream in members(self._asking(collection, name)):
             subscription = collection.readers[stream]
             standing = Standing.CURRENT if subscription.quiet else subscription.standing(name)
             if standing is Standing.REFUSED:
@@ -118,6 +125,29 @@ class Acks:
             lagging=tuple(sorted(lagging)),
             refused=tuple(sorted(refused, key=lambda nack: nack.node)),
         )
+
+    def reach(self, keys: Iterable[Key]) -> Reach:
+        """How far the proxies are with several resources. Costs as much as there are proxies that lack anything."""
+        reached = 0  # streams, a bit each
+        lagging: set[NodeId] = set()
+        refused: dict[NodeId, Nack] = {}
+        for type_url, name in keys:
+            if (collection := self._cache.find(type_url)) is None:
+                continue
+            streams = self._asking(collection, name)
+            looked_at = streams & self._restless_in(collection) if collection.shares(name) else streams
+            reached |= streams & ~looked_at
+            for stream in members(looked_at):
+                subscription = collection.readers[stream]
+                standing = subscription.standing(name)
+                if standing is Standing.REFUSED:
+                    refused[subscription.node] = _nack(subscription, name)
+                elif standing is Standing.LAGGING:
+                    lagging.add(subscription.node)
+                elif subscription.entry(name) is None:
+                    continue
+                reached |= 1 << stream
+        return Reach(proxies=reached.bit_count(), lagging=frozenset(lagging), refused=refused)
 
     def standing(self, node: NodeId, type_url: str, name: str) -> Standing | Nack | None:
         """How far one proxy is with one resource: its refusal, if it refused it; None if it has not asked for it."""
@@ -168,12 +198,20 @@ class Acks:
         self._changed_nodes = set()
         return changes
 
+    def _asking(self, collection: Collection, name: str) -> int:
+        """The streams that get a resource, or may still have it."""
+        wildcards = collection.wildcards
+        if not collection.shares(name) and not collection.owned(name):
+            wildcards &= self._restless_in(collection)  # the others neither get it nor may still have it
+        return self._speaking & (collection.watchers.get(name, 0) | wildcards)
+
     def _restless_in(self, collection: Collection) -> int:
         """The streams that may lack something of this type; found once for many questions, until something stirs."""
         found = self._restless.get(collection.type_url)
         if found is None:
             found = 0
             for stream, subscription in collection.readers.items():
+                subscription.catch_up()  # a change that does not concern this stream did not wake it
                 if not subscription.quiet:
                     found |= 1 << stream
             self._restless[collection.type_url] = found
@@ -190,6 +228,7 @@ class Acks:
         for older in streams:
             self._speaking &= ~(1 << older)
         streams[stream] = _Connection(stream, since)
+        self._since[node] = since
         self._speaking |= 1 << stream
         self._note((), node)
 
@@ -199,8 +238,10 @@ class Acks:
         self._speaking &= ~(1 << stream)
         if streams:
             self._speaking |= 1 << _newest(streams).stream
+            self._since[node] = _newest(streams).since
         else:
             del self._connections[node]
+            del self._since[node]
         self._note((), node)
 
     def answered(self, node: NodeId, type_url: str, names: Iterable[str]) -> None:
