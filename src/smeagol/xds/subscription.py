@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from functools import cached_property
 from typing import ClassVar
 
 from smeagol.refs import NodeId
@@ -42,9 +43,9 @@ class Rejection:
     time: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Batch:
-    """Part of the wanted state, to be sent as one response."""
+    """Part of the wanted state, to be sent as one response. `name in batch` costs the same however large it is."""
 
     entries: Sequence[Entry]
     removed: Sequence[str] = ()
@@ -52,6 +53,13 @@ class Batch:
     @property
     def names(self) -> tuple[str, ...]:
         return (*(entry.name for entry in self.entries), *self.removed)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._found
+
+    @cached_property
+    def _found(self) -> frozenset[str]:
+        return frozenset(self.names)
 
 
 class Subscription:
@@ -313,7 +321,7 @@ class Subscription:
             or name in self._asked
             or name in self._removals
             or (self.collection.last_change(name) > self._seen and not self.collection.owns(self.node, name))
-            or (self.awaited is not None and name in self.awaited.names)
+            or (self.awaited is not None and name in self.awaited)
             or any(name in probe for probe in self._probes)
         ):
             return Standing.LAGGING
