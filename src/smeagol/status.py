@@ -132,7 +132,8 @@ class Report:
 
     `unplanned`: why the provider could not plan it, empty if it could. `awaited`: what its plan waits for.
     `metrics_server`: where Prometheus scrapes the Pods of a Sidecar. `restarting`: what is done for Pods that lack what
-    a Sidecar asks for, where they are restarted for it. `peer`: of an adapter, in whose place there is no observation.
+    a Sidecar asks for, where they are restarted for it. `root_proxy`: what the root proxies of a Canary wait for.
+    `peer`: of an adapter, in whose place there is no observation.
     """
 
     observation: Observation = Observation()
@@ -141,6 +142,7 @@ class Report:
     awaited: str = ""
     metrics_server: str = ""
     restarting: str = ""
+    root_proxy: str = ""
     peer: PeerReport | None = None
 
 
@@ -296,7 +298,7 @@ def _programmed(unit: ObjectUnit, report: Report, now: datetime) -> Condition:
         )
     if report.peer is not None:
         return _programmed_by_peer(unit, report.peer, report.unsupported, now)
-    if (waits := _waits(unit, report.restarting) or _lacks_containers(unit, report)) is not None:
+    if (waits := _waits(unit, report) or _lacks_containers(unit, report)) is not None:
         return waits
     if seen.unknown:
         return _not_programmed(
@@ -317,12 +319,15 @@ def _programmed(unit: ObjectUnit, report: Report, now: datetime) -> Condition:
     return _is_programmed(f"Acknowledged by {seen.proxies} {'proxy' if seen.proxies == 1 else 'proxies'}.")
 
 
-def _waits(unit: ObjectUnit, restarting: str = "") -> Condition | None:
+def _waits(unit: ObjectUnit, report: Report = Report()) -> Condition | None:
     """Programmed, where it is not the proxies that are waited for."""
     match unit:
         case CanaryIntent():
             if not unit.ports:
                 return _not_programmed("Pending", "there is no port of the root to split")
+            if report.root_proxy:
+                fix = "What clients with a proxy send is divided all the same"
+                return _not_programmed("Pending", report.root_proxy, fix)
         case MutualTLSIntent() | SidecarIntent():
             missing = unit.selection.uninjected
             if missing:
@@ -330,7 +335,7 @@ def _waits(unit: ObjectUnit, restarting: str = "") -> Condition | None:
                     "PodsNotInjected",
                     f"{_of(len(missing), len(unit.selection.pods), 'Pod', 'Pods')} {_runs(missing)} without a proxy: "
                     f"{_some(str(pod) for pod in missing)}",
-                    restarting or _BY_HAND,
+                    report.restarting or _BY_HAND,
                 )
     return None
 

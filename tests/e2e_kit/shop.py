@@ -6,9 +6,9 @@ import collections
 import json
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict
 
@@ -30,6 +30,7 @@ class Slot(TypedDict):
     time: float
     errors: dict[str, int]
     versions: dict[str, int]
+    identities: dict[str, int]
 
 
 @contextmanager
@@ -49,17 +50,22 @@ class Shop:
     cluster: Cluster
     namespace: str
     rate: int = 400
+    further: Mapping[str, object] = field(default_factory=dict)
+    """further fields of the Canary's spec"""
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         return self.cluster.kubectl("-n", self.namespace, *arguments, stdin=stdin)
 
-    def apply(self, overlay: str) -> None:
+    def rendered(self, overlay: str) -> str:
         """An overlay of the example, with our rate, and an image that the test cluster has."""
         rendered = self.cluster.kubectl(
             "kustomize", "--load-restrictor", "LoadRestrictionsNone", str(EXAMPLE / "kubernetes" / overlay)
         )
-        ours = rendered.replace("python:3.13-slim", BASE).replace('"400"', f'"{self.rate}"')
-        self.kubectl("apply", "-f", "-", stdin=ours)
+        return rendered.replace("python:3.13-slim", BASE).replace('"400"', f'"{self.rate}"')
+
+    def apply(self, overlay: str) -> None:
+        """Bring an overlay into the cluster."""
+        self.kubectl("apply", "-f", "-", stdin=self.rendered(overlay))
 
     def await_rollout(self, version: str) -> None:
         self.kubectl("rollout", "status", f"deployment/foobar-{version}", "--timeout=120s")
@@ -71,7 +77,7 @@ class Shop:
             "apiVersion": "smi-spec.io/v1beta1",
             "kind": "Canary",
             "metadata": {"name": "foobar"},
-            "spec": {"service": "foobar", "backends": backends},
+            "spec": {"service": "foobar", "backends": backends, **self.further},
         }
         self.kubectl("apply", "-f", "-", stdin=json.dumps(canary))
 

@@ -15,6 +15,7 @@ from smeagol.install.access import (
     NAMESPACE_RULES,
     RESTARTER,
     RESTARTER_RULES,
+    ROOT_PROXIES_RULES,
     AccessRule,
     granting,
     handed_over,
@@ -52,6 +53,12 @@ EVERYWHERE = {
     ("admissionregistration.k8s.io", "validatingwebhookconfigurations"): {"create", "patch"},
     ("rbac.authorization.k8s.io", "clusterroles"): {"get"},
 }
+WHERE_ROOT_PROXIES_IS_BOUND = {
+    # runtime/root_proxies.py: GET, PATCH that may create, DELETE
+    ("", "serviceaccounts"): {"get", "create", "patch", "delete"},
+    ("apps", "deployments"): {"get", "create", "patch", "delete"},
+    ("discovery.k8s.io", "endpointslices"): {"get", "create", "patch", "delete"},
+}
 WHERE_RESTARTER_IS_BOUND = {
     # infra/kubernetes/restarter.py: PATCH
     ("apps", "deployments"): {"patch"},
@@ -78,6 +85,11 @@ def verbs(rules: tuple[AccessRule, ...]) -> dict[tuple[str, str], set[str]]:
 def test_everywhere_it_may_do_what_is_asked_for() -> None:
     """Neither a verb more nor one less."""
     assert verbs(CLUSTER_RULES) == EVERYWHERE
+
+
+def test_root_proxies_may_be_made_only_where_somebody_says_so() -> None:
+    """By a ClusterRole that nobody is bound to."""
+    assert verbs(ROOT_PROXIES_RULES) == WHERE_ROOT_PROXIES_IS_BOUND
 
 
 def test_workloads_may_be_changed_only_where_somebody_says_so() -> None:

@@ -7,8 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal, Protocol, TypeAlias
 
 from smeagol import api, objects
+from smeagol.api.canary import RootProxy
 from smeagol.intent import (
     PROXY_CONTAINER,
+    ROOT_PROXY_OF,
     CanaryIntent,
     Condition,
     ConditionType,
@@ -73,18 +75,19 @@ def pod(
     ports: Sequence[int] = (),
     annotations: Mapping[str, str] | None = None,
     init_containers: Sequence[objects.Container] = (),
+    root_proxy_of: str = "",
 ) -> objects.Pod:
-    """A running Pod with a proxy, unless said otherwise."""
+    """A running Pod with a proxy, unless said otherwise. `root_proxy_of`: it has nothing else, for this Canary."""
     declared = tuple(objects.ContainerPort(container_port=number) for number in ports)
     containers = (
-        objects.Container(name="app", ports=declared),
+        *(() if root_proxy_of else (objects.Container(name="app", ports=declared),)),
         *((objects.Container(name=PROXY_CONTAINER),) if proxy else ()),
     )
     metadata = objects.Metadata(
         name=name,
         namespace=namespace,
         labels=dict(labels or {}),
-        annotations=dict(annotations or {}),
+        annotations={**(annotations or {}), **({ROOT_PROXY_OF: root_proxy_of} if root_proxy_of else {})},
         creation_timestamp=f"{created(age):%Y-%m-%dT%H:%M:%SZ}",
         deletion_timestamp=f"{created(age + 99):%Y-%m-%dT%H:%M:%SZ}" if terminating else "",
         uid=f"uid-{namespace}-{name}-{age}",
@@ -213,6 +216,7 @@ def canary(
     namespace: str = "shop",
     age: int = 0,
     provider_class: str = "",
+    root_proxies: int = 0,
 ) -> api.Canary:
     pairs = backends.items() if isinstance(backends, Mapping) else backends
     return api.Canary(
@@ -220,6 +224,7 @@ def canary(
         spec=api.CanarySpec(
             service=root,
             backends=tuple(api.Backend(service=s, weight=Weight.parse(w)) for s, w in pairs),
+            root_proxy=RootProxy(replicas=root_proxies) if root_proxies else None,
             provider_class_name=provider_class,
         ),
     )

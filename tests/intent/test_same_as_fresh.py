@@ -69,6 +69,7 @@ PODS = st.builds(
     host_network=st.sampled_from([False, False, True]),
     phase=st.sampled_from(["Running", "Running", "Succeeded"]),
     terminating=st.booleans(),
+    root_proxy_of=st.sampled_from(["", "", "", "c1"]),
 )
 
 
@@ -115,6 +116,7 @@ CANARIES = st.builds(
     namespace=NAMESPACES,
     age=AGES,
     provider_class=CLASSES,
+    root_proxies=st.sampled_from([0, 2]),
 )
 PROVIDER_CLASSES = st.builds(
     provider_class,

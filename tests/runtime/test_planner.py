@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from smeagol.errors import SmeagolError
-from smeagol.intent import MeshIntent, Unit
+from smeagol.intent import CanaryIntent, MeshIntent, Unit
 from smeagol.plan import CertificateRequest, Feature, Plan, ProxyResource, Purpose
-from smeagol.refs import NodeId, SubjectName
+from smeagol.providers.recorder import provider as recorder
+from smeagol.refs import NodeId, ObjectRef, ServiceRef, SubjectName
 from smeagol.runtime.planner import Planner, ResourceKey
 
 
@@ -122,3 +123,22 @@ def test_any_history_ends_in_the_same_state(history: list[tuple[str, frozenset[t
     fresh: Planner[str] = Planner(provider)
     expected = {ResourceKey(r.node, r.type_url, r.name): r.body for r in fresh.update(list(units), units).upserts}
     assert held == expected
+
+
+def test_what_takes_more_than_a_plan_is_told_of_providers_that_do_not_claim_it() -> None:
+    """SMI-CAN-22, SMI-STATUS-07: root proxies that a Canary asks for, and nothing where it does not."""
+    asking = CanaryIntent(
+        ref=ObjectRef("Canary", "shop", "roll"),
+        generation=1,
+        root=ServiceRef("shop", "web"),
+        wanted=(),
+        ports=(),
+        left_out=(),
+        conditions=(),
+        root_proxies=2,
+    )
+    for claimed, asked, told in ((False, 2, ["spec.rootProxy"]), (False, 0, []), (True, 2, [])):
+        features = frozenset({Feature.CANARY_ROOT_PROXY} if claimed else ())
+        planner: Planner[str] = Planner(replace(recorder, features=features))
+        planner.update(["roll"], {"roll": replace(asking, root_proxies=asked)})
+        assert [unsupported.field for unsupported in planner.plans["roll"].unsupported] == told

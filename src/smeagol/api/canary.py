@@ -10,7 +10,7 @@ from smeagol.api.rules import DraftField, Rule, doc
 from smeagol.quantity import Weight
 from smeagol.refs import DEFAULT_CLUSTER_DOMAIN, ObjectRef, ServiceRef
 
-__all__ = ["Backend", "Canary", "CanarySpec", "CanaryStatus"]
+__all__ = ["Backend", "Canary", "CanarySpec", "CanaryStatus", "RootProxy"]
 
 _ZERO = "^[+]?[0.]+([^0-9.].*)?$"
 """Has no digit but 0 before its suffix. CEL's own `quantity()` is not available offline."""
@@ -59,6 +59,12 @@ class Backend(Model, frozen=True, kw_only=True):
             rules=_WEIGHT_RULES,
         ),
     ]
+
+
+class RootProxy(Model, frozen=True, kw_only=True):
+    """A small proxy behind the root, for clients that have none."""
+
+    replicas: Annotated[int, doc("How many of them there are.", ge=1, le=100)] = 2
 
 
 class CanarySpec(Model, frozen=True, kw_only=True):
@@ -136,6 +142,13 @@ class CanarySpec(Model, frozen=True, kw_only=True):
             list_keys=("service",),
         ),
     ]
+    root_proxy: Annotated[
+        RootProxy | None,
+        doc(
+            "If it is there, even empty, the provider runs a small proxy behind the root, which divides what clients "
+            "without a proxy send there. The root must be a Service with a cluster address and without a selector."
+        ),
+    ] = None
     provider_class_name: ProviderClassName = ""
 
 

@@ -75,7 +75,11 @@ PROFILES = {
                 {"MutualTLSServerNames", "MutualTLSClientNames", "MutualTLSIdentityHeader", "MutualTLSPermissive"}
             ),
         ),
-        Profile(name="SMI-CANARY", core=frozenset({"Canary"}), extended=frozenset({"CanaryTCP", "CanaryHeadless"})),
+        Profile(
+            name="SMI-CANARY",
+            core=frozenset({"Canary"}),
+            extended=frozenset({"CanaryTCP", "CanaryHeadless", "CanaryRootProxy"}),
+        ),
         Profile(
             name="SMI-SIDECAR",
             core=frozenset({"SidecarMetrics"}),

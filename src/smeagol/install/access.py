@@ -23,6 +23,8 @@ __all__ = [
     "NAMESPACE_RULES",
     "RESTARTER",
     "RESTARTER_RULES",
+    "ROOT_PROXIES",
+    "ROOT_PROXIES_RULES",
     "TRUST_CONFIG_MAP",
     "WEBHOOKS",
     "AccessRule",
@@ -51,6 +53,10 @@ TRUST_CONFIG_MAP = "smeagol-ca"
 RESTARTER = "smeagol-restarter"
 """ClusterRole of who restarts workloads for Sidecars. It comes with an installation, and bound to nobody: whoever may
 patch a Deployment may have its Pods run anything."""
+
+ROOT_PROXIES = "smeagol-root-proxies"
+"""ClusterRole of who runs root proxies for Canaries; bound to nobody too: whoever may make a Deployment may run
+anything, under any account of the namespace."""
 
 _OURS = tuple(kind.plural for kind in KINDS)
 
@@ -124,6 +130,15 @@ RESTARTER_RULES: tuple[AccessRule, ...] = (
     AccessRule(group="apps", resources=("deployments", "statefulsets", "daemonsets"), verbs=("patch",)),
 )
 """What it may do where RESTARTER is bound to it."""
+
+
+ROOT_PROXIES_RULES: tuple[AccessRule, ...] = (
+    # runtime/root_proxies.py
+    AccessRule(group="", resources=("serviceaccounts",), verbs=("get", "create", "patch", "delete")),
+    AccessRule(group="apps", resources=("deployments",), verbs=("get", "create", "patch", "delete")),
+    AccessRule(group="discovery.k8s.io", resources=("endpointslices",), verbs=("get", "create", "patch", "delete")),
+)
+"""What it may do where ROOT_PROXIES is bound to it."""
 
 
 def granting(role: str, namespace: str, *, system: str) -> str:

@@ -15,6 +15,8 @@ from smeagol.install.access import (
     NAMESPACE_RULES,
     RESTARTER,
     RESTARTER_RULES,
+    ROOT_PROXIES,
+    ROOT_PROXIES_RULES,
     AccessRule,
     handed_over,
     signing,
@@ -119,6 +121,7 @@ def _access(settings: InstallSettings) -> tuple[Manifest, ...]:
     return (
         *CONTROLLER_COMPONENT.access(settings, CLUSTER_RULES + signing(settings.ca_signer), at_home),
         _unbound(RESTARTER, RESTARTER_RULES),
+        _unbound(ROOT_PROXIES, ROOT_PROXIES_RULES),
     )
 
 

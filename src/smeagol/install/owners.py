@@ -13,7 +13,7 @@ from smeagol.install import resources
 from smeagol.install.api_server import ApiServer, Live
 from smeagol.install.resources import Manifest
 from smeagol.install.waiting import wait_for
-from smeagol.intent import PROXY_CONTAINER
+from smeagol.intent import PROXY_CONTAINER, ROOT_PROXY_OF
 from smeagol.intent.selection import INJECT_LABEL
 from smeagol.objects import Pod
 from smeagol.refs import ObjectRef, PodRef
@@ -53,6 +53,7 @@ class StillWithoutProxyError(SmeagolError):
 
 class _Meta(msgspec.Struct, frozen=True):
     labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
 
 
 class _Template(msgspec.Struct, frozen=True):
@@ -146,10 +147,11 @@ def find_owner(server: ApiServer, text: str, namespace: str) -> Owner:
 
 
 def find_owners(server: ApiServer, namespace: str) -> Iterator[Owner]:
-    """All of a namespace, by kind and name."""
+    """All of a namespace, by kind and name, but for root proxies, which are nothing without a proxy."""
     for resource in (resources.DEPLOYMENT, resources.STATEFUL_SET, resources.DAEMON_SET):
         for live in server.list(resource, namespace=namespace):
-            yield Owner(live=live)
+            if ROOT_PROXY_OF not in live.as_(_Owner).spec.template.metadata.annotations:
+                yield Owner(live=live)
 
 
 def label_namespace(server: ApiServer, namespace: str, value: str, *, dry_run: bool) -> None:

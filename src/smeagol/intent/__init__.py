@@ -17,6 +17,8 @@ from smeagol.intent.model import (
     Condition,
     ConditionType,
     Endpoint,
+    Fronted,
+    FrontedPort,
     InboundPort,
     LeftOut,
     MeshIntent,
@@ -43,6 +45,13 @@ from smeagol.intent.passed import (
     port_list,
 )
 from smeagol.intent.resolver import Changes, Resolver
+from smeagol.intent.root_proxies import (
+    ROOT_PROXY_OF,
+    ROOT_READINESS_PORT,
+    SLICE_MANAGER,
+    SLICE_MANAGER_LABEL,
+    listening_ports,
+)
 from smeagol.intent.selection import INJECT_LABEL, PROXY_CONTAINER
 from smeagol.intent.units import Key, Settings, UnitKey, UnitKind, key_of
 
@@ -57,6 +66,10 @@ __all__ = [
     "PROXY_CONTAINER",
     "PROXY_PORTS",
     "READINESS_PORT",
+    "ROOT_PROXY_OF",
+    "ROOT_READINESS_PORT",
+    "SLICE_MANAGER",
+    "SLICE_MANAGER_LABEL",
     "AddedContainer",
     "AdditionError",
     "Backend",
@@ -65,6 +78,8 @@ __all__ = [
     "Condition",
     "ConditionType",
     "Endpoint",
+    "Fronted",
+    "FrontedPort",
     "InboundPort",
     "Key",
     "LeftOut",
@@ -86,6 +101,7 @@ __all__ = [
     "WorkloadIntent",
     "excluded_ports",
     "key_of",
+    "listening_ports",
     "marks_of",
     "marks_text",
     "port_list",

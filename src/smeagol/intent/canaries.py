@@ -39,6 +39,7 @@ class CanaryFacts:
     root: ServiceRef | None
     wanted: tuple[tuple[ServiceRef, int], ...]
     fault: str
+    root_proxies: int = 0
 
     @property
     def foreign_root(self) -> bool:
@@ -73,6 +74,7 @@ def canary_facts(canary: Canary, created: str, cluster_domain: str) -> CanaryFac
         root=root,
         wanted=wanted,
         fault=fault or _fault(root, wanted),
+        root_proxies=canary.spec.root_proxy.replicas if canary.spec.root_proxy is not None else 0,
     )
 
 
@@ -99,6 +101,7 @@ class Division:
     root_exists: bool
     root_external: bool
     root_headless: bool = False
+    root_selects: bool = False
     ports: tuple[Port, ...]
     splits: tuple[Split | None, ...]
     left_out: tuple[LeftOut, ...]
@@ -134,6 +137,7 @@ def divide(canary: CanaryFacts, state: Callable[[ServiceRef], ServiceState | Non
         root_exists=True,
         root_external=False,
         root_headless=found[0].headless,
+        root_selects=found[0].selects,
         ports=ports,
         splits=tuple(splits),
         left_out=tuple(sorted(left_out)),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from smeagol import objects
 from smeagol.intent.model import Endpoint, InboundPort, Protocol
 from smeagol.intent.protocols import agree, declared
+from smeagol.intent.root_proxies import SLICE_MANAGER, SLICE_MANAGER_LABEL
 from smeagol.intent.selection import AddressFacts, canonical_address
 
 __all__ = [
@@ -45,6 +46,8 @@ class ServiceFacts:
     external: bool
     publish_not_ready: bool
     ports: tuple[Port, ...]
+    selects: bool = False
+    """it has a selector"""
 
 
 def service_facts(service: objects.Service) -> ServiceFacts:
@@ -57,6 +60,7 @@ def service_facts(service: objects.Service) -> ServiceFacts:
         external=external,
         publish_not_ready=spec.publish_not_ready_addresses,
         ports=tuple(sorted(ports, key=lambda p: (p.number, p.name))),
+        selects=bool(spec.selector),
     )
 
 
@@ -73,8 +77,9 @@ class SliceFacts:
 
 
 def slice_facts(endpoint_slice: objects.EndpointSlice) -> SliceFacts | None:
-    """None for a slice that belongs to no Service or holds names instead of addresses."""
-    if not endpoint_slice.service_name or endpoint_slice.address_type == "FQDN":
+    """None for a slice that belongs to no Service or holds names instead of addresses, and for one of root proxies."""
+    ours = endpoint_slice.metadata.labels.get(SLICE_MANAGER_LABEL) == SLICE_MANAGER
+    if ours or not endpoint_slice.service_name or endpoint_slice.address_type == "FQDN":
         return None
     ready: list[str] = []
     terminating: list[str] = []
@@ -165,19 +170,24 @@ def ready_endpoints(
 ) -> ReadyEndpoints:
     """Look up who answers at each address. `at` knows the Pods' addresses; what it does not know has no proxy.
 
-    `known`: all addresses of the Service, ready or not.
+    `known`: all addresses of the Service, ready or not. Root proxies are left out: they would ask themselves.
     """
+
+    def fit(targets: Iterable[Target]) -> tuple[Endpoint, ...]:
+        return tuple(
+            Endpoint(address, number, mutual_tls=facts is not None and facts.ends_mutual_tls(number))
+            for address, number in targets
+            if (facts := at(address)) is None or not facts.root_proxy
+        )
+
     own: list[tuple[Endpoint, ...]] = []
     ready: list[tuple[Endpoint, ...]] = []
     for port in targets:
-        endpoints = tuple(
-            Endpoint(address, number, mutual_tls=(facts := at(address)) is not None and facts.ends_mutual_tls(number))
-            for address, number in port.ready or port.terminating
-        )
-        own.append(endpoints)
-        ready.append(endpoints if port.ready else ())
+        endpoints = fit(port.ready)
+        own.append(endpoints or fit(port.terminating))
+        ready.append(endpoints)
     return ReadyEndpoints(
         own=tuple(own),
         ready=tuple(ready),
-        meshed=any((facts := at(address)) is not None and facts.has_proxy for address in known),
+        meshed=any((f := at(address)) is not None and f.has_proxy and not f.root_proxy for address in known),
     )

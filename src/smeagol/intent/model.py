@@ -23,6 +23,8 @@ __all__ = [
     "Condition",
     "ConditionType",
     "Endpoint",
+    "Fronted",
+    "FrontedPort",
     "InboundPort",
     "LeftOut",
     "MeshIntent",
@@ -140,6 +142,24 @@ class InboundPort:
     protocol: Protocol
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class FrontedPort:
+    """A port of a Canary's root, and where a root proxy listens for it."""
+
+    number: int
+    protocol: Protocol
+    listens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fronted:
+    """The root before which a root proxy stands (spec: SMI-CAN-22). `fqdn` as in its ServiceIntent."""
+
+    root: ServiceRef
+    fqdn: str
+    ports: tuple[FrontedPort, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadIntent:
     """One Pod with a proxy.
@@ -163,6 +183,8 @@ class WorkloadIntent:
     """ports that its proxy does not see, so clients dial them in plaintext"""
     monitored: bool = False
     metric_labels: tuple[tuple[str, str], ...] = ()
+    fronted: Fronted | None = None
+    """of a root proxy: what it stands before, while that is in force; it has no application"""
 
 
 class ConditionType(enum.Enum):
@@ -212,6 +234,10 @@ class CanaryIntent:
     """those of `ports`, in the same order; empty texts where a port has none"""
     root_headless: bool = False
     """the root has no address of its own: clients dial its endpoints"""
+    root_selects: bool = False
+    """the root has a selector, so its endpoints are the Pods that this one reaches"""
+    root_proxies: int = 0
+    """so many root proxies are asked for"""
     cluster_domain: str = DEFAULT_CLUSTER_DOMAIN
     provider_class: str = ""
     """the ProviderClass through which it is served; empty where none is used"""

@@ -95,7 +95,9 @@ class Resolver:
         self._contradictions = _contradictions(graph, policies, addresses, services)
         self._collections: dict[UnitKind, Derived[Key, Unit]] = {
             UnitKind.SERVICE: _service_intents(graph, settings, services, canaries),
-            UnitKind.WORKLOAD: _workload_intents(graph, policies, addresses, services, terms=terms, settings=settings),
+            UnitKind.WORKLOAD: _workload_intents(
+                graph, policies, addresses, services, terms=terms, canaries=canaries, settings=settings
+            ),
             UnitKind.CANARY: _canary_intents(graph, sources, ours, canaries),
             UnitKind.MUTUAL_TLS: _mutual_tls_intents(
                 graph,
@@ -223,6 +225,8 @@ def _canary_intents(graph: Graph, sources: Sources, ours: Ours, canaries: Canari
             port_names=tuple(port.name for port in division.ports) if division else (),
             left_out=division.left_out if division else (),
             root_headless=division.root_headless if division else False,
+            root_selects=division.root_selects if division else False,
+            root_proxies=canary.root_proxies,
             cluster_domain=sources.settings.cluster_domain,
             conditions=conditions,
             provider_class=_class_name(fate),
@@ -297,7 +301,14 @@ def _headless_addresses(
 
 
 def _workload_intents(
-    graph: Graph, policies: Policies, addresses: Addresses, services: Services, *, terms: Terms, settings: Settings
+    graph: Graph,
+    policies: Policies,
+    addresses: Addresses,
+    services: Services,
+    *,
+    terms: Terms,
+    canaries: Canaries,
+    settings: Settings,
 ) -> Derived[Key, WorkloadIntent]:
     def intent(key: Key, pod: PodFacts, read: Reader) -> WorkloadIntent | None:
         own = addresses.of_pod(key, pod, read)
@@ -311,6 +322,7 @@ def _workload_intents(
             memberships=services.memberships(own, read),
             mutual_tls=terms.of_mutual_tls(refs, read),
             sidecars=terms.of_sidecars(refs, read),
+            fronted=canaries.fronted((key[0], pod.root_proxy_of), read) if pod.root_proxy_of else None,
             trust_domain=settings.trust_domain,
             cluster_domain=settings.cluster_domain,
         )

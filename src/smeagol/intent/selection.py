@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from smeagol.api.meta import LabelSelector, Operator
 from smeagol.intent.added import Mark, marks_of
 from smeagol.intent.passed import PROXY_PORTS, passed_ports
+from smeagol.intent.root_proxies import ROOT_PROXY_OF
 from smeagol.objects import Pod
 from smeagol.refs import ObjectRef
 
@@ -76,6 +77,8 @@ class PodFacts:
     """ports that its proxy, if it has one, does not see"""
     added: frozenset[Mark] = frozenset()
     """containers that it was given by Sidecars"""
+    root_proxy_of: str = ""
+    """of a root proxy: its Canary"""
 
 
 def pod_facts(pod: Pod, proxies: frozenset[str] = frozenset({PROXY_CONTAINER})) -> PodFacts | None:
@@ -107,7 +110,13 @@ def pod_facts(pod: Pod, proxies: frozenset[str] = frozenset({PROXY_CONTAINER})) 
         ),
         passed_ports=passed_ports(pod),
         added=marks_of(pod.metadata.annotations),
+        root_proxy_of=pod.metadata.annotations.get(ROOT_PROXY_OF, "") if _is_bare_proxy(pod, proxies) else "",
     )
+
+
+def _is_bare_proxy(pod: Pod, proxies: frozenset[str]) -> bool:
+    """A proxy and nothing else: an application cannot get past what selects it by an annotation."""
+    return all(c.name in proxies for c in (*pod.spec.init_containers, *pod.spec.containers))
 
 
 def index_labels(selector: LabelSelector) -> tuple[tuple[str, str], ...]:
@@ -146,10 +155,11 @@ def canonical_address(address: str) -> str:
 def may_have_proxy(pod: PodFacts, namespace: str, namespace_choice: Inject | None) -> bool:
     """Can a selector reach the Pod at all?
 
-    Never one of the host's network, whose redirect rules would be the node's, or of the cluster's own namespaces. One
-    that opted out is reached all the same once it has a proxy: the proxy needs to know what to do.
+    Never a root proxy, which has no application, nor one of the host's network, whose redirect rules would be the
+    node's, or of the cluster's own namespaces. One that opted out is reached all the same once it has a proxy: the
+    proxy needs to know what to do.
     """
-    if pod.host_network or namespace in _NEVER:
+    if pod.host_network or namespace in _NEVER or pod.root_proxy_of:
         return False
     return pod.has_proxy or _choice(pod, namespace_choice) is not Inject.DISABLED
 
@@ -174,6 +184,7 @@ class AddressFacts:
     has_proxy: bool
     mutual_tls: bool
     passed_ports: frozenset[int] = PROXY_PORTS
+    root_proxy: bool = False
 
     def ends_mutual_tls(self, port: int) -> bool:
         """Does a proxy end mutual TLS there, at this port?"""

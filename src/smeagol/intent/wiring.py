@@ -30,7 +30,8 @@ from smeagol.intent.endpoints import (
     slice_facts,
 )
 from smeagol.intent.identities import Claims, Grant, claims_of, granted, lost_claims, zone
-from smeagol.intent.model import InboundPort, Selection, TLSMode
+from smeagol.intent.model import Fronted, FrontedPort, InboundPort, Selection, TLSMode
+from smeagol.intent.root_proxies import listening_ports
 from smeagol.intent.selection import (
     AddressFacts,
     Inject,
@@ -217,7 +218,9 @@ class Addresses:
             if owner is None or pod is None:
                 return None
             protected = any(ref.kind == UnitKind.MUTUAL_TLS for ref in policies.of_pod(owner, read))
-            return AddressFacts(owner, pod.has_proxy, pod.has_proxy and protected, pod.passed_ports)
+            return AddressFacts(
+                owner, pod.has_proxy, pod.has_proxy and protected, pod.passed_ports, bool(pod.root_proxy_of)
+            )
 
         self.facts = graph.map("address facts", pods_at, facts)
 
@@ -454,11 +457,28 @@ class Canaries:
         def division(_root: ServiceRef, canary: CanaryFacts, read: Reader) -> Division:
             return divide(canary, lambda service: services.state(service, read))
 
+        self._domain = domain
         self.facts = graph.map("canary facts", ours.canaries, facts)
         self.winners = graph.map("canary of a root", graph.group("canaries by root", self.facts, roots), winner)
         self.divisions = graph.map("divisions", self.winners, division)
         self.users = graph.group(
             "canaries by service", self.winners, lambda root, canary: [root, *(service for service, _ in canary.wanted)]
+        )
+
+    def fronted(self, key: Key, read: Reader) -> Fronted | None:
+        """What a root proxy of this Canary stands before; None if that divides nothing."""
+        canary = read.get(self.facts, key)
+        if canary is None or canary.root is None or not canary.claims_root:
+            return None
+        winner, division = read.get(self.winners, canary.root), read.get(self.divisions, canary.root)
+        if winner is None or winner.ref != canary.ref or division is None or not division.ports:
+            return None
+        protocols = {port.number: port.protocol for port in division.ports}
+        ports = listening_ports(protocols)
+        return Fronted(
+            root=canary.root,
+            fqdn=canary.root.fqdn(self._domain),
+            ports=tuple(FrontedPort(number, protocols[number], at) for number, at in ports.items()),
         )
 
 

@@ -10,7 +10,7 @@ from smeagol import api
 from smeagol.errors import sentence
 from smeagol.intent.added import AddedContainer, added_containers
 from smeagol.intent.metric_labels import merged
-from smeagol.intent.model import InboundPort, Protocol, TLSMode, WorkloadIntent
+from smeagol.intent.model import Fronted, InboundPort, Protocol, TLSMode, WorkloadIntent
 from smeagol.intent.protocols import agree, contradict
 from smeagol.intent.selection import PodFacts
 from smeagol.names import SpiffeId
@@ -68,6 +68,7 @@ def workload_intent(
     memberships: Iterable[Membership],
     mutual_tls: Iterable[TLSTerms],
     sidecars: Iterable[SidecarTerms],
+    fronted: Fronted | None = None,
     trust_domain: str,
     cluster_domain: str,
 ) -> WorkloadIntent:
@@ -95,6 +96,7 @@ def workload_intent(
         passed_ports=tuple(sorted(facts.passed_ports)),
         monitored=bool(oldest_first),
         metric_labels=merged(facts.labels if s.metric_labels is None else s.metric_labels for s in oldest_first),
+        fronted=fronted,
     )
 
 

@@ -59,6 +59,7 @@ class Feature(enum.Enum):
     CANARY = "Canary"
     CANARY_TCP = "CanaryTCP"
     CANARY_HEADLESS = "CanaryHeadless"
+    CANARY_ROOT_PROXY = "CanaryRootProxy"
     SIDECAR_METRICS = "SidecarMetrics"
     SIDECAR_METRIC_LABELS = "SidecarMetricLabels"
     SIDECAR_CONTAINERS = "SidecarContainers"

@@ -18,7 +18,7 @@ import structlog
 from smeagol.infra.kubernetes.keeper import Keeper
 from smeagol.infra.kubernetes.objects import Applied
 from smeagol.install.access import CONTROLLER, is_the_leaders
-from smeagol.intent import INJECT_LABEL, MutualTLSIntent, SidecarIntent, Unit, UnitKey, WorkloadIntent
+from smeagol.intent import INJECT_LABEL, CanaryIntent, MutualTLSIntent, SidecarIntent, Unit, UnitKey, WorkloadIntent
 from smeagol.intent.selection import Inject
 from smeagol.objects import Namespace
 from smeagol.pki import Purpose
@@ -118,6 +118,8 @@ def _asks_for_proxies(unit: Unit | None) -> bool:
             return unit.enforced
         case SidecarIntent():
             return unit.accepted
+        case CanaryIntent():
+            return unit.accepted and unit.root_proxies > 0
         case _:
             return False
 
@@ -128,12 +130,13 @@ class Admission:
     def __init__(self, plane: ControlPlane, settings: AdmissionSettings, *, provider: ProxyProvider) -> None:
         self.namespaces = MeshNamespaces()
         self.reviews = Reviews()
+        self.injection = settings.injection
         self._plane = plane
         self._settings = settings
         self._news = asyncio.Event()
         self._strangers: frozenset[str] = frozenset()
         self._certificate = ServingCertificate(self._issue, clock=now)
-        bootstrap = bootstrap_template(provider, plane.mesh.intent, settings.injection)
+        self.bootstrap = bootstrap = bootstrap_template(provider, plane.mesh.intent, settings.injection)
         self._app = webhook_app(
             inject=InjectionReview(settings.injection, decide=plane.resolver.injection_for, bootstrap=bootstrap),
             inject_labelled=InjectionReview(

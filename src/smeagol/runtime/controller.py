@@ -29,7 +29,7 @@ from smeagol.infra.kubernetes.tokens import TokenReviewer
 from smeagol.infra.kubernetes.writer import StatusWriter, own_part
 from smeagol.intent import Settings as ResolverSettings
 from smeagol.intent import UnitKey, UnitKind
-from smeagol.objects import EndpointSlice, Namespace
+from smeagol.objects import EndpointSlice, Namespace, Pod
 from smeagol.pki import AuthorityError, KeptAuthority, KeyStore, Overlap, Purpose, RootState, StoreError, Supply
 from smeagol.plan import ProxyProvider
 from smeagol.providers.envoy.metrics import exposition
@@ -45,6 +45,7 @@ from smeagol.runtime.peers import Credentials, Peers, PeerServer, own_name
 from smeagol.runtime.progress import Together, View
 from smeagol.runtime.reporting import Reporter
 from smeagol.runtime.restarting import Restarter
+from smeagol.runtime.root_proxies import RootProxies
 from smeagol.runtime.traffic import Collector
 from smeagol.runtime.views import cluster_status
 from smeagol.runtime.web import listening, serve, served
@@ -174,6 +175,8 @@ class Controller:
         self.peers = Peers(credentials, identity=settings.identity, changed=self._looked.set)
         self._peer_server = PeerServer(credentials, changed=self._news.set)
         self._own = View(settings.identity, "")
+        self.admission = Admission(self.plane, settings.admission, provider=provider) if settings.admission else None
+        self.root_proxies = self._root_proxies(self.admission) if self.admission is not None else None
         self.restarter = Restarter(
             client,
             self.plane.resolver,
@@ -187,8 +190,8 @@ class Controller:
             metrics_server=settings.metrics_server,
             clock=now,
             restarting=self.restarter.told if settings.admission else lambda _sidecar: "",
+            root_proxy=self.root_proxies.told if self.root_proxies is not None else lambda _canary: "",
         )
-        self.admission = Admission(self.plane, settings.admission, provider=provider) if settings.admission else None
         self._client = client
         self._writer = StatusWriter(client, instance=settings.identity)
         self._objects: dict[ObjectRef, Reported] = {}
@@ -347,6 +350,17 @@ class Controller:
             with self._logged("discovery certificate"):
                 self.plane.use_tls(self._identity(self.plane.authority))
 
+    def _root_proxies(self, admission: Admission) -> RootProxies:
+        return RootProxies(
+            self.plane.resolver,
+            admission.injection,
+            admission.bootstrap,
+            system=self.settings.namespace,
+            uid=self._uid,
+            tell=self._tell,
+            changed=self._looked.set,
+        )
+
     def _reflect(self, kind: Kind[T], source: Source[ObjectKey, T]) -> Watching:
         def feed(changed: Mapping[ObjectKey, T | None]) -> None:
             source.update(changed)
@@ -363,6 +377,10 @@ class Controller:
         """Keep the users' objects, whose statuses are ours to write, and which namespaces ask for proxies."""
         if self.admission is not None and kind.plural == kinds.NAMESPACES.plural:
             self.admission.note_namespace(key[1], value if isinstance(value, Namespace) else None)
+        if self.root_proxies is not None and kind.plural == kinds.PODS.plural:
+            self.root_proxies.note_pod(key, value if isinstance(value, Pod) else None)
+        if self.root_proxies is not None and kind.plural == kinds.ENDPOINT_SLICES.plural:
+            self.root_proxies.note_slice(key, value if isinstance(value, EndpointSlice) else None)
         name = next((known.name for known in api.KINDS if known.plural == kind.plural), None)
         if name is None:
             return
@@ -392,6 +410,8 @@ class Controller:
         changed = self.plane.settle()
         if self.admission is not None:
             self.admission.settled(changed)
+        if self.root_proxies is not None:
+            self.root_proxies.settled(changed)
 
     async def _tend(self) -> None:
         """Renew certificates, and take the next step of a root rotation or learn of it: every replica for itself."""
@@ -461,6 +481,8 @@ class Controller:
                 if self.admission is not None:
                     tasks.create_task(self.admission.keep(Keeper(self._client)))
                     tasks.create_task(self.restarter.run())
+                if self.root_proxies is not None:
+                    tasks.create_task(self.root_proxies.keep(Keeper(self._client)))
         finally:
             self.plane.mesh.elsewhere = None
 

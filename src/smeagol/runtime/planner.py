@@ -8,15 +8,15 @@ and when that goes away the next one takes over, so the outcome never depends on
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Generic, NamedTuple, TypeVar
 
 import structlog
 
 from smeagol.errors import SmeagolError
-from smeagol.intent import Unit
-from smeagol.plan import CertificateRequest, Plan, Provider, ProxyResource
+from smeagol.intent import CanaryIntent, Unit
+from smeagol.plan import CertificateRequest, Feature, Plan, Provider, ProxyResource, Unsupported
 from smeagol.refs import NodeId
 
 __all__ = ["Delta", "Planner", "ResourceKey", "fault_of"]
@@ -116,7 +116,7 @@ class Planner(Generic[K]):
             log.exception("unit not planned", unit=str(key), provider=self.provider.name)
             self.failures[key] = fault_of(self.provider, error)
             return before
-        self.plans[key] = plan
+        self.plans[key] = plan = _with_undone(plan, unit, self.provider)
         return plan
 
     def _reclaim(self, key: K, before: Plan, after: Plan) -> set[ResourceKey]:
@@ -148,6 +148,16 @@ class Planner(Generic[K]):
                 self._held[name] = holder
                 upserts.append(holder)
         return tuple(upserts), tuple(removals)
+
+
+def _with_undone(plan: Plan, unit: Unit, provider: Provider) -> Plan:
+    """What no plan of a provider's can tell, since it takes more than plans: the runtime runs root proxies."""
+    asked = isinstance(unit, CanaryIntent) and unit.root_proxies
+    if not asked or Feature.CANARY_ROOT_PROXY in provider.features:
+        return plan
+    message = "clients without a proxy keep the plain behaviour of the root"
+    undone = Unsupported("spec.rootProxy", Feature.CANARY_ROOT_PROXY, message)
+    return replace(plan, unsupported=(*plan.unsupported, undone))
 
 
 def fault_of(provider: Provider, error: Exception) -> SmeagolError:

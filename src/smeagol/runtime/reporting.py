@@ -52,9 +52,13 @@ class Reporter:
         metrics_server: str,
         clock: Callable[[], datetime],
         restarting: Callable[[SidecarIntent], str] = lambda _sidecar: "",
+        root_proxy: Callable[[CanaryIntent], str] = lambda _canary: "",
     ) -> None:
-        """`restarting`: what is done for the Pods of a Sidecar that asks for restarts, for users to read."""
+        """`restarting`: what is done for the Pods of a Sidecar that asks for restarts, and `root_proxy`: what a
+        Canary's root proxies wait for, both for users to read.
+        """
         self._restarting = restarting
+        self._root_proxy = root_proxy
         self._controller = controller
         self._metrics_server = metrics_server
         self._clock = clock
@@ -113,6 +117,7 @@ class Reporter:
             unsupported=planner.plans.get(key, Plan()).unsupported,
             unplanned=str(failure) if failure is not None else "",
             metrics_server=self._metrics_server,
+            root_proxy=self._root_proxy(unit) if isinstance(unit, CanaryIntent) else "",
             restarting=self._restarting(unit) if isinstance(unit, SidecarIntent) and unit.restart else "",
         )
         before = self.statuses.get(unit.ref, _EMPTY[key.kind])

@@ -84,7 +84,7 @@ def roll_out(deployment: Deployment, owned: Iterable[Pod]) -> Rollout:
 
 def has_proxy(pod: Pod) -> bool:
     """Was it made with a proxy?"""
-    return any(c.name == PROXY_CONTAINER for c in pod.spec.init_containers)
+    return any(c.name == PROXY_CONTAINER for c in (*pod.spec.init_containers, *pod.spec.containers))
 
 
 def with_proxy(pod: Pod) -> Pod:

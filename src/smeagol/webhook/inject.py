@@ -52,6 +52,8 @@ __all__ = [
     "inject",
     "injected",
     "is_injected",
+    "proxy_container",
+    "proxy_volumes",
     "uninjected",
 ]
 
@@ -156,7 +158,7 @@ def injected(
     # Of the init containers only sidecars have probes, so all are read alike.
     probes = rewritten((*own_init, *containers), passed=options.inbound_passed, taken=taken)
     ours = _containers(options, probes, bootstrap)
-    volumes = [_volume(settings), _ADMIN_FOLDER]
+    volumes = proxy_volumes(settings)
     digest = _digest(_containers(options, Rewritten(containers=[], probes=(), originals={}), bootstrap), volumes)
     if _annotations(pod).get(_INJECTED) == digest:
         ours = [{**container, **_existing(container, pod), "args": container["args"]} for container in ours]
@@ -277,7 +279,7 @@ def _additions_problems(pod: JsonObject, added: Sequence[AddedContainer]) -> Ite
 
 
 def _containers(options: PodOptions, probes: Rewritten, bootstrap: Bootstrap) -> list[JsonObject]:
-    return [_init_container(options, probes), _proxy_container(options, bootstrap(probes.probes))]
+    return [_init_container(options, probes), proxy_container(options, bootstrap(probes.probes))]
 
 
 def _init_container(options: PodOptions, probes: Rewritten) -> JsonObject:
@@ -303,7 +305,8 @@ def _init_container(options: PodOptions, probes: Rewritten) -> JsonObject:
     }
 
 
-def _proxy_container(options: PodOptions, bootstrap: str) -> JsonObject:
+def proxy_container(options: PodOptions, bootstrap: str) -> JsonObject:
+    """The container of a proxy, whatever else is in its Pod."""
     settings = options.settings
     container: JsonObject = {
         "name": PROXY_CONTAINER,
@@ -386,6 +389,11 @@ def _confined(*, user: int, capabilities: JsonObject) -> JsonObject:
         "capabilities": capabilities,
         "seccompProfile": {"type": "RuntimeDefault"},
     }
+
+
+def proxy_volumes(settings: InjectionSettings) -> list[JsonObject]:
+    """What the proxy's container mounts."""
+    return [_volume(settings), _ADMIN_FOLDER]
 
 
 def _volume(settings: InjectionSettings) -> JsonObject:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from smeagol.intent import (
     Backend,
     Endpoint,
+    Fronted,
     InboundPort,
     MeshIntent,
     Protocol,
@@ -58,6 +59,7 @@ def workload(
     addresses: tuple[str, ...] = ("10.0.0.1", "fd00::1"),
     name: str = "web-1",
     server_names: tuple[str, ...] = ("web.shop.svc.cluster.local",),
+    fronted: Fronted | None = None,
 ) -> WorkloadIntent:
     """`server_names`: further ones than the addresses."""
     return WorkloadIntent(
@@ -70,4 +72,5 @@ def workload(
         client_names=(SubjectName("spiffe://cluster.local/ns/shop/sa/web"),),
         server_names=tuple(SubjectName(known) for known in (*addresses, *server_names)),
         inbound_ports=ports,
+        fronted=fronted,
     )

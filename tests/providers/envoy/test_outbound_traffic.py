@@ -17,11 +17,11 @@ from e2e.ports import free_port
 from providers.envoy.applications import Application, ask, open_application, talk
 from providers.envoy.kit import MESH, backend, service, service_port, split, workload
 from providers.envoy.real_envoy import Proxy, proxy
-from smeagol.intent import Endpoint, InboundPort, Protocol, ServicePort, Split
+from smeagol.intent import Endpoint, Fronted, FrontedPort, InboundPort, Protocol, ServicePort, Split
 from smeagol.plan import ProxyResource
 from smeagol.providers.envoy import provider
 from smeagol.providers.envoy.metrics import series
-from smeagol.refs import PodRef
+from smeagol.refs import PodRef, ServiceRef
 
 pytestmark = pytest.mark.envoy
 
@@ -116,6 +116,39 @@ class TestMutualTLS:
 def within_chance(seen: int, total: int, share: float) -> bool:
     """Whether a fair draw gives such a count, at alpha = 1e-6 (normal bound; the samples are large)."""
     return abs(seen - total * share) <= 4.9 * math.sqrt(total * share * (1 - share)) + 1
+
+
+FRONTED = Fronted(
+    root=ServiceRef("shop", "web"),
+    fqdn="web.shop.svc.cluster.local",
+    ports=(FrontedPort(80, Protocol.HTTP, 20080),),
+)
+
+
+class TestRootProxy:
+    """SMI-CAN-22: what clients without a proxy send to the root is divided as a client's own proxy would."""
+
+    async def test_requests_are_divided_and_nobody_brings_an_identity_along(self, tmp_path: Path) -> None:
+        """A server behind mutual TLS hears of the root proxy itself; one without hears of nobody."""
+        owner = workload(mode=None, name="web-root-proxy-1", fronted=FRONTED)
+        dialled = free_port()
+        async with (
+            applications("v1", "v2") as [v1, v2],
+            meshed(tmp_path, v1, "web-v1.shop.svc.cluster.local") as one,
+        ):
+            divided = split(backend("web-v1", 1000, one), backend("web-v2", 1000, plain(v2)))
+            root = provider.plan(service(service_port(divided=divided))).resources
+            resources = (*root, *provider.plan(owner).resources)
+            async with proxy(owner, resources, tmp_path, ports={"root-80": dialled}):
+                found: Counter[str] = Counter()
+                for _ in range(200):
+                    found[
+                        (await ask(dialled, headers=[("x-sme-identity", "admin"), ("X-SME-Identity", "b")])).body
+                    ] += 1
+        assert within_chance(found["v1"], 200, 0.5), found
+        assert set(v1.values("x-sme-identity")) == {"spiffe://cluster.local/ns/shop/sa/web"}
+        assert v2.values("x-sme-identity") == []
+        assert len(v2.requests) == found["v2"]
 
 
 class TestSplit:

@@ -6,7 +6,7 @@ import httpx2
 import msgspec
 import structlog
 
-from smeagol.infra.kubernetes.objects import ObjectWriter, path_of
+from smeagol.infra.kubernetes.objects import ObjectWriter, Refused, Unreached, path_of, words_of
 from smeagol.infra.kubernetes.writer import FIELD_MANAGER
 from smeagol.plan.peer import PeerKind
 
@@ -15,10 +15,15 @@ __all__ = ["Keeper", "Kept"]
 log = structlog.get_logger(__name__)
 
 
-class _Metadata(msgspec.Struct, frozen=True):
+class _Owner(msgspec.Struct, frozen=True):
+    uid: str = ""
+
+
+class _Metadata(msgspec.Struct, frozen=True, rename="camel"):
     namespace: str = ""
     uid: str = ""
     labels: dict[str, str] = {}
+    owner_references: tuple[_Owner, ...] = ()
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -48,6 +53,20 @@ class Keeper(ObjectWriter):
             log.warning("objects not listed", kind=kind.kind, name=name, error=repr(error))
             return None
         return {item.metadata.namespace: item for item in found}
+
+    async def find(self, kind: PeerKind, namespace: str, name: str) -> Kept | Refused | Unreached | None:
+        """One object; None if there is none."""
+        try:
+            answer = await self._client.get(path_of(kind, namespace, name))
+            if answer.status_code == 404:
+                return None
+            if answer.status_code == 403:
+                return Refused(words_of(answer))
+            answer.raise_for_status()
+            return msgspec.json.decode(answer.content, type=Kept)
+        except (httpx2.HTTPError, msgspec.MsgspecError) as error:
+            log.warning("object not read", kind=kind.kind, namespace=namespace, name=name, error=repr(error))
+            return Unreached()
 
     async def uid(self, kind: PeerKind, name: str) -> str:
         """Of one object; empty if there is none, or the API server does not say."""

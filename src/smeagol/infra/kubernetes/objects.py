@@ -5,6 +5,7 @@ It never takes over an object that somebody else has made, unless its name says 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -16,7 +17,7 @@ import structlog
 from smeagol.plan import JSON
 from smeagol.plan.peer import JSONObject, PeerKind, ref_of
 
-__all__ = ["Applied", "ObjectWriter", "Refused", "Unreached", "path_of", "words_of"]
+__all__ = ["Applied", "ObjectWriter", "Refused", "Unreached", "lacks_right", "path_of", "words_of"]
 
 log = structlog.get_logger(__name__)
 
@@ -142,6 +143,12 @@ def _with_uid(obj: JSONObject, uid: str) -> JSONObject:
     assert isinstance(metadata, Mapping)  # noqa: S101 - `made` writes it
     given: dict[str, JSON] = {**metadata, "uid": uid}
     return {**obj, "metadata": given}
+
+
+def lacks_right(words: str) -> bool:
+    """Whether the API server says that we may not do something (RBAC). Others refuse too, such as a webhook of
+    somebody's, and no right helps against those."""
+    return re.search(r"cannot \w+ resource ", words) is not None
 
 
 def words_of(answer: httpx2.Response) -> str:

@@ -7,7 +7,7 @@ import enum
 import httpx2
 import structlog
 
-from smeagol.infra.kubernetes.objects import words_of
+from smeagol.infra.kubernetes.objects import lacks_right, words_of
 from smeagol.refs import ObjectRef
 
 __all__ = ["Restarted", "restart"]
@@ -42,8 +42,6 @@ async def restart(
     if answer.is_error:
         words = words_of(answer)
         log.warning("restart refused", owner=str(owner), code=answer.status_code, answer=words)
-        # Others refuse with this code too, such as a webhook of somebody's, and no right helps against those.
-        unauthorised = answer.status_code == 403 and "cannot patch resource" in words
-        return (Restarted.FORBIDDEN if unauthorised else Restarted.FAILED), words
+        return (Restarted.FORBIDDEN if lacks_right(words) else Restarted.FAILED), words
     log.info("restarted", owner=str(owner), value=value)
     return Restarted.DONE, ""

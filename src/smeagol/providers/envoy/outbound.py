@@ -61,7 +61,7 @@ from smeagol.providers.envoy.split import backend_assignment, connection_assignm
 from smeagol.providers.envoy.tls import by_endpoint, client_socket, client_socket_to_address
 from smeagol.providers.envoy.transparent import connection_manager, http_options, routes, tcp_proxy
 
-__all__ = ["catcher_resources", "pod_cluster", "service_resources"]
+__all__ = ["catcher_resources", "pod_cluster", "service_resources", "to_service"]
 
 _CONNECT_TIMEOUT = timedelta(seconds=5)
 _DIAL_TIMEOUT = timedelta(seconds=130)
@@ -198,37 +198,34 @@ def _retries(*, split: bool) -> Message:
 def _listener(name: str, dialled: Sequence[tuple[str, int]], port_name: str, stat: str, protocol: Protocol) -> Message:
     """What is dialled as one of these addresses and ports. It binds nothing: the catcher hands connections over."""
     first, *others = dialled
-    http = FilterChain(name="http", filters=[_http(port_name, stat)])
-    raw = FilterChain(name="tcp", filters=_tcp(port_name, stat))
-    common: dict[str, object] = {
-        "name": name,
-        "address": address(*first),
-        "additional_addresses": [{"address": address(*other)} for other in others],
-        "bind_to_port": {"value": False},
-        "traffic_direction": "OUTBOUND",
-        "stat_prefix": "out",
-    }
-    if protocol.is_http:
-        return Listener(filter_chains=[http], **common)
-    if protocol.is_opaque:
-        return Listener(filter_chains=[raw], **common)
-    detected = FilterChain(
-        name="http",
-        filter_chain_match={"application_protocols": HTTP_APPLICATION_PROTOCOLS},
-        filters=[_http(port_name, stat)],
-    )
     return Listener(
-        listener_filters=[ListenerFilter(**extension("http_inspector", HttpInspector()))],
-        listener_filters_timeout=_DETECTION_TIMEOUT,
-        continue_on_listener_filters_timeout=True,
-        filter_chains=[detected],
-        default_filter_chain=raw,
-        **common,
+        name=name,
+        address=address(*first),
+        additional_addresses=[{"address": address(*other)} for other in others],
+        bind_to_port={"value": False},
+        traffic_direction="OUTBOUND",
+        stat_prefix="out",
+        **to_service(port_name, stat, protocol),
     )
 
 
-def _http(port_name: str, stat: str) -> Message:
-    return connection_manager(stat, rds={"route_config_name": port_name, "config_source": ADS})
+def to_service(
+    port_name: str, stat: str, protocol: Protocol, http_filters: Sequence[dict[str, object]] = ()
+) -> dict[str, object]:
+    """The fields of a listener whose connections are for a Service port. `http_filters` look at requests first."""
+    routed = {"route_config_name": port_name, "config_source": ADS}
+    manager = connection_manager(stat, http_filters=http_filters, rds=routed)
+    raw = FilterChain(name="tcp", filters=_tcp(port_name, stat))
+    if not (protocol.is_http or protocol.is_opaque):
+        detected = {"application_protocols": HTTP_APPLICATION_PROTOCOLS}
+        return {
+            "listener_filters": [ListenerFilter(**extension("http_inspector", HttpInspector()))],
+            "listener_filters_timeout": _DETECTION_TIMEOUT,
+            "continue_on_listener_filters_timeout": True,
+            "filter_chains": [FilterChain(name="http", filter_chain_match=detected, filters=[manager])],
+            "default_filter_chain": raw,
+        }
+    return {"filter_chains": [FilterChain(name="http", filters=[manager]) if protocol.is_http else raw]}
 
 
 def _tcp(cluster: str, stat: str) -> list[Message]:

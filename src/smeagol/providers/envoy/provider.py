@@ -1,7 +1,8 @@
 """The Envoy provider: units of the intent become Envoy resources, the same bytes for every proxy wherever they can be.
 
 ServiceIntent    outbound listeners, routes, clusters, endpoints: shared
-WorkloadIntent   the Pod's inbound listener and its two certificates: its own; its ports dialled by address: on demand
+WorkloadIntent   the Pod's inbound listener, or a root proxy's listeners, and its certificates: its own; its ports
+                 dialled by address: on demand
 MeshIntent       the outbound catcher and the detection behind undeclared ports: shared
 CanaryIntent, MutualTLSIntent, SidecarIntent   nothing of their own: what they ask for is in the units above
 """
@@ -14,6 +15,7 @@ from ipaddress import ip_address
 
 from smeagol.intent import (
     CanaryIntent,
+    Fronted,
     MeshIntent,
     MutualTLSIntent,
     ServiceIntent,
@@ -36,6 +38,7 @@ from smeagol.providers.envoy.explain import explain
 from smeagol.providers.envoy.inbound import detection_resources, workload_resources
 from smeagol.providers.envoy.outbound import catcher_resources, pod_cluster, service_resources
 from smeagol.providers.envoy.resources import CLUSTER_TYPE, host_port
+from smeagol.providers.envoy.root_proxy import root_proxy_resources
 from smeagol.providers.envoy.tls import CLIENT, SERVER, key_pair, trusted_roots
 from smeagol.refs import NodeId
 
@@ -54,6 +57,8 @@ class Envoy:
         match unit:
             case ServiceIntent():
                 return Plan(resources=service_resources(unit))
+            case WorkloadIntent(fronted=Fronted() as fronted):
+                return Plan(resources=tuple(root_proxy_resources(unit, fronted)), certificates=_certificates(unit))
             case WorkloadIntent():
                 return Plan(
                     resources=(*workload_resources(unit), *_dialled_by_address(unit)), certificates=_certificates(unit)

@@ -1,0 +1,207 @@
+"""Keeps the root proxies that Canaries ask for (spec: SMI-CAN-22): what runs them, and what leads clients there.
+
+All follows from the Canaries and the Pods: what somebody changes comes back, and what is no longer asked for goes. What
+goes with its Canary is Kubernetes' to collect. Objects of the same names that are somebody else's are left alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+from smeagol.infra.kubernetes.keeper import Keeper, Kept
+from smeagol.infra.kubernetes.objects import Applied, Refused, Unreached, lacks_right
+from smeagol.install.access import ROOT_PROXIES, granting
+from smeagol.intent import ROOT_PROXY_OF, SLICE_MANAGER, SLICE_MANAGER_LABEL, CanaryIntent, Resolver, UnitKey, UnitKind
+from smeagol.objects import EndpointSlice, Pod
+from smeagol.plan import JSON
+from smeagol.plan.peer import PeerKind, ref_of
+from smeagol.refs import ObjectRef
+from smeagol.sources.kubernetes import Backoff, ObjectKey
+from smeagol.status import Event, EventType
+from smeagol.webhook import Bootstrap, InjectionSettings
+from smeagol.webhook.root_proxy import account, deployment, endpoint_slices, object_name
+
+__all__ = ["RootProxies"]
+
+RESYNC_SECONDS = 30.0
+"""How long what somebody has changed of the kept objects stays changed."""
+
+ACCOUNTS = PeerKind("v1", "ServiceAccount", "serviceaccounts")
+DEPLOYMENTS = PeerKind("apps/v1", "Deployment", "deployments")
+SLICES = PeerKind("discovery.k8s.io/v1", "EndpointSlice", "endpointslices")
+
+_BEING_MADE = "its root proxies are being made"
+
+
+class RootProxies:
+    """`keep` runs on the replica that leads; the others only take notes.
+
+    `system`: the namespace of the control plane. `uid`: of a Canary that there is, else empty. `tell` records an Event;
+    `changed` is called when there is something else to be told of a Canary.
+    """
+
+    def __init__(
+        self,
+        resolver: Resolver,
+        settings: InjectionSettings,
+        bootstrap: Bootstrap,
+        *,
+        system: str,
+        uid: Callable[[ObjectRef], str],
+        tell: Callable[[ObjectRef, Event], Awaitable[None]],
+        changed: Callable[[], None],
+    ) -> None:
+        self._resolver = resolver
+        self._settings = settings
+        self._bootstrap = bootstrap
+        self._system = system
+        self._uid = uid
+        self._tell = tell
+        self._changed = changed
+        self._asking: dict[ObjectRef, CanaryIntent] = {}
+        self._pods: dict[ObjectKey, Pod] = {}
+        self._made: dict[ObjectKey, ObjectRef] = {}
+        """EndpointSlices of ours that there are, and whose they are"""
+        self._applied: dict[ObjectRef, Mapping[str, JSON]] = {}
+        self._problems: dict[ObjectRef, str] = {}
+        self._news = asyncio.Event()
+
+    # What there is.
+
+    def settled(self, changed: Iterable[UnitKey]) -> None:
+        """To be called after each settle with the units that changed."""
+        for key in changed:
+            if key.kind is not UnitKind.CANARY:
+                continue
+            ref, unit = ObjectRef(key.kind.value, key.namespace, key.name), self._resolver.units.get(key)
+            before = self._asking.pop(ref, None)
+            if isinstance(unit, CanaryIntent) and unit.root_proxies and unit.accepted:
+                self._asking[ref] = unit
+            if before is not None or ref in self._asking:
+                self._news.set()
+
+    def note_pod(self, key: ObjectKey, pod: Pod | None) -> None:
+        """To be called for each Pod that comes, changes, or goes (then None)."""
+        before = self._pods.pop(key, None)
+        if pod is not None and pod.metadata.annotations.get(ROOT_PROXY_OF):
+            self._pods[key] = pod
+        if before is not None or key in self._pods:
+            self._news.set()
+
+    def note_slice(self, key: ObjectKey, found: EndpointSlice | None) -> None:
+        """To be called for each EndpointSlice that comes, changes, or goes (then None)."""
+        before = self._made.pop(key, None)
+        if found is not None and found.metadata.labels.get(SLICE_MANAGER_LABEL) == SLICE_MANAGER:
+            owners = (o.name for o in found.metadata.owner_references if o.kind == "Canary")
+            self._made[key] = ObjectRef("Canary", key[0], next(owners, ""))
+        if before != self._made.get(key):
+            self._news.set()
+
+    def told(self, canary: CanaryIntent) -> str:
+        """What the root proxies that a Canary asks for wait for; empty if for nothing."""
+        return self._problems.get(canary.ref, _BEING_MADE) if canary.root_proxies else ""
+
+    # What is made of it.
+
+    async def keep(self, keeper: Keeper) -> None:
+        """Until cancelled."""
+        backoff = Backoff(first=1.0, most=RESYNC_SECONDS)
+        while True:
+            self._news.clear()
+            found = {ref: _unfit(canary) for ref, canary in sorted(self._asking.items())}
+            fit = [canary for ref, canary in self._asking.items() if not found[ref]]
+            done = True
+            for canary in fit:
+                found[canary.ref], applied = await self._make(keeper, canary)
+                done = done and applied
+            there = {*self._made.values(), *(_canary_of(key, pod) for key, pod in self._pods.items())}
+            for ref in sorted(there - {canary.ref for canary in fit}):
+                await self._withdraw(keeper, ref)
+            self._note_problems(found)
+            if done:
+                backoff.reset()
+            try:
+                async with asyncio.timeout(RESYNC_SECONDS if done else backoff.wait()):
+                    await self._news.wait()
+            except TimeoutError:
+                self._applied.clear()
+
+    async def _make(self, keeper: Keeper, canary: CanaryIntent) -> tuple[str, bool]:
+        """What it waits for, empty if for nothing; and whether everything is there as it should be."""
+        uid = self._uid(canary.ref)
+        if not uid:
+            return _BEING_MADE, True  # it has just gone, and all of it goes too
+        pods = [pod for key, pod in self._pods.items() if _canary_of(key, pod) == canary.ref]
+        root = self._resolver.services.get((canary.root.namespace, canary.root.name))
+        slices = endpoint_slices(canary, uid, root.cluster_ips if root is not None else (), pods)
+        objects = (
+            (ACCOUNTS, account(canary, uid)),
+            (DEPLOYMENTS, deployment(canary, uid, self._settings, self._bootstrap)),
+            *((SLICES, made) for made in slices),
+        )
+        for kind, made in objects:
+            why = await self._apply(keeper, kind, made, uid)
+            if why:
+                if why not in (self._problems.get(canary.ref), _BEING_MADE):
+                    await self._tell(canary.ref, Event(EventType.WARNING, "RootProxyNotMade", why))
+                return why, False
+        ready = any(c.type == "Ready" and c.status == "True" for pod in pods for c in pod.status.conditions)
+        return "" if ready else f"none of its {canary.root_proxies} root proxies is ready yet", True
+
+    async def _apply(self, keeper: Keeper, kind: PeerKind, made: Mapping[str, JSON], uid: str) -> str:
+        """Why an object is not as it should be; empty if it is. What stands as we last applied it is not touched."""
+        ref = ref_of(made)
+        if self._applied.get(ref) == made:
+            return ""
+        there = await keeper.find(kind, ref.namespace, ref.name)
+        if isinstance(there, Kept) and uid not in {owner.uid for owner in there.metadata.owner_references}:
+            return f"{ref} is there already and is not Smeagol's, so its root proxies cannot be made"
+        if isinstance(there, Kept) or there is None:
+            applied = await keeper.apply(kind, made, uid=there.metadata.uid if there is not None else "")
+        else:
+            applied = there
+        match applied:
+            case Applied():
+                self._applied[ref] = made
+                return ""
+            case Unreached():
+                return _BEING_MADE
+            case Refused(message=words) if lacks_right(words):
+                command = granting(ROOT_PROXIES, ref.namespace, system=self._system)
+                return f"Smeagol may not make its root proxies; let it with `{command}`"
+            case Refused(message=words):
+                return f"the API server does not take {ref}: {words}"
+
+    async def _withdraw(self, keeper: Keeper, canary: ObjectRef) -> None:
+        """Take back what was made for a Canary that no longer asks for it; first of all, lead nobody there."""
+        uid, name = self._uid(canary), object_name(canary)
+        slices = [(SLICES, key[1]) for key, owner in self._made.items() if owner == canary]
+        for kind, known in (*slices, (DEPLOYMENTS, name), (ACCOUNTS, name)):
+            self._applied.pop(ObjectRef(kind.kind, canary.namespace, known), None)
+            there = await keeper.find(kind, canary.namespace, known) if uid else None
+            if isinstance(there, Kept) and uid in {owner.uid for owner in there.metadata.owner_references}:
+                await keeper.delete(kind, canary.namespace, known, uid=there.metadata.uid)
+
+    def _note_problems(self, found: dict[ObjectRef, str]) -> None:
+        if found != self._problems:
+            self._problems = found
+            self._changed()
+
+
+def _canary_of(key: ObjectKey, pod: Pod) -> ObjectRef:
+    return ObjectRef("Canary", key[0], pod.metadata.annotations[ROOT_PROXY_OF])
+
+
+def _unfit(canary: CanaryIntent) -> str:
+    """Why no proxy can stand before the root as it is; empty if one can."""
+    if not canary.ports:
+        return "it divides nothing, so there is nothing for its root proxies to do"
+    if canary.root_headless:
+        return f"the root {canary.root} has no address of its own, so its clients cannot be led to a root proxy"
+    if canary.root_selects:
+        return (
+            f"the root {canary.root} has a selector, which leads clients to the Pods that it selects; take it out, "
+            "and delete the EndpointSlices that it leaves behind, so that they are led to the root proxies"
+        )
+    return ""

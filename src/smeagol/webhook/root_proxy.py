@@ -1,0 +1,159 @@
+"""The Kubernetes objects of a Canary's root proxies: pure, and all owned by the Canary, so that they go with it.
+
+A ServiceAccount, whose identity servers see; a Deployment of Pods with a proxy and nothing else, which need no
+capability since they redirect nothing; and EndpointSlices that lead the clients of the root to those that are ready.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import ip_address
+from typing import Any
+
+from smeagol.intent import (
+    INJECT_LABEL,
+    ROOT_PROXY_OF,
+    ROOT_READINESS_PORT,
+    SLICE_MANAGER,
+    SLICE_MANAGER_LABEL,
+    CanaryIntent,
+    listening_ports,
+)
+from smeagol.objects import Pod
+from smeagol.plan import JSON
+from smeagol.refs import ObjectRef
+from smeagol.webhook.inject import Bootstrap, proxy_container, proxy_volumes
+from smeagol.webhook.settings import ANNOTATION_DOMAIN, InjectionSettings, PodOptions
+
+__all__ = ["account", "deployment", "endpoint_slices", "object_name"]
+
+DRAIN_SECONDS = 10
+"""A Pod that is to go serves on for so long, until no node leads a client there any more."""
+
+_LONGEST_NAME = 52
+"""So that the names of Pods, made of it and two hashes, fit into a label (Kubernetes: 63 characters)."""
+_SELECTED_BY = f"{ANNOTATION_DOMAIN}/root-proxy"
+
+
+def object_name(canary: ObjectRef) -> str:
+    """The name of all its objects."""
+    name = f"{canary.name}-root-proxy"
+    if len(name) <= _LONGEST_NAME and "." not in name:
+        return name
+    digest = hashlib.sha256(canary.name.encode()).hexdigest()[:8]
+    return f"{name[: _LONGEST_NAME - 9].replace('.', '-').rstrip('-')}-{digest}"
+
+
+def account(canary: CanaryIntent, uid: str) -> dict[str, JSON]:
+    """`uid`: of the Canary."""
+    return {**_head("v1", "ServiceAccount", canary, uid), "automountServiceAccountToken": False}
+
+
+def deployment(canary: CanaryIntent, uid: str, settings: InjectionSettings, bootstrap: Bootstrap) -> dict[str, JSON]:
+    """Pods that the API server takes at the Pod Security level `restricted`."""
+    name = object_name(canary.ref)
+    selected: dict[str, JSON] = {_SELECTED_BY: name}
+    container: dict[str, Any] = {
+        **proxy_container(PodOptions(settings=settings), bootstrap(())),
+        "readinessProbe": {
+            "httpGet": {"path": "/ready", "port": ROOT_READINESS_PORT, "scheme": "HTTP"},
+            "periodSeconds": 2,
+            "timeoutSeconds": 3,
+            "failureThreshold": 3,
+        },
+        "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}},
+    }
+    for field in ("restartPolicy", "startupProbe"):  # of a native sidecar
+        container.pop(field, None)
+    spread: JSON = {
+        "topologyKey": "kubernetes.io/hostname",
+        "maxSkew": 1,
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": selected},
+    }
+    pod: dict[str, JSON] = {
+        "serviceAccountName": name,
+        "automountServiceAccountToken": False,
+        "terminationGracePeriodSeconds": DRAIN_SECONDS + 20,
+        "topologySpreadConstraints": [spread],
+        "containers": [container],
+        "volumes": proxy_volumes(settings),
+    }
+    return {
+        **_head("apps/v1", "Deployment", canary, uid),
+        "spec": {
+            "replicas": canary.root_proxies,
+            "selector": {"matchLabels": selected},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+            "template": {
+                "metadata": {
+                    "labels": {**selected, INJECT_LABEL: "disabled"},
+                    "annotations": {ROOT_PROXY_OF: canary.ref.name},
+                },
+                "spec": pod,
+            },
+        },
+    }
+
+
+def endpoint_slices(
+    canary: CanaryIntent, uid: str, addresses_of_root: Iterable[str], pods: Sequence[Pod]
+) -> tuple[dict[str, JSON], ...]:
+    """One for each family of addresses that the root has; `pods` are the root proxies that there are."""
+    families = sorted({_family(address) for address in addresses_of_root})
+    listening = listening_ports(number for number, _ in canary.ports)
+    ports: list[JSON] = [
+        {"name": name, "port": listening[number], "protocol": "TCP"}
+        for (number, _), name in zip(canary.ports, canary.port_names, strict=True)
+    ]
+    return tuple(
+        {
+            **_head("discovery.k8s.io/v1", "EndpointSlice", canary, uid, suffix=f"-{family.lower()}"),
+            "addressType": family,
+            "ports": ports,
+            "endpoints": [
+                _endpoint(pod, address)
+                for pod in sorted(pods, key=lambda pod: pod.metadata.name)
+                for address in pod.addresses
+                if _family(address) == family
+            ],
+        }
+        for family in families
+    )
+
+
+def _endpoint(pod: Pod, address: str) -> JSON:
+    """One that is to go serves on for a while, and gets nothing new where there is another."""
+    serving = any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions)
+    terminating = bool(pod.metadata.deletion_timestamp)
+    meta = pod.metadata
+    return {
+        "addresses": [address],
+        "conditions": {"ready": serving and not terminating, "serving": serving, "terminating": terminating},
+        "targetRef": {"kind": "Pod", "namespace": meta.namespace, "name": meta.name, "uid": meta.uid},
+    }
+
+
+def _family(address: str) -> str:
+    return f"IPv{ip_address(address).version}"
+
+
+def _head(api_version: str, kind: str, canary: CanaryIntent, uid: str, suffix: str = "") -> dict[str, JSON]:
+    owner = {"apiVersion": "smi-spec.io/v1beta1", "kind": "Canary", "name": canary.ref.name, "uid": uid}
+    labels: Mapping[str, JSON] = {
+        "app.kubernetes.io/name": "smeagol-root-proxy",
+        "app.kubernetes.io/managed-by": "smeagol",
+    }
+    if suffix:
+        labels = {**labels, SLICE_MANAGER_LABEL: SLICE_MANAGER, "kubernetes.io/service-name": canary.root.name}
+    return {
+        "apiVersion": api_version,
+        "kind": kind,
+        "metadata": {
+            "name": f"{object_name(canary.ref)}{suffix}",
+            "namespace": canary.ref.namespace,
+            "labels": labels,
+            "ownerReferences": [{**owner, "controller": True}],
+        },
+    }
