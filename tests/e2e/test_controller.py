@@ -234,6 +234,48 @@ class TestStatus:
         obj = told(api, "canary", "web", namespace, Accepted="False/NoMatchingProvider")
         assert "'nobody'" in condition(obj, "Accepted")["message"]
 
+    def test_names_are_granted_and_withheld(self, api: ApiServer) -> None:
+        """SMI-MTLS-11: by any class of the controller, also against an older claim; and no longer once it is gone."""
+        first, second = api.namespace(), api.namespace()
+        names = {"granted": f"{second}.example", "withheld": f"{first}.example"}
+
+        def mutual_tls(namespace: str) -> None:
+            api.apply(
+                f"""
+                apiVersion: smi-spec.io/v1beta1
+                kind: MutualTLS
+                metadata: {{name: all}}
+                spec: {{selector: {{}}, clientSubjectNames: [{", ".join(names.values())}]}}
+                """,
+                namespace,
+            )
+
+        mutual_tls(first)
+        told(api, "mutualtls", "all", first, Accepted="True/Accepted")
+        mutual_tls(second)
+        told(api, "mutualtls", "all", second, Accepted="False/Conflicted")
+        api.apply(
+            f"""
+            apiVersion: smi-spec.io/v1beta1
+            kind: ProviderClass
+            metadata: {{name: names}}
+            spec:
+              controllerName: {OURS}
+              parameters:
+                clientSubjectNames:
+                - {{pattern: "*{names["granted"]}", action: Grant, namespaces: [{second}]}}
+                - {{pattern: "{names["withheld"]}", action: Withhold}}
+            """
+        )
+        obj = told(api, "mutualtls", "all", second, Accepted="False/Invalid")
+        assert f"'{names['withheld']}' is withheld from namespace '{second}'" in condition(obj, "Accepted")["message"]
+        obj = told(api, "mutualtls", "all", first, Accepted="False/Conflicted")
+        message = condition(obj, "Accepted")["message"]
+        assert f"'{names['granted']}' belongs to namespace '{second}'" in message
+        assert "by ProviderClass 'names'" in message
+        api.kubectl("delete", "providerclass", "names")
+        told(api, "mutualtls", "all", first, Accepted="True/Accepted")
+
     def test_an_object_made_again_begins_anew(self, api: ApiServer) -> None:
         """SMI-COMMON-03: a name is not an object."""
         namespace = api.namespace()
@@ -291,8 +333,16 @@ class TestRefusal:
             metadata: {name: web}
             spec: {selector: {}, clientSubjectNames: ["a,b"]}
             """,
+            """
+            apiVersion: smi-spec.io/v1beta1
+            kind: ProviderClass
+            metadata: {name: names}
+            spec:
+              controllerName: a.example/b
+              parameters: {clientSubjectNames: [{pattern: "a,b", action: Withhold}, {pattern: a, action: Grant}]}
+            """,
         ],
-        ids=["all-zero", "negative", "no-service", "own-backend", "draft", "comma"],
+        ids=["all-zero", "negative", "no-service", "own-backend", "draft", "comma", "names"],
     )
     def test_word_for_word(self, api: ApiServer, manifest: str) -> None:
         said = smeagol("validate", "-", "-o", "json", stdin=manifest)
