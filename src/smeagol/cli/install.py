@@ -53,7 +53,7 @@ def install(
         typer.Option(
             "--ca-signer",
             help="Have an intermediate signed by a CertificateSigningRequest for this signer, such as "
-            "clusterissuers.cert-manager.io/our-issuer; needs --ca-roots.",
+            "issuers.cert-manager.io/smeagol-system.mesh-issuer; needs --ca-roots.",
         ),
     ] = "",
     ca_roots: Annotated[str, typer.Option("--ca-roots", help="ConfigMap with that signer's roots in its ca.crt.")] = "",

@@ -97,13 +97,13 @@ def check_signer(signer: str, roots: str) -> None:
         raise SettingError(
             f"'{signer}' is not the name of a signer",
             where="--ca-signer",
-            fix="Write it as in spec.signerName of its requests, such as clusterissuers.cert-manager.io/our-issuer",
+            fix="Write it as its requests have it in spec.signerName, DOMAIN/NAME",
         )
     if domain == "kubernetes.io" or domain.endswith(".kubernetes.io"):
         raise SettingError(
             f"'{signer}' is a signer of Kubernetes itself, and those never sign a certificate authority",
             where="--ca-signer",
-            fix="Name one that does, such as a ClusterIssuer of cert-manager",
+            fix="Name one that does, such as an Issuer of cert-manager",
         )
     if bool(signer) != bool(roots) or (roots and not _SUBDOMAIN.fullmatch(roots)):
         raise SettingError(
