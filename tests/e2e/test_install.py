@@ -14,7 +14,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -48,8 +49,11 @@ from smeagol.install.resources import (
     SERVICE,
 )
 from smeagol.install.upgrading import NotInstalledError, TooFarError
+from smeagol.pki import StoreError
 from smeagol.pki.certificates import Issuer, new_intermediate, new_root
 from smeagol.pki.pem import to_pem
+from smeagol.runtime.secret_store import SecretKeyStore
+from smeagol.runtime.signing import SigningError, SigningSupply
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.xdist_group("install")]
 
@@ -553,6 +557,30 @@ class TestIntermediateThatIsAskedFor:
         assert "forbidden" not in log.read_text(encoding="utf-8").lower()
         assert "status 403" not in log.read_text(encoding="utf-8")
         assert "PRIVATE KEY" not in log.read_text(encoding="utf-8")
+
+    def test_replicas_that_begin_together_ask_once(self, place: Place) -> None:
+        """One saves its request, and the others go on with that one."""
+        place.smeagol("install")
+        signer = Signer(place)
+        signer.trust(new_root("one", now=utc_now(), lifetime=YEAR))
+
+        def look(client: httpx2.Client) -> str:
+            keys = SecretKeyStore(client, namespace=SYSTEM, name="smeagol-authority", entry="requested")
+            supply = SigningSupply(client, keys, signer=SIGNER, namespace=SYSTEM, roots="mesh-roots", clock=utc_now)
+            with pytest.raises((SigningError, StoreError)) as caught:
+                supply.load(())
+            return str(caught.value)
+
+        with ExitStack() as open_, ThreadPoolExecutor(4) as replicas:
+            clients = [open_.enter_context(connect_blocking(place.cluster.kubeconfig)) for _ in range(4)]
+            first = list(replicas.map(look, clients))
+            name = signer.open_request()  # which is the only one
+            others = [said for said in first if name not in said]
+            assert all("somebody else has written it" in said for said in others), others
+            assert all(name in said for said in replicas.map(look, clients))
+            assert signer.open_request() == name
+        signer.delete(name)
+        place.cluster.kubectl("-n", SYSTEM, "delete", "configmap", "mesh-roots")
 
     def test_the_rights_are_to_ask_and_no_more(self, place: Place) -> None:
         """Neither to approve, nor to sign, nor to change or remove a request; and none of it without a signer."""
