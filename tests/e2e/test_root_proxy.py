@@ -41,6 +41,11 @@ def said(shop: Shop, canary: str) -> str:
     return shop.kubectl("get", "canaries.smi-spec.io", canary, "-o", query)
 
 
+def proxies(shop: Shop) -> set[str]:
+    """The Pods of the root proxies, those included that are on their way out."""
+    return set(shop.kubectl("get", "pods", "-l", "smeagol.dev/root-proxy", "-o", "name").split())
+
+
 def served(shop: Shop) -> bool:
     """Whether the last requests of the client were answered; while nobody is led anywhere they may take their time."""
     slots = shop.slots()
@@ -88,6 +93,10 @@ def test_a_client_without_a_proxy_is_divided_too(shop: Shop) -> None:
         assert_shares(shop.answers(), {"v1": 1, "v2": 3})
         shop.kubectl("scale", "deployment/foobar-v1", "--replicas=2")
         shop.await_rollout("v1")
+        old = proxies(shop)
+        shop.kubectl("rollout", "restart", "deployment/foobar-root-proxy")
+        shop.kubectl("rollout", "status", "deployment/foobar-root-proxy", "--timeout=120s")
+        wait_for("the old ones are gone", lambda: not proxies(shop) & old, within_seconds=60)
 
     # A client of the mesh divides for itself, and is known as who it is.
     got = shop.kubectl("exec", "deployment/foobar-v2", "-c", "foobar", "--", "python3", "client.py", "get", ROOT)

@@ -70,6 +70,12 @@ class TestWhatItStandsBefore:
         stranger = pod("web-root-proxy-1", "10.1.0.9", namespace="other", root_proxy_of="roll")
         assert shop(stranger).workload("web-root-proxy-1", "other").fronted is None
 
+    def test_one_that_is_on_its_way_out_sends_its_clients_elsewhere(self) -> None:
+        ending = pod("web-root-proxy-1", "10.0.0.9", root_proxy_of="roll", terminating=True)
+        fronted = shop(ending).workload("web-root-proxy-1").fronted
+        assert fronted is not None
+        assert fronted.ending
+
     def test_a_pod_with_an_application_is_none(self) -> None:
         """Whatever it says of itself: it would get past the MutualTLS that selects it."""
         app = pod("app-1", "10.0.0.8", annotations={ROOT_PROXY_OF: "roll"})

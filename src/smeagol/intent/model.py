@@ -153,11 +153,15 @@ class FrontedPort:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fronted:
-    """The root before which a root proxy stands (spec: SMI-CAN-22). `fqdn` as in its ServiceIntent."""
+    """The root before which a root proxy stands (spec: SMI-CAN-22). `fqdn` as in its ServiceIntent.
+
+    `ending`: the proxy is on its way out, so its clients are to go elsewhere.
+    """
 
     root: ServiceRef
     fqdn: str
     ports: tuple[FrontedPort, ...]
+    ending: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

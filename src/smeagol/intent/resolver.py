@@ -322,7 +322,9 @@ def _workload_intents(
             memberships=services.memberships(own, read),
             mutual_tls=terms.of_mutual_tls(refs, read),
             sidecars=terms.of_sidecars(refs, read),
-            fronted=canaries.fronted((key[0], pod.root_proxy_of), read) if pod.root_proxy_of else None,
+            fronted=canaries.fronted((key[0], pod.root_proxy_of), read, ending=pod.terminating)
+            if pod.root_proxy_of
+            else None,
             trust_domain=settings.trust_domain,
             cluster_domain=settings.cluster_domain,
         )

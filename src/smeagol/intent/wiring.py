@@ -465,7 +465,7 @@ class Canaries:
             "canaries by service", self.winners, lambda root, canary: [root, *(service for service, _ in canary.wanted)]
         )
 
-    def fronted(self, key: Key, read: Reader) -> Fronted | None:
+    def fronted(self, key: Key, read: Reader, *, ending: bool) -> Fronted | None:
         """What a root proxy of this Canary stands before; None if that divides nothing."""
         canary = read.get(self.facts, key)
         if canary is None or canary.root is None or not canary.claims_root:
@@ -479,6 +479,7 @@ class Canaries:
             root=canary.root,
             fqdn=canary.root.fqdn(self._domain),
             ports=tuple(FrontedPort(number, protocols[number], at) for number, at in ports.items()),
+            ending=ending,
         )
 
 

@@ -29,7 +29,8 @@ from smeagol.webhook.settings import ANNOTATION_DOMAIN, InjectionSettings, PodOp
 __all__ = ["account", "deployment", "endpoint_slices", "object_name"]
 
 DRAIN_SECONDS = 10
-"""A Pod that is to go serves on for so long, until no node leads a client there any more."""
+"""A Pod that is to go serves on for so long, until no node leads a client there any more. Half of it is for the clients
+that are there to go elsewhere."""
 
 _LONGEST_NAME = 52
 """So that the names of Pods, made of it and two hashes, fit into a label (Kubernetes: 63 characters)."""
@@ -64,6 +65,7 @@ def deployment(canary: CanaryIntent, uid: str, settings: InjectionSettings, boot
         },
         "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}},
     }
+    container["args"] = [*container["args"], "--drain-strategy", "immediate", "--drain-time-s", str(DRAIN_SECONDS // 2)]
     for field in ("restartPolicy", "startupProbe"):  # of a native sidecar
         container.pop(field, None)
     spread: JSON = {

@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -142,13 +143,23 @@ class TestRootProxy:
             async with proxy(owner, resources, tmp_path, ports={"root-80": dialled}):
                 found: Counter[str] = Counter()
                 for _ in range(200):
-                    found[
-                        (await ask(dialled, headers=[("x-sme-identity", "admin"), ("X-SME-Identity", "b")])).body
-                    ] += 1
+                    answer = await ask(dialled, headers=[("x-sme-identity", "admin"), ("X-SME-Identity", "b")])
+                    found[answer.body] += 1
         assert within_chance(found["v1"], 200, 0.5), found
         assert set(v1.values("x-sme-identity")) == {"spiffe://cluster.local/ns/shop/sa/web"}
         assert v2.values("x-sme-identity") == []
         assert len(v2.requests) == found["v2"]
+
+    @pytest.mark.parametrize("ending", [False, True])
+    async def test_one_that_is_on_its_way_out_asks_its_clients_to_go(self, tmp_path: Path, ending: bool) -> None:
+        """It serves on while it is there, but keeps no connection that it would have to break."""
+        owner = workload(mode=None, name="web-root-proxy-1", fronted=replace(FRONTED, ending=ending))
+        dialled = free_port()
+        async with applications("web") as [app]:
+            root = provider.plan(service(service_port(plain(app)))).resources
+            async with proxy(owner, (*root, *provider.plan(owner).resources), tmp_path, ports={"root-80": dialled}):
+                answer = await ask(dialled)
+        assert (answer.status, answer.values("connection")) == (200, ["close"] if ending else [])
 
 
 class TestSplit:

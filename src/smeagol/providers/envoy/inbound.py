@@ -272,7 +272,7 @@ def _plain_http(*, report: bool) -> Message:
     return _to_app_by_http(identity=(), report="true" if report else "")
 
 
-def _to_app_by_http(*, identity: Sequence[str], report: str, **fields: object) -> Message:
+def _to_app_by_http(*, identity: Sequence[str], report: str) -> Message:
     """HTTP to the application.
 
     `identity`: formats of what its identity header is made of; a header that the client sent is removed first.
@@ -289,9 +289,12 @@ def _to_app_by_http(*, identity: Sequence[str], report: str, **fields: object) -
         ],
         "response_headers_to_remove": [UNREACHED],
     }
-    if report:
-        fields["local_reply_config"] = _report_unreached(report)
-    return connection_manager(INBOUND_STAT, http_filters=[_clean_trailers()], route_config=config, **fields)
+    return connection_manager(
+        INBOUND_STAT,
+        http_filters=[_clean_trailers()],
+        route_config=config,
+        local_reply_config=_report_unreached(report) if report else None,
+    )
 
 
 def _clean_trailers() -> dict[str, object]:

@@ -210,11 +210,16 @@ def _listener(name: str, dialled: Sequence[tuple[str, int]], port_name: str, sta
 
 
 def to_service(
-    port_name: str, stat: str, protocol: Protocol, http_filters: Sequence[dict[str, object]] = ()
+    port_name: str,
+    stat: str,
+    protocol: Protocol,
+    *,
+    http_filters: Sequence[dict[str, object]] = (),
+    requests_at_most: int = 0,
 ) -> dict[str, object]:
     """The fields of a listener whose connections are for a Service port. `http_filters` look at requests first."""
     routed = {"route_config_name": port_name, "config_source": ADS}
-    manager = connection_manager(stat, http_filters=http_filters, rds=routed)
+    manager = connection_manager(stat, http_filters=http_filters, requests_at_most=requests_at_most, rds=routed)
     raw = FilterChain(name="tcp", filters=_tcp(port_name, stat))
     if not (protocol.is_http or protocol.is_opaque):
         detected = {"application_protocols": HTTP_APPLICATION_PROTOCOLS}

@@ -34,6 +34,9 @@ def root_proxy_resources(workload: WorkloadIntent, fronted: Fronted) -> Iterator
 
 
 def _listener(fronted: Fronted, port: FrontedPort, everywhere: str) -> Message:
+    """A changed listener ends its connections one by one, as their clients let it (Envoy: Draining). So one that is on
+    its way out has new ones serve one request each, while others are still led to it.
+    """
     name = f"{fronted.fqdn}:{port.number}"
     stat = outbound_stat(fronted.root.namespace, fronted.root.name, port.number)
     return Listener(
@@ -41,7 +44,9 @@ def _listener(fronted: Fronted, port: FrontedPort, everywhere: str) -> Message:
         address=address(everywhere, port.listens),
         traffic_direction="OUTBOUND",
         stat_prefix="root",
-        **to_service(name, stat, port.protocol, [_without_identity()]),
+        **to_service(
+            name, stat, port.protocol, http_filters=[_without_identity()], requests_at_most=1 if fronted.ending else 0
+        ),
     )
 
 

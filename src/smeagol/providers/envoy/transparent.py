@@ -68,9 +68,14 @@ def upstream_http(options: Message) -> dict[str, Message]:
 
 
 def connection_manager(
-    stat_prefix: str, *, http_filters: Sequence[dict[str, object]] = (), **fields: object
+    stat_prefix: str,
+    *,
+    http_filters: Sequence[dict[str, object]] = (),
+    requests_at_most: int = 0,
+    **fields: object,
 ) -> Message:
-    """The filter that ends a chain in HTTP. `http_filters` run before the router.
+    """The filter that ends a chain in HTTP. `http_filters` run before the router. `requests_at_most` on a connection,
+    which ends with the last; 0: any number.
 
     `fields` are further ones of HttpConnectionManager that differ by place.
     """
@@ -78,7 +83,11 @@ def connection_manager(
         stat_prefix=stat_prefix,
         codec_type="AUTO",
         http_filters=[*http_filters, extension("router", Router(suppress_envoy_headers=True))],
-        common_http_protocol_options={"idle_timeout": _NEVER, "max_headers_count": {"value": _MAX_HEADERS}},
+        common_http_protocol_options={
+            "idle_timeout": _NEVER,
+            "max_headers_count": {"value": _MAX_HEADERS},
+            "max_requests_per_connection": {"value": requests_at_most} if requests_at_most else None,
+        },
         http_protocol_options=_HTTP1,
         http2_protocol_options={"allow_connect": True},
         max_request_headers_kb={"value": _MAX_HEADERS_KIB},
