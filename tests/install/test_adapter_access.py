@@ -15,11 +15,12 @@ MAKE = ("list", "watch", "create", "patch", "delete")
 
 def test_the_kinds_of_these_adapters_and_no_others() -> None:
     """Neither a wildcard nor the right to change anything but what is made."""
-    (routes, crds) = adapter_rules([gateway_api])[len(COMMON_RULES) :]
+    (routes, read, crds) = adapter_rules([gateway_api])[len(COMMON_RULES) :]
     assert (routes.group, routes.verbs) == ("gateway.networking.k8s.io", MAKE)
     assert routes.resources == ("grpcroutes", "httproutes", "tcproutes")
+    assert (read.group, read.resources, read.verbs) == (routes.group, ("tlsroutes",), ("list", "watch"))
     assert crds.verbs == ("get",)
-    assert set(crds.names) == {f"{plural}.gateway.networking.k8s.io" for plural in routes.resources}
+    assert set(crds.names) == {f"{plural}.{routes.group}" for plural in (*routes.resources, *read.resources)}
 
 
 def test_everything_is_bound_to_the_one_account() -> None:

@@ -14,13 +14,14 @@ from smeagol.providers.gateway_api.routes import (
     ROUTES,
     TCP_ROUTE,
     TCP_ROUTE_ALPHA,
+    TLS_ROUTES,
     canary_conflicts,
     canary_plan,
 )
 
 __all__ = ["GatewayAPI", "provider"]
 
-NEWEST = Peer(name="Gateway API", version="v1.6", served=frozenset({HTTP_ROUTE, GRPC_ROUTE, TCP_ROUTE}))
+NEWEST = Peer(name="Gateway API", version="v1.6", served=frozenset({HTTP_ROUTE, GRPC_ROUTE, TCP_ROUTE, TLS_ROUTES[0]}))
 NO_TRACES = Traces()
 VERSION = "gateway.networking.k8s.io/bundle-version"
 CHANNEL = "gateway.networking.k8s.io/channel"
@@ -33,8 +34,7 @@ class GatewayAPI:
     peer: Peer = NEWEST
     name: str = "gateway-api"
     controller_name: str = "smeagol.dev/gateway-api"
-    known_kinds: tuple[PeerKind, ...] = ROUTES
-    watched: tuple[PeerKind, ...] = ()
+    known_kinds: tuple[PeerKind, ...] = (*ROUTES, *TLS_ROUTES)
     traces: Traces = NO_TRACES
     proxy_containers: frozenset[str] = frozenset()
 
@@ -49,6 +49,10 @@ class GatewayAPI:
         served = [kind for kind in ROUTES if kind in self.peer.served]
         return tuple({kind.kind: kind for kind in reversed(served)}.values())[::-1]
 
+    @property
+    def watched(self) -> tuple[PeerKind, ...]:
+        return tuple(kind for kind in TLS_ROUTES if kind in self.peer.served)[:1]
+
     def detect(self, facts: PeerFacts) -> Peer:
         annotations = facts.annotations.get(HTTP_ROUTE.crd, {})
         version = annotations.get(VERSION, "")
@@ -59,7 +63,7 @@ class GatewayAPI:
         return Peer(
             name="Gateway API",
             version=f"{version} ({channel})" if channel else version,
-            served=facts.served & frozenset(ROUTES),
+            served=facts.served & frozenset(self.known_kinds),
             problem=problem,
         )
 

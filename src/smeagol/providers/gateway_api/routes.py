@@ -21,6 +21,7 @@ __all__ = [
     "ROUTES",
     "TCP_ROUTE",
     "TCP_ROUTE_ALPHA",
+    "TLS_ROUTES",
     "canary_conflicts",
     "canary_plan",
 ]
@@ -32,6 +33,10 @@ TCP_ROUTE = PeerKind(f"{GROUP}/v1", "TCPRoute", "tcproutes")
 TCP_ROUTE_ALPHA = PeerKind(f"{GROUP}/v1alpha2", "TCPRoute", "tcproutes")
 ROUTES = (HTTP_ROUTE, GRPC_ROUTE, TCP_ROUTE, TCP_ROUTE_ALPHA)
 """Each kind in the versions in which it is known, the preferred one first."""
+TLS_ROUTES = tuple(
+    PeerKind(f"{GROUP}/{version}", "TLSRoute", "tlsroutes") for version in ("v1", "v1alpha3", "v1alpha2")
+)
+"""Never made: it chooses by server name, and what a Canary divides is meant by its address."""
 
 MOST_BACKENDS = 16
 """backendRefs of one rule (maxItems in all three CRDs)."""
@@ -78,7 +83,7 @@ def canary_conflicts(canary: CanaryIntent, around: Surroundings) -> Iterator[Con
     The peers give the requests to the most specific match, and then to the oldest route.
     """
     ports = {port for port, _ in canary.ports}
-    for kind in (HTTP_ROUTE, GRPC_ROUTE, TCP_ROUTE):
+    for kind in (HTTP_ROUTE, GRPC_ROUTE, TCP_ROUTE, TLS_ROUTES[0]):
         for route in around.of(kind):
             if any(
                 _hits(parent, ref_of(route).namespace, canary, ports) for parent in items(route, "spec", "parentRefs")

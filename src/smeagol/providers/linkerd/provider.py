@@ -9,7 +9,7 @@ from smeagol.intent import CanaryIntent, MutualTLSIntent, SidecarIntent, Unit
 from smeagol.plan import Feature, Plan, Unsupported
 from smeagol.plan.peer import Answer, Conflict, JSONObject, Peer, PeerFacts, PeerKind, Surroundings, Traces, Verdict
 from smeagol.providers.gateway_api.answers import route_answer
-from smeagol.providers.gateway_api.routes import GRPC_ROUTE, HTTP_ROUTE, TCP_ROUTE_ALPHA
+from smeagol.providers.gateway_api.routes import GRPC_ROUTE, HTTP_ROUTE, TCP_ROUTE_ALPHA, TLS_ROUTES
 from smeagol.providers.linkerd.canary import SERVICE_PROFILE, linkerd_canary_conflicts, linkerd_canary_plan
 from smeagol.providers.linkerd.mutual_tls import (
     AUTHENTICATION,
@@ -51,6 +51,7 @@ class Linkerd:
         HTTP_ROUTE,
         GRPC_ROUTE,
         TCP_ROUTE_ALPHA,
+        *TLS_ROUTES,
         POD_MONITOR,
     )
     traces: Traces = TRACES
@@ -72,7 +73,8 @@ class Linkerd:
 
     @property
     def watched(self) -> tuple[PeerKind, ...]:
-        others = (SERVER_AUTHORIZATION, SERVICE_PROFILE, POLICY_HTTP_ROUTE, GRPC_ROUTE)
+        tls = [kind for kind in TLS_ROUTES if kind in self.peer.served][:1]
+        others = (SERVER_AUTHORIZATION, SERVICE_PROFILE, POLICY_HTTP_ROUTE, GRPC_ROUTE, *tls)
         return tuple(k for k in others if k in self.peer.served and k not in self.kinds)
 
     def detect(self, facts: PeerFacts) -> Peer:
