@@ -146,7 +146,8 @@ def mutual_tls_conflicts(mutual_tls: MutualTLSIntent, around: Surroundings) -> I
     names = {made_name(mutual_tls.ref.name, number) for number in numbers}
     yield from _openings(namespace, names, around)
     for pod, said in pods_that_say(DEFAULT_POLICY, mutual_tls.selection, around):
-        if said not in WITH_IDENTITY:
+        # What a namespace says, the injector writes on a Pod; one without a proxy is told as such.
+        if said not in WITH_IDENTITY and pod not in mutual_tls.selection.uninjected:
             message = (
                 "ports that nobody declares are served to clients without an identity. Annotate its namespace with "
                 f"{DEFAULT_POLICY}: all-authenticated, and restart it"
