@@ -28,6 +28,7 @@ from smeagol.providers.istio.provider import IstioPeer
 from smeagol.providers.kuma import provider as kuma
 from smeagol.providers.linkerd import provider as linkerd
 from smeagol.providers.pod_monitor import POD_MONITOR
+from smeagol.providers.selecting import alternatives, matches
 from smeagol.refs import ObjectRef, PodRef, ServiceRef
 
 ALL: tuple[PeerProvider, ...] = (istio, linkerd, kuma)
@@ -39,7 +40,16 @@ LABELS = st.dictionaries(st.sampled_from(["app", "tier"]), st.sampled_from(["a",
 SELECTIONS = st.builds(
     Selection,
     match_labels=LABELS,
-    match_expressions=st.sampled_from([(), (("tier", "Exists", ()),)]),
+    match_expressions=st.sampled_from(
+        [
+            (),
+            (("tier", "Exists", ()),),
+            (("tier", "NotIn", ("a",)),),
+            (("tier", "In", ("a", "b")),),
+            (("app", "In", ("a", "c")), ("tier", "In", ("b", "c"))),
+            (("tier", "In", ("a", "b")), ("tier", "In", ("b", "c"))),
+        ]
+    ),
     pods=st.sampled_from([(), (PodRef("shop", "web-1"),)]),
 )
 CANARIES = st.builds(
@@ -94,14 +104,28 @@ class TestCanary:
         assert provider.plan(without).objects == ()
 
 
+@given(selection=SELECTIONS, labels=LABELS)
+def test_alternatives_select_the_same_pods(selection: Selection, labels: tuple[tuple[str, str], ...]) -> None:
+    """SMI-POD-04, for meshes whose selectors have labels only: each selected Pod by one set of labels, no other Pod."""
+    found = alternatives(selection)
+    expressions = [{"key": k, "operator": o, "values": list(values)} for k, o, values in selection.match_expressions]
+    selector: JSON = {"matchLabels": dict(selection.match_labels), "matchExpressions": expressions}
+    selected = matches(selector, dict(labels))
+    if found:
+        assert sum(each.items() <= dict(labels).items() for each in found) == selected
+    elif all(operator == "In" for _, operator, _ in selection.match_expressions):
+        assert not selected
+
+
 @each_adapter
 class TestMutualTLS:
     @given(mutual_tls=MUTUAL_TLS)
     def test_all_or_nothing(self, provider: PeerProvider, mutual_tls: MutualTLSIntent) -> None:
         """SMI-MTLS-23: what does not select exactly the Pods that are meant creates nothing, and says why."""
         plan = provider.plan(mutual_tls)
-        if provider.name != "linkerd" and mutual_tls.selection.match_expressions:
+        if provider.name != "linkerd" and not alternatives(mutual_tls.selection):
             assert plan.failed_closed
+        assert len({ref_of(obj) for obj in plan.objects}) == len(plan.objects)
         assert not (plan.failed_closed and plan.objects)
         assert plan == provider.plan(replace(mutual_tls))
 

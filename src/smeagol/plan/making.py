@@ -14,6 +14,7 @@ __all__ = [
     "MADE_FOR_ANNOTATION",
     "MANAGED_BY_LABEL",
     "PROVIDER_LABEL",
+    "digest_of",
     "made",
     "made_name",
     "taking_part",
@@ -57,6 +58,11 @@ def made_name(*parts: object, limit: int = 253) -> str:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:DIGEST]
     return f"{name[: limit - DIGEST - 1].rstrip('-.')}-{digest}"
+
+
+def digest_of(labels: Mapping[str, str]) -> str:
+    """What tells the objects that are made for one of a user's apart, where each is for other Pods."""
+    return hashlib.sha256(repr(sorted(labels.items())).encode()).hexdigest()[:DIGEST]
 
 
 def taking_part(canary: CanaryIntent, port: int) -> tuple[tuple[ServiceRef, int], ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterator, Mapping
 
 from smeagol.intent import Selection
@@ -9,7 +11,10 @@ from smeagol.plan import JSON
 from smeagol.plan.peer import Surroundings, at, items
 from smeagol.refs import PodRef
 
-__all__ = ["labels_of", "matches", "pods_that_say", "reaches"]
+__all__ = ["alternatives", "labels_of", "matches", "pods_that_say", "reaches"]
+
+MOST_ALTERNATIVES = 16
+"""Objects that are made for one of a user's because its selector has alternatives."""
 
 
 def matches(selector: JSON, labels: Mapping[str, str]) -> bool:
@@ -46,6 +51,22 @@ def reaches(selector: JSON, selection: Selection, around: Surroundings) -> bool:
         return any(matches(selector, labels) for labels in known)
     ours = dict(selection.match_labels)
     return all(ours.get(key, value) == value for key, value in labels_of(at(selector, "matchLabels")).items())
+
+
+def alternatives(selection: Selection) -> tuple[dict[str, str], ...]:
+    """The same selection for meshes whose selectors have labels only: sets of labels, of which a Pod meets one.
+
+    `tier In (front, back)` is two of them; without expressions it is the labels. Empty where labels cannot say it:
+    another operator, values that contradict each other, or too many.
+    """
+    allowed: dict[str, tuple[str, ...]] = {key: (value,) for key, value in selection.match_labels}
+    for key, operator, values in selection.match_expressions:
+        if operator != "In":
+            return ()
+        allowed[key] = tuple(sorted(set(allowed.get(key, values)) & set(values)))
+    if math.prod(map(len, allowed.values())) > MOST_ALTERNATIVES:
+        return ()
+    return tuple(dict(zip(allowed, each, strict=True)) for each in itertools.product(*allowed.values()))
 
 
 def labels_of(value: JSON) -> dict[str, str]:

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 from smeagol.intent import MutualTLSIntent, TLSMode
 from smeagol.plan import JSON, Feature, Plan, Unsupported
-from smeagol.plan.making import made, made_name
+from smeagol.plan.making import digest_of, made, made_name
 from smeagol.plan.peer import Conflict, JSONObject, PeerKind, Surroundings, at
 from smeagol.providers.istio.kinds import ENVOY_FILTER, PEER_AUTHENTICATIONS
-from smeagol.providers.selecting import labels_of, pods_that_say, reaches
+from smeagol.providers.selecting import alternatives, labels_of, pods_that_say, reaches
 from smeagol.refs import ObjectRef
 
 __all__ = ["mutual_tls_conflicts", "mutual_tls_plan"]
@@ -27,21 +27,20 @@ def mutual_tls_plan(mutual_tls: MutualTLSIntent, kind: PeerKind, root_namespace:
     refusal = _refusal(mutual_tls, root_namespace)
     if refusal is not None:
         return Plan(unsupported=(refusal,), failed_closed=True)
-    labels = dict(mutual_tls.selection.match_labels)
-    return Plan(
-        objects=(
-            _object(mutual_tls, kind, provider, _peer_authentication(mutual_tls, labels)),
-            _object(mutual_tls, ENVOY_FILTER, provider, _identity_header(labels)),
-        ),
-        unsupported=_unsupported(mutual_tls),
-    )
+    several = bool(mutual_tls.selection.match_expressions)
+    objects: list[JSONObject] = []
+    for labels in alternatives(mutual_tls.selection):
+        name = made_name(mutual_tls.ref.name, *([digest_of(labels)] * several))
+        objects.append(_object(mutual_tls, kind, name, provider, _peer_authentication(mutual_tls, labels)))
+        objects.append(_object(mutual_tls, ENVOY_FILTER, name, provider, _identity_header(labels)))
+    return Plan(objects=tuple(objects), unsupported=_unsupported(mutual_tls))
 
 
 def _refusal(mutual_tls: MutualTLSIntent, root_namespace: str) -> Unsupported | None:
-    if mutual_tls.selection.match_expressions:
+    if not alternatives(mutual_tls.selection):
         message = (
             "Istio's selectors have matchLabels only, and would select other Pods. Nothing is created. "
-            "Select by matchLabels"
+            "Select by matchLabels, or by In with few values"
         )
         return Unsupported("spec.selector.matchExpressions", Feature.MUTUAL_TLS, message)
     if mutual_tls.ref.namespace == root_namespace:
@@ -105,11 +104,11 @@ def _unsupported(mutual_tls: MutualTLSIntent) -> tuple[Unsupported, ...]:
     return (server, client) if mutual_tls.client_names else (server,)
 
 
-def _object(mutual_tls: MutualTLSIntent, kind: PeerKind, provider: str, spec: JSON) -> JSONObject:
+def _object(mutual_tls: MutualTLSIntent, kind: PeerKind, name: str, provider: str, spec: JSON) -> JSONObject:
     return made(
         kind.group_version,
         kind.kind,
-        name=made_name(mutual_tls.ref.name),
+        name=name,
         namespace=mutual_tls.ref.namespace,
         owner=mutual_tls.ref,
         provider=provider,
@@ -122,7 +121,7 @@ def mutual_tls_conflicts(mutual_tls: MutualTLSIntent, around: Surroundings) -> I
 
     One with a selector overrules one without; of two of a kind Istio takes the older (pilot: authentication.go).
     """
-    ours = bool(mutual_tls.selection.match_labels)
+    ours = bool(mutual_tls.selection.match_labels or mutual_tls.selection.match_expressions)
     for foreign in around.of(PEER_AUTHENTICATIONS[0], mutual_tls.ref.namespace):
         theirs = bool(labels_of(at(foreign, "spec", "selector", "matchLabels")))
         if ours and not theirs:

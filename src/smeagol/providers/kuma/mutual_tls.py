@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from smeagol.intent import MutualTLSIntent, TLSMode
-from smeagol.plan import Feature, Plan, Unsupported
+from smeagol.plan import JSON, Feature, Plan, Unsupported
 from smeagol.plan.peer import Conflict, JSONObject, Surroundings, at, items
 from smeagol.providers.kuma.policies import (
     MESH,
@@ -17,9 +17,8 @@ from smeagol.providers.kuma.policies import (
     MESH_LABEL,
     MESH_TLS,
     NAMESPACE_LABEL,
-    policy,
+    policies,
     same_target,
-    target,
 )
 from smeagol.providers.selecting import matches, pods_that_say
 from smeagol.refs import ObjectRef, PodRef
@@ -31,9 +30,12 @@ PAST_THE_PROXY = "traffic.kuma.io/exclude-inbound-ports"
 
 def mutual_tls_plan(mutual_tls: MutualTLSIntent, provider: str) -> Plan:
     """Nothing, where Kuma would enforce something else than what is asked for (spec: SMI-MTLS-23)."""
-    if mutual_tls.selection.match_expressions:
+    rules: JSON = [{"default": {"mode": mutual_tls.mode.value}}]
+    objects = policies(MESH_TLS, mutual_tls.ref, provider, mutual_tls.selection, {"rules": rules})
+    if not objects:
         message = (
-            "Kuma's targets have labels only, and would select other Pods. Nothing is created. Select by matchLabels"
+            "Kuma's targets have labels only, and would select other Pods. Nothing is created. Select by matchLabels, "
+            "or by In with few values"
         )
         refusal = Unsupported("spec.selector.matchExpressions", Feature.MUTUAL_TLS, message)
         return Plan(unsupported=(refusal,), failed_closed=True)
@@ -45,13 +47,7 @@ def mutual_tls_plan(mutual_tls: MutualTLSIntent, provider: str) -> Plan:
         )
         refusal = Unsupported("spec.mode", Feature.MUTUAL_TLS_PERMISSIVE, message)
         return Plan(unsupported=(refusal,), failed_closed=True)
-    mesh_tls = policy(
-        MESH_TLS,
-        mutual_tls.ref,
-        provider,
-        {"targetRef": target(mutual_tls.selection), "rules": [{"default": {"mode": mutual_tls.mode.value}}]},
-    )
-    return Plan(objects=(mesh_tls,), unsupported=_unsupported(mutual_tls))
+    return Plan(objects=objects, unsupported=_unsupported(mutual_tls))
 
 
 def _unsupported(mutual_tls: MutualTLSIntent) -> tuple[Unsupported, ...]:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from smeagol.intent import Selection
 from smeagol.plan import JSON
-from smeagol.plan.making import made, made_name
+from smeagol.plan.making import digest_of, made, made_name
 from smeagol.plan.peer import JSONObject, PeerKind, Surroundings, at
-from smeagol.providers.selecting import labels_of, reaches
+from smeagol.providers.selecting import alternatives, labels_of, reaches
 from smeagol.refs import ObjectRef
 
 __all__ = [
@@ -21,9 +21,9 @@ __all__ = [
     "MESH_TCP_ROUTE",
     "MESH_TLS",
     "NAMESPACE_LABEL",
+    "policies",
     "policy",
     "same_target",
-    "target",
 ]
 
 MESH_TLS = PeerKind("kuma.io/v1alpha1", "MeshTLS", "meshtlses")
@@ -39,12 +39,26 @@ MESH_LABEL = "kuma.io/mesh"
 NAMESPACE_LABEL = "k8s.kuma.io/namespace"
 
 
-def policy(kind: PeerKind, owner: ObjectRef, provider: str, spec: JSON) -> JSONObject:
+def policies(
+    kind: PeerKind, owner: ObjectRef, provider: str, selection: Selection, spec: Mapping[str, JSON]
+) -> tuple[JSONObject, ...]:
+    """A policy for the proxies of the selected Pods, or several where the selector has alternatives; none where Kuma
+    cannot select them. A policy in a namespace reaches those of the namespace.
+    """
+    found = []
+    for labels in alternatives(selection):
+        apart = [digest_of(labels)] if selection.match_expressions else []
+        target: JSON = {"kind": "Dataplane", **({"labels": labels} if labels else {})}
+        found.append(policy(kind, owner, provider, {"targetRef": target, **spec}, *apart))
+    return tuple(found)
+
+
+def policy(kind: PeerKind, owner: ObjectRef, provider: str, spec: JSON, *apart: str) -> JSONObject:
     """A policy in the owner's namespace. Kuma copies its name into a label, so it has 63 characters at most."""
     obj = made(
         kind.group_version,
         kind.kind,
-        name=made_name(owner.name, limit=63),
+        name=made_name(owner.name, *apart, limit=63),
         namespace=owner.namespace,
         owner=owner,
         provider=provider,
@@ -55,12 +69,6 @@ def policy(kind: PeerKind, owner: ObjectRef, provider: str, spec: JSON) -> JSONO
         raise TypeError
     labels = labels_of(metadata["labels"]) | {MESH_LABEL: MESH}
     return {**obj, "metadata": {**metadata, "labels": labels}}
-
-
-def target(selection: Selection) -> JSON:
-    """The proxies of the selected Pods: a policy in a namespace reaches those of the namespace."""
-    labels = dict(selection.match_labels)
-    return {"kind": "Dataplane", **({"labels": labels} if labels else {})}
 
 
 def same_target(foreign: JSONObject, selection: Selection, around: Surroundings) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from smeagol.intent import CanaryIntent, MutualTLSIntent, SidecarIntent, Unit
-from smeagol.plan import Feature, Plan, Unsupported
+from smeagol.plan import JSON, Feature, Plan, Unsupported
 from smeagol.plan.peer import Answer, Conflict, JSONObject, Peer, PeerFacts, PeerKind, Surroundings, Traces, Verdict
 from smeagol.providers.gateway_api.answers import route_answer
 from smeagol.providers.gateway_api.routes import GRPC_ROUTE, HTTP_ROUTE
@@ -20,9 +20,8 @@ from smeagol.providers.kuma.policies import (
     MESH_METRIC,
     MESH_TCP_ROUTE,
     MESH_TLS,
-    policy,
+    policies,
     same_target,
-    target,
 )
 from smeagol.providers.pod_monitor import POD_MONITOR, pod_monitor
 
@@ -103,25 +102,15 @@ class Kuma:
     def _sidecar(self, sidecar: SidecarIntent) -> Plan:
         """Kuma's proxies have no labels of one's own: Prometheus puts them on the series."""
         unsupported: list[Unsupported] = []
-        objects: list[JSONObject] = []
-        if sidecar.selection.match_expressions:
-            message = "Kuma's targets have labels only, and would select other Pods. Select by matchLabels"
-            return Plan(unsupported=(Unsupported("spec.selector.matchExpressions", Feature.SIDECAR_METRICS, message),))
-        objects.append(
-            policy(
-                MESH_METRIC,
-                sidecar.ref,
-                self.name,
-                {
-                    "targetRef": target(sidecar.selection),
-                    "default": {
-                        "backends": [
-                            {"type": "Prometheus", "prometheus": {"port": METRICS_PORT, "path": "/metrics"}},
-                        ]
-                    },
-                },
+        backends: JSON = [{"type": "Prometheus", "prometheus": {"port": METRICS_PORT, "path": "/metrics"}}]
+        spec: JSONObject = {"default": {"backends": backends}}
+        objects = [*policies(MESH_METRIC, sidecar.ref, self.name, sidecar.selection, spec)]
+        if not objects:
+            message = (
+                "Kuma's targets have labels only, and would select other Pods. Select by matchLabels, or by In with "
+                "few values"
             )
-        )
+            return Plan(unsupported=(Unsupported("spec.selector.matchExpressions", Feature.SIDECAR_METRICS, message),))
         if POD_MONITOR in self.peer.served:
             objects.append(pod_monitor(sidecar, self.name, "/metrics", portNumber=METRICS_PORT))
         else:
