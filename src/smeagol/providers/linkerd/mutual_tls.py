@@ -60,17 +60,17 @@ def mutual_tls_plan(mutual_tls: MutualTLSIntent, provider: str) -> Plan:
             "the older, so nothing is created. Let the selectors not overlap"
         )
         return _refused("spec.mode", Feature.MUTUAL_TLS_PERMISSIVE, message)
-    if not mutual_tls.ports and mutual_tls.selection.pods:
+    if not strict and not mutual_tls.ports and mutual_tls.selection.pods:
         message = (
-            "Linkerd protects port by port, and neither the Pods' containers nor a Service declare any. Nothing is "
+            "Linkerd opens port by port, and neither the Pods' containers nor a Service declare any. Nothing is "
             "created. Declare the containers' ports"
         )
-        return _refused("spec.selector", Feature.MUTUAL_TLS, message)
+        return _refused("spec.mode", Feature.MUTUAL_TLS_PERMISSIVE, message)
     objects: list[JSONObject] = []
     for port in mutual_tls.ports:
         name = made_name(mutual_tls.ref.name, port.number)
         objects.append(_made(mutual_tls, SERVERS[0], name, provider, _server(mutual_tls, port)))
-    if strict and mutual_tls.ports:
+    if strict:  # without ports, too: the Pods' default policy protects what nobody declares, if it is as it must be
         authentication = made_name(mutual_tls.ref.name)
         objects.append(_made(mutual_tls, AUTHENTICATION, authentication, provider, {"identities": ["*"]}))
         for port in mutual_tls.ports:
