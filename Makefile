@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat requirements/dev.lock pyproject.toml 2>/dev/null | sha256sum | cut -c1-16)
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: help setup demo test check fmt lint types unit golden bench cluster cluster-down images chart e2e docs conformance lock clean
+.PHONY: help setup demo test check fmt lint types unit golden bench cluster cluster-down images chart e2e docs conformance conformance-adapters lock clean
 
 help: ## List the targets
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## Make the virtual environment from the lock file
 
@@ -69,6 +69,10 @@ e2e: setup ## The tests on Kubernetes: in that cluster, or with SMEAGOL_E2E=exis
 
 conformance: setup ## Hold the Envoy provider to the specification; writes the report in conformance/reports
 	@$(BIN)/smeagol conformance -p envoy -o conformance/reports/envoy-standalone.yaml $(ARGS)
+
+conformance-adapters: setup ## The same for the adapters, without their meshes; needs the meshes' CRDs (SMEAGOL_PEER_CRDS)
+	@SMEAGOL_E2E=own SMEAGOL_REPORTS=write $(BIN)/python -m pytest tests/e2e/test_adapter_reports.py $(ARGS)
+	@$(MAKE) --no-print-directory golden
 
 lock: ## Resolve the dependencies anew (needs uv)
 	uv pip compile --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 --extra standalone --extra kubernetes --group dev pyproject.toml -o requirements/dev.lock

@@ -39,7 +39,7 @@ def providers_page() -> str:
         "",
         "## Reports",
         "",
-        "| Provider | Mode | Date | Passed, failed, skipped | |",
+        "| Provider | Mode | Date | Passed, partly, failed, skipped | |",
         "|---|---|---|---|---|",
         *(_report(path, report) for path, report in reports.items()),
         "",
@@ -59,11 +59,12 @@ _HEAD = (
     "",
     "<!-- Written by `make golden` from conformance/reports and from what the providers claim. -->",
     "",
-    "- **proved**: claimed, and every case of the [conformance suite](conformance.md) that needs it passed, in the report below.",
+    "- **proved**: claimed, and every case of the [conformance suite](conformance.md) that needs it passed, in a report below.",
     "- **failed**: claimed, and a case of a report failed.",
-    "- *claimed*: by the provider itself; no report has it. The mesh's data plane was not run. What the provider makes is judged by a",
-    "  real API server with the mesh's own CRDs, no more.",
-    "- –: not claimed. Objects that need it say so in their status, field by field.",
+    "- *in part*: claimed, and a report [without the mesh](conformance.md#without-a-mesh) has judged what statuses, Events and refusals",
+    "  tell, on a real API server with the mesh's own CRDs. Its proxies were not run, and nothing was called.",
+    "- *not run*: claimed, and no report has run it: only calls could show it, and there no mesh ran, or the suite has no case.",
+    "- –: not supported. Objects that need it say so in their status, field by field.",
     "",
     "A claim is narrower than the specification where [the page of the adapters](adapters.md) says so: Istio, for one, chooses the split of",
     "HTTP by the `Host` header (SMI-CAN-06).",
@@ -78,21 +79,32 @@ def _reports() -> dict[Path, dict[str, Any]]:
 def _cell(provider: Provider, feature: Feature, reports: dict[Path, dict[str, Any]]) -> str:
     if feature not in provider.features:
         return "–"
-    results = [
+    own = [r for r in reports.values() if r["implementation"]["controllerName"] == provider.controller_name]
+    verdicts = {_verdict(feature, report) for report in own}
+    return next((verdict for verdict in _VERDICTS if verdict in verdicts), _VERDICTS[-1])
+
+
+_VERDICTS = ("**failed**", "**proved**", "*in part*", "*not run*")
+"""The first that any report gives counts."""
+
+
+def _verdict(feature: Feature, report: dict[str, Any]) -> str:
+    results = {
         case["result"]
-        for report in reports.values()
-        if report["implementation"]["controllerName"] == provider.controller_name
         for case in report["cases"]
         if feature.value in case["features"] and case["name"] not in ABOUT_LACKING
-    ]
+    }
+    failed, proved, in_part, not_run = _VERDICTS
     if "failed" in results:
-        return "**failed**"
-    return "**proved**" if results and set(results) == {"passed"} else "*claimed*"
+        return failed
+    if results == {"passed"}:
+        return proved
+    return in_part if results & {"passed", "partly"} else not_run
 
 
 def _report(path: Path, report: dict[str, Any]) -> str:
     results = [case["result"] for case in report["cases"]]
-    counts = ", ".join(str(results.count(result)) for result in ("passed", "failed", "skipped"))
+    counts = ", ".join(str(results.count(result)) for result in ("passed", "partly", "failed", "skipped"))
     page = f"../conformance/reports/{path.stem}.md"
     who = report["implementation"]["providerClass"]
     return f"| {who} | {report['mode']} | {report['date']} | {counts} | [report]({page}) |"

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from e2e.cluster.commands import wait_for
+from e2e_kit.adapters import Replica
 from e2e_kit.apiserver import ApiServer, Json, api_server, canary, condition, smeagol
 from peers_kit.judge import load
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("api-adapters")]
 
+ADAPTERS = ("gateway-api", "smi")
 CLASSES = """
 apiVersion: smi-spec.io/v1beta1
 kind: ProviderClass
@@ -39,54 +38,11 @@ def api() -> Iterator[ApiServer]:
         yield server
 
 
-ADAPTERS = ("--access", "gateway-api", "--access", "smi")
-
-
-def account(api: ApiServer, namespace: str, folder: Path) -> Path:
-    """A kubeconfig with the token of the adapters' service account."""
-    config = json.loads(api.kubectl("config", "view", "--raw", "-o", "json"))
-    token = api.kubectl("-n", namespace, "create", "token", "smeagol-adapters").strip()
-    for user in config["users"]:
-        user["user"] = {"token": token}
-    file = folder / "kubeconfig"
-    file.write_text(json.dumps(config))
-    return file
-
-
-class Replica:
-    """One process of `smeagol controller -p gateway-api -p smi`, with the rights that `smeagol providers` prints."""
-
-    def __init__(self, api: ApiServer, namespace: str, folder: Path) -> None:
-        access = smeagol("providers", *ADAPTERS, "-n", namespace)
-        api.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=access)
-        self.log = folder / "controller.log"
-        command = [sys.executable, "-c", "from smeagol.cli import main; main()", "controller", "--verbose"]
-        options = ["-p", "gateway-api", "-p", "smi", "--namespace", namespace, "--identity", folder.name]
-        kubeconfig = account(api, namespace, folder)
-        with self.log.open("ab") as out:
-            self.process = subprocess.Popen(
-                [*command, *options, "--kubeconfig", str(kubeconfig)],
-                stdout=out,
-                stderr=out,
-                env={**os.environ, "NO_PROXY": "*"},
-            )
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=30)
-
-    def end(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        print(self.log.read_text())
-
-
 @pytest.fixture(scope="module")
 def control(api: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """One replica that runs; the namespace that it is in."""
     namespace = api.namespace()
-    replica = Replica(api, namespace, tmp_path_factory.mktemp("steady"))
+    replica = Replica(api, namespace, tmp_path_factory.mktemp("steady"), *ADAPTERS)
     try:
         yield namespace
         assert replica.stop() in {0, -signal.SIGTERM}
@@ -188,14 +144,14 @@ def test_what_became_superfluous_while_nobody_ran_is_deleted(api: ApiServer, sho
     replicas = []
     try:
         (tmp_path / "first").mkdir()
-        replicas.append(Replica(api, namespace, tmp_path / "first"))
+        replicas.append(Replica(api, namespace, tmp_path / "first", *ADAPTERS))
         api.apply(canary("web", "web", v1="1"), shop)
         becomes(api, shop, {"smi-web-80": {"web-v1": 1}})
         assert replicas[0].stop() in {0, -signal.SIGTERM}
         api.kubectl("label", "namespace", shop, "--overwrite", "smi-spec.io/provider-class=smeagol")
         assert weights(api, shop)
         (tmp_path / "second").mkdir()
-        replicas.append(Replica(api, namespace, tmp_path / "second"))
+        replicas.append(Replica(api, namespace, tmp_path / "second", *ADAPTERS))
         becomes(api, shop, {})
         api.kubectl("label", "namespace", shop, "--overwrite", "smi-spec.io/provider-class=gateway-api")
         becomes(api, shop, {"smi-web-80": {"web-v1": 1}})

@@ -114,6 +114,15 @@ def conformance(
             rich_help_panel=CLUSTER,
         ),
     ] = None,
+    no_data_plane: Annotated[
+        bool,
+        typer.Option(
+            "--no-data-plane",
+            help="No mesh runs: the Pods are objects only, and what statuses, Events and refusals tell is judged. "
+            "The cluster needs no nodes.",
+            rich_help_panel=CLUSTER,
+        ),
+    ] = False,
     cluster_domain: Annotated[
         str, typer.Option("--cluster-domain", help="DNS domain of the cluster.", rich_help_panel=CLUSTER)
     ] = DEFAULT_CLUSTER_DOMAIN,
@@ -152,6 +161,7 @@ def conformance(
 
     from smeagol.client import Mesh
     from smeagol.conformance.limits import Limits
+    from smeagol.conformance.model import Outcome
     from smeagol.conformance.report import page, report
     from smeagol.conformance.standalone import Standalone, started
     from smeagol.conformance.suite import Pick, chosen, run
@@ -161,14 +171,20 @@ def conformance(
     if list_:
         _list(cases)
         return
+    if no_data_plane and not (kubeconfig or context):
+        raise typer.BadParameter(
+            "it is for a cluster: name one by --kubeconfig or --context", param_hint="--no-data-plane"
+        )
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)  # now, and not after minutes
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     limits = Limits(condition=wait, effect=wait, start=max(wait, 180.0), delete=max(wait, 30.0))
+    on_cluster = kubeconfig is not None or bool(context)
     with contextlib.ExitStack() as stack:
         driver: Driver
-        if kubeconfig is not None or context:
+        if on_cluster:
             from smeagol.conformance.kubernetes import Adjustments, Kubernetes
+            from smeagol.conformance.nodeless import SCHEDULER, nodeless
             from smeagol.infra.kubernetes.connection import connect_blocking
 
             adjustments = Adjustments(
@@ -178,8 +194,12 @@ def conformance(
                 unmeshed_labels=_pairs(unmeshed_label, "--unmeshed-label"),
                 cluster_domain=cluster_domain,
                 trust_domain=trust_domain,
+                scheduler=SCHEDULER if no_data_plane else "",
             )
-            driver = Kubernetes(stack.enter_context(connect_blocking(kubeconfig, context)), limits, adjustments)
+            client = stack.enter_context(connect_blocking(kubeconfig, context))
+            if no_data_plane:
+                stack.enter_context(nodeless(client))
+            driver = Kubernetes(client, limits, adjustments, data_plane=not no_data_plane)
         elif mesh:
             driver = Standalone(stack.enter_context(Mesh.find(mesh)), limits)
         else:
@@ -200,8 +220,9 @@ def conformance(
             "-p": [provider_class],
             "--provider": [provider] * bool(provider),
             "--controller": [controller] * bool(controller),
-            "--kubeconfig": ["KUBECONFIG"] * (driver.mode == "kubernetes"),  # where and whose: the reader's
-            "--image": ["IMAGE"] * (driver.mode == "kubernetes"),
+            "--kubeconfig": ["KUBECONFIG"] * on_cluster,  # where and whose: the reader's
+            "--image": ["IMAGE"] * (on_cluster and not no_data_plane),
+            "--no-data-plane": [""] * no_data_plane,
             "--namespace-label": namespace_label or (),
             "--namespace-annotation": namespace_annotation or (),
             "--unmeshed-label": unmeshed_label or (),
@@ -226,8 +247,8 @@ def conformance(
         output.with_suffix(".md").write_text(page(data), encoding="utf-8")
     for each in data["profiles"]:
         print(f"{each['name']}: core {each['core']['result']}, extended {each['extended']['result']}")
-    counts = {name: sum(r.outcome.value == name for r in found.results) for name in ("passed", "failed", "skipped")}
-    print(", ".join(f"{count} {name}" for name, count in counts.items()))
+    outcomes = [result.outcome for result in found.results]
+    print(", ".join(f"{outcomes.count(o)} {o.value}" for o in Outcome if o is not Outcome.PARTLY or o in outcomes))
     sys.stdout.flush()
     if found.failed:
         raise typer.Exit(1)
@@ -235,7 +256,7 @@ def conformance(
 
 def _again(options: Mapping[str, Sequence[str]]) -> str:
     """The command that does the same, on the reader's own machine or cluster."""
-    given = (word for name, values in options.items() for value in values for word in (name, value))
+    given = (word for name, values in options.items() for value in values for word in (name, value) if word)
     return shlex.join(["smeagol", "conformance", *given])
 
 
@@ -258,8 +279,8 @@ def _ended(result: Result, provider_class: str) -> None:
     """One line, and what to know of a failure: what was expected and seen, the manifests, how to try again."""
     from smeagol.cli.terminal import paint
 
-    colour = {"passed": "green", "failed": "red", "skipped": "yellow"}[result.outcome.value]
-    words = f" ({result.message})" if result.outcome.value == "skipped" else ""
+    colour = {"passed": "green", "failed": "red"}.get(result.outcome.value, "yellow")
+    words = f" ({result.message})" if result.outcome.value in ("skipped", "partly") else ""
     print(f"{paint(result.outcome.value, colour):8} {result.seconds:6.1f} s  {result.case.name}{words}", flush=True)  # type: ignore[arg-type]
     if result.outcome.value == "failed":
         print(f"  {result.case.about} ({', '.join(result.case.rules)})")

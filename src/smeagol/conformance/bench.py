@@ -2,6 +2,9 @@
 
 Expectations of traffic are given time to come true (`Limits.effect`), and must then hold several times in a row. What
 is not met raises UnmetError with what was expected and what was seen.
+
+On a platform without a data plane an expectation of traffic is noted as not run, and the case goes on to what statuses,
+Events and refusals tell; where it needs an answer to go on, it ends (NotHereError).
 """
 
 from __future__ import annotations
@@ -18,14 +21,16 @@ import yaml
 
 from smeagol.conformance.call import Call, Result, Tls, made
 from smeagol.conformance.chance import complaints
-from smeagol.conformance.driver import Driver, Event, Manifest, Output, reference
+from smeagol.conformance.driver import Driver, Event, Made, Manifest, Output, reference
 from smeagol.conformance.limits import Limits
-from smeagol.conformance.model import ConformanceError, UnmetError
+from smeagol.conformance.model import ConformanceError, NotHereError, UnmetError
 
 __all__ = ["Bench", "Condition", "Running"]
 
 T = TypeVar("T")
 CALL = ("python3", "-m", "smeagol.conformance.call")
+CANNOT = ("Rejected", "Unsupported")
+"""Why an accepted object will not come into force, whoever else may come: reasons of Programmed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +63,12 @@ class Bench:
     applied: list[Manifest] = field(default_factory=list)
     tags: dict[str, list[int]] = field(default_factory=dict)
     """of generated calls: passed and all, by tag"""
+    made: dict[str, set[str]] = field(default_factory=dict)
+    """what the provider was seen to make, without a data plane: uids by kind"""
+    held: list[str] = field(default_factory=list)
+    """what was judged, and was as the rules say"""
+    not_run: list[str] = field(default_factory=list)
+    """what was expected of traffic where there is none"""
     _there: dict[tuple[str, str, str], Manifest] = field(default_factory=dict)
 
     # Objects.
@@ -74,11 +85,13 @@ class Bench:
                 self._wait_for(manifest, generations[reference(manifest)] + (manifest in changed))
 
     def delete(self, *objects: Manifest) -> None:
-        """Delete, and wait until the objects are gone."""
+        """Delete, and wait until the objects are gone, and what the provider has made for them."""
+        owners = {uid: o for o in objects if _of_the_mesh(o) and (uid := self._look_at_what_was_made(o))}
         self.driver.delete(objects)
         for manifest in objects:
             self._there.pop(reference(manifest), None)
         self.until(lambda: self._gone(objects), seconds=self.limits.delete)
+        self.until(lambda: self._undone(owners), seconds=self.limits.delete)
 
     @contextmanager
     def having(self, *objects: Manifest) -> Iterator[None]:
@@ -102,6 +115,7 @@ class Bench:
                 expected=f"a refusal that says {because!r}",
                 seen=said or "it was taken",
             )
+        self.held.append(f"{' '.join(reference(manifest))} refused")
 
     # Statuses.
 
@@ -138,7 +152,27 @@ class Bench:
                 )
             return found
 
-        return self.until(check, seconds=self.limits.condition)
+        found = self.until(check, seconds=self.limits.condition)
+        self.held.append(f"{type_}={status} {reason} of {manifest['kind']} {ref[2]}")
+        return found
+
+    def expect_unsupported(self, manifest: Manifest, feature: str, field: str) -> None:
+        """Expect that the provider says, of this field of the object or below it, that it lacks this feature."""
+        self.expect_condition(manifest, "FullySupported", "False", "Unsupported")
+        entries = self.status(*reference(manifest)).get("providers", ())
+        found = [(each["field"], each["feature"]) for entry in entries for each in entry.get("unsupported", ())]
+        if not any(place.startswith(field) and lacks == feature for place, lacks in found):
+            raise UnmetError(
+                f"status.providers[].unsupported of {' '.join(reference(manifest))}",
+                expected=f"{field}, {feature}",
+                seen=found,
+            )
+
+    def expect_nothing_made(self, manifest: Manifest) -> None:
+        """Expect that the provider has made no object for this one, as far as the platform shows such."""
+        if found := self._made_for(manifest)[1]:
+            seen = ", ".join(f"{each.kind} {each.name}" for each in found)
+            raise UnmetError(f"what was made for {' '.join(reference(manifest))}", expected="nothing", seen=seen)
 
     def expect_event(self, manifest: Manifest, type_: str, reason: str) -> None:
         def check() -> None:
@@ -149,21 +183,26 @@ class Bench:
                 )
 
         self.until(check, seconds=self.limits.condition)
+        self.held.append(f"{type_} Event {reason} of {manifest['kind']} {reference(manifest)[2]}")
 
     # Traffic.
 
     def call(self, source: str, *calls: Call) -> list[Result]:
-        """Call from inside a Pod (`namespace/pod`)."""
+        """Call from inside a Pod (`namespace/pod`). Raises NotHereError where there is no data plane."""
+        self._runs(source)
         namespace, _, pod = source.partition("/")
         return _read(self.driver.exec(namespace, pod, CALL, stdin=_calls(calls)))
 
     def calling(self, source: str, call: Call) -> Running:
-        """Begin to call, while the case goes on."""
+        """Begin to call, while the case goes on. Raises NotHereError where there is no data plane."""
+        self._runs(source)
         namespace, _, pod = source.partition("/")
         return Running(self.driver.background(namespace, pod, CALL, stdin=_calls([call])))
 
     def expect_answers(self, source: str, url: str, *versions: str, headers: Sequence[tuple[str, str]] = ()) -> None:
         """Wait until exactly these answer, all requests well."""
+        if not self._looks(f"answers of {', '.join(versions)} at {url}"):
+            return
 
         def check() -> None:
             got = self.call(source, Call(url=url, count=self.limits.few * len(versions), headers=tuple(headers)))[0]
@@ -176,6 +215,8 @@ class Bench:
 
     def expect_shares(self, source: str, url: str, **weights: int) -> None:
         """Expect that answers divide by these weights (`v1`, …), and that none fails."""
+        if not self._looks(f"shares at {url}"):
+            return
         total = sum(weights.values())
         shares = {name: Fraction(weight, total) for name, weight in weights.items()}
         self.settles(lambda: self._only(source, url, [name for name, share in shares.items() if share]), times=1)
@@ -195,6 +236,8 @@ class Bench:
 
     def expect_refused(self, source: str, url: str, *, tls: Tls | None = None) -> None:
         """Expect that nobody answers and nothing is heard, at once and again."""
+        if not self._looks(f"a refusal at {url}"):
+            return
 
         def check() -> None:
             got = self.call(source, Call(url=url, tls=tls, timeout=4))[0]
@@ -202,6 +245,16 @@ class Bench:
                 raise UnmetError(f"{url} called from {source}", expected="no answer at all", seen=told(got))
 
         self.settles(check, times=2)
+
+    def _looks(self, what: str) -> bool:
+        """Whether traffic can be looked at. Where not, it is noted."""
+        if not self.driver.data_plane:
+            self.not_run.append(what)
+        return self.driver.data_plane
+
+    def _runs(self, source: str) -> None:
+        if not self.driver.data_plane:
+            raise NotHereError(f"calls from {source}, and what follows from their answers")
 
     def tally(self, tags: Sequence[str], *, passed: bool) -> None:
         """Count a generated call for each of its tags."""
@@ -253,19 +306,56 @@ class Bench:
     def _wait_for(self, manifest: Manifest, generation: int) -> None:
         if _of_the_mesh(manifest) and manifest["kind"] != "ProviderClass":
             self.until(lambda: self._judged(manifest, generation), seconds=self.limits.condition)
+            if not self.driver.data_plane:
+                self._look_at_what_was_made(manifest)
+                accepted = self.condition("Accepted", *reference(manifest))
+                taken = accepted is not None and accepted.status == "True"
+                self.held.append(f"{manifest['kind']} {reference(manifest)[2]} {'taken' if taken else 'not accepted'}")
         elif manifest["kind"] in ("Pod", "Deployment"):
             self.until(lambda: self._ready(manifest), seconds=self.limits.start)
 
     def _judged(self, manifest: Manifest, generation: int) -> None:
-        """It is Programmed, or is not to be."""
+        """It is Programmed, or is not to be; without a data plane, nothing but that keeps it from coming into force."""
         ref = reference(manifest)
         accepted, programmed = self.condition("Accepted", *ref), self.condition("Programmed", *ref)
         if accepted is None or accepted.generation < generation:
             raise UnmetError(
                 f"{' '.join(ref)} is not judged", expected=f"Accepted about generation {generation}", seen=accepted
             )
-        if accepted.status == "True" and (programmed is None or programmed.status != "True"):
+        if accepted.status != "True":
+            return
+        if not self.driver.data_plane:
+            if programmed is None or programmed.generation < generation or programmed.reason in CANNOT:
+                raise UnmetError(f"{' '.join(ref)} is not taken", expected=f"not {', '.join(CANNOT)}", seen=programmed)
+        elif programmed is None or programmed.status != "True":
             raise UnmetError(f"{' '.join(ref)} is not in force", expected="Programmed=True", seen=programmed)
+
+    def _made_for(self, manifest: Manifest) -> tuple[str, Sequence[Made]]:
+        """The object's uid, and what was made for it; empty where it is not there, or the platform does not show it."""
+        _, namespace, _ = ref = reference(manifest)
+        found = self.driver.get(*ref) if not self.driver.data_plane else None
+        if found is None or not namespace:
+            return "", ()
+        uid = str(found["metadata"]["uid"])
+        return uid, self.driver.made_for(namespace, uid)
+
+    def _look_at_what_was_made(self, manifest: Manifest) -> str:
+        """Keep it for the report. Returns the object's uid."""
+        uid, found = self._made_for(manifest)
+        for each in found:
+            self.made.setdefault(each.kind, set()).add(each.uid)
+        return uid
+
+    def _undone(self, owners: Mapping[str, Manifest]) -> None:
+        """spec: SMI-COMMON-03"""
+        for uid, manifest in owners.items():
+            _, namespace, name = reference(manifest)
+            if left := self.driver.made_for(namespace, uid):
+                raise UnmetError(
+                    f"{manifest['kind']} {namespace}/{name} is deleted",
+                    expected="what was made for it is gone",
+                    seen=", ".join(f"{each.kind} {each.name}" for each in left),
+                )
 
     def _ready(self, manifest: Manifest) -> None:
         _, namespace, name = reference(manifest)

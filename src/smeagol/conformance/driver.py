@@ -6,7 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-__all__ = ["Credentials", "Driver", "Event", "Manifest", "Output", "PodSeen", "reference"]
+__all__ = [
+    "WITHOUT_DATA_PLANE",
+    "Credentials",
+    "Driver",
+    "Event",
+    "Made",
+    "Manifest",
+    "Output",
+    "PodSeen",
+    "reference",
+]
+
+WITHOUT_DATA_PLANE = "kubernetes without data plane"
+"""The mode of a cluster on which the suite's Pods are objects only."""
 
 Manifest = dict[str, Any]
 """One object, as in YAML."""
@@ -27,6 +40,15 @@ class Event:
     type: str
     reason: str
     message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """An object that a provider has made for one of the suite's. `kind`: `HTTPRoute.gateway.networking.k8s.io/v1`."""
+
+    kind: str
+    name: str
+    uid: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +75,12 @@ class Driver(Protocol):
 
     @property
     def mode(self) -> str:
-        """`standalone` or `kubernetes`, for the report."""
+        """`standalone`, `kubernetes` or WITHOUT_DATA_PLANE, for the report."""
+        ...
+
+    @property
+    def data_plane(self) -> bool:
+        """Whether the Pods run and have proxies. Where not, nothing is called, and no object need come into force."""
         ...
 
     def version(self, controller: str) -> str:
@@ -83,6 +110,13 @@ class Driver(Protocol):
     def cluster_ips(self, namespace: str, service: str) -> tuple[str, ...]: ...
 
     def events(self, kind: str, namespace: str, name: str) -> Sequence[Event]: ...
+
+    def made_for(self, namespace: str, uid: str) -> Sequence[Made]:
+        """The custom resources and ConfigMaps in a namespace that the object of this uid owns.
+
+        Asked only without a data plane.
+        """
+        ...
 
     def exec(self, namespace: str, pod: str, command: Sequence[str], *, stdin: str = "") -> Output: ...
 

@@ -11,12 +11,22 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
 
-from smeagol.conformance.driver import Credentials, Event, Manifest, Output, PodSeen, reference
+from smeagol.conformance.driver import (
+    WITHOUT_DATA_PLANE,
+    Credentials,
+    Event,
+    Made,
+    Manifest,
+    Output,
+    PodSeen,
+    reference,
+)
 from smeagol.conformance.limits import Limits
 from smeagol.conformance.model import ConformanceError
 from smeagol.infra.kubernetes.exec import exec_in_container
@@ -29,6 +39,7 @@ IMAGE = "smi-conformance-echo"
 CONTAINER = "echo"
 INJECT = "smi-spec.io/inject"
 VERSION_LABEL = "app.kubernetes.io/version"
+BUSY = 429
 AT_ONCE = 8
 """Commands of the suite that run in Pods side by side."""
 
@@ -63,14 +74,18 @@ class Adjustments:
     unmeshed_labels: Mapping[str, str] = field(default_factory=dict)
     cluster_domain: str = DEFAULT_CLUSTER_DOMAIN
     trust_domain: str = ""
+    scheduler: str = ""
+    """who places the Pods, where it is not the cluster's own"""
 
 
 class Kubernetes:
-    """A `Driver` on the cluster that `client` reaches."""
+    """A `Driver` on the cluster that `client` reaches. Without `data_plane` its Pods are objects only (`nodeless`)."""
 
-    mode = "kubernetes"
-
-    def __init__(self, client: httpx2.Client, limits: Limits, adjustments: Adjustments) -> None:
+    def __init__(
+        self, client: httpx2.Client, limits: Limits, adjustments: Adjustments, *, data_plane: bool = True
+    ) -> None:
+        self.data_plane = data_plane
+        self.mode = "kubernetes" if data_plane else WITHOUT_DATA_PLANE
         self._client = client
         self._limits = limits
         self._adjustments = adjustments
@@ -133,6 +148,31 @@ class Kubernetes:
         items = self._ask("GET", f"/api/v1/namespaces/{namespace}/events", params=query).json()["items"]
         return [Event(type=e.get("type", ""), reason=e.get("reason", ""), message=e.get("message", "")) for e in items]
 
+    def made_for(self, namespace: str, uid: str) -> Sequence[Made]:
+        metadata_only = {"accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"}
+        return [
+            Made(
+                kind=f"{kind}.{_applied_as(item['metadata'])}",
+                name=item["metadata"]["name"],
+                uid=item["metadata"]["uid"],
+            )
+            for kind, path in self._custom
+            for item in self._ask("GET", path.format(namespace), headers=metadata_only).json()["items"] or ()
+            if any(owner["uid"] == uid for owner in item["metadata"].get("ownerReferences", ()))
+        ]
+
+    @cached_property
+    def _custom(self) -> Sequence[tuple[str, str]]:
+        """What providers make: ConfigMaps, and custom resources but for the interface's own; and where it is listed."""
+        definitions = self._ask("GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions").json()["items"]
+        found = {"/api/v1/namespaces/{}/configmaps": "ConfigMap"}
+        for spec in (definition["spec"] for definition in definitions):
+            served = [version["name"] for version in spec["versions"] if version["served"]]
+            if served and spec["scope"] == "Namespaced" and spec["group"] != "smi-spec.io":
+                path = f"/apis/{spec['group']}/{served[0]}/namespaces/{{}}/{spec['names']['plural']}"
+                found[path] = spec["names"]["kind"]
+        return [(kind, path) for path, kind in found.items()]
+
     def exec(self, namespace: str, pod: str, command: Sequence[str], *, stdin: str = "") -> Output:
         done = exec_in_container(self._client, PodRef(namespace, pod), CONTAINER, command, stdin=stdin)
         return Output(code=done.code, text=done.stdout, errors=done.stderr)
@@ -184,8 +224,14 @@ class Kubernetes:
         return _good(self._send(method, path, **request), path)
 
     def _send(self, method: str, path: str, **request: Any) -> httpx2.Response:
+        """Asked again while the server is busy (429), as it is with kinds that have just been defined."""
+        deadline = time.monotonic() + self._limits.condition
         try:
-            return self._client.request(method, path, **request)
+            while (answer := self._client.request(method, path, **request)).status_code == BUSY:
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(self._limits.poll)
+            return answer
         except httpx2.HTTPError as error:
             raise ConformanceError(
                 f"the API server does not answer: {str(error) or type(error).__name__}",
@@ -210,7 +256,7 @@ def _where(manifest: Manifest) -> str:
 
 def adjusted(manifest: Manifest, to: Adjustments) -> Manifest:
     """The manifest as this cluster needs it: image, and what asks for a proxy or declines one."""
-    made: Manifest = _with_image(manifest, to.image)
+    made: Manifest = _placed(_with_image(manifest, to.image), to.scheduler)
     metadata = dict(made["metadata"])
     labels = dict(metadata.get("labels", {}))
     asks, declines = (labels.get(INJECT) == value for value in ("enabled", "disabled"))
@@ -218,6 +264,17 @@ def adjusted(manifest: Manifest, to: Adjustments) -> Manifest:
     annotations = dict(metadata.get("annotations", {})) | (dict(to.meshed_annotations) if asks else {})
     metadata |= {key: value for key, value in (("labels", labels), ("annotations", annotations)) if value}
     return {**made, "metadata": metadata}
+
+
+def _placed(manifest: Manifest, scheduler: str) -> Manifest:
+    """A Pod, or the template of a Deployment, with the scheduler's name, if there is any."""
+    if not scheduler or manifest["kind"] not in ("Pod", "Deployment"):
+        return manifest
+    spec = manifest["spec"]
+    if manifest["kind"] == "Pod":
+        return {**manifest, "spec": {**spec, "schedulerName": scheduler}}
+    template = {**spec["template"], "spec": {**spec["template"]["spec"], "schedulerName": scheduler}}
+    return {**manifest, "spec": {**spec, "template": template}}
 
 
 def _with_image(value: Any, image: str) -> Any:
@@ -244,6 +301,11 @@ def _good(answer: httpx2.Response, path: str) -> httpx2.Response:
     if answer.is_error:
         raise ConformanceError(f"the API server says: {_message(answer)}", where=path)
     return answer
+
+
+def _applied_as(metadata: Mapping[str, Any]) -> str:
+    """The group and version in which an object was written first: it may be shown in another."""
+    return str(next((each["apiVersion"] for each in metadata.get("managedFields", ())), ""))
 
 
 def _message(answer: httpx2.Response) -> str:

@@ -49,7 +49,7 @@ class UnmetError(Exception):
 
 
 class NotHereError(Exception):
-    """A case needs something that this platform does not offer to those outside; it is skipped, and says why."""
+    """A case needs something that this platform does not offer to those outside. It ends there, and says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,11 +138,16 @@ class Outcome(Enum):
     PASSED = "passed"
     FAILED = "failed"
     SKIPPED = "skipped"
+    PARTLY = "partly"
+    """what was judged is as the rules say, but a part of the case was not run"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What became of a case. `message`: why it was skipped, or what was expected and seen. `applied`: its manifests."""
+    """What became of a case. `applied`: its manifests.
+
+    `message`: why it was skipped, what was not run and what was judged all the same, or what was expected and seen.
+    """
 
     case: Case
     outcome: Outcome

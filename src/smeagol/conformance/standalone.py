@@ -16,7 +16,7 @@ import msgspec
 import yaml
 
 from smeagol.client import Mesh, MeshNotFoundError
-from smeagol.conformance.driver import Credentials, Event, Manifest, Output, PodSeen, reference
+from smeagol.conformance.driver import Credentials, Event, Made, Manifest, Output, PodSeen, reference
 from smeagol.conformance.limits import Limits
 from smeagol.conformance.model import ConformanceError
 from smeagol.infra.host.exec import exec_in_pod
@@ -33,6 +33,7 @@ class Standalone:
     """A `Driver` on a running mesh."""
 
     mode = "standalone"
+    data_plane = True
 
     def __init__(self, mesh: Mesh, limits: Limits) -> None:
         self._mesh = mesh
@@ -123,6 +124,10 @@ class Standalone:
             for e in self._mesh.status().events
             if e.object == f"{kind} {namespace}/{name}"
         ]
+
+    def made_for(self, namespace: str, uid: str) -> Sequence[Made]:
+        """None: the mesh is its own, and its proxies run."""
+        return ()
 
     def exec(self, namespace: str, pod: str, command: Sequence[str], *, stdin: str = "") -> Output:
         with tempfile.TemporaryFile() as into, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:

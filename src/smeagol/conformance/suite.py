@@ -41,6 +41,8 @@ class Run:
     controller: str = ""
     results: list[Result] = field(default_factory=list)
     tags: dict[str, list[int]] = field(default_factory=dict)
+    made: dict[str, set[str]] = field(default_factory=dict)
+    """what the provider was seen to make, where there is no data plane: uids by kind"""
 
     @property
     def failed(self) -> int:
@@ -150,7 +152,11 @@ def _together(runs: Sequence[Run], cases: Sequence[Case]) -> Run:
         for tag, (passed, total) in each.tags.items():
             before = tags.get(tag, [0, 0])
             tags[tag] = [before[0] + passed, before[1] + total]
-    return Run(features=runs[0].features, controller=runs[0].controller, results=results, tags=tags)
+    made: dict[str, set[str]] = {}
+    for each in runs:
+        for kind, uids in each.made.items():
+            made[kind] = made.get(kind, set()) | uids
+    return Run(features=runs[0].features, controller=runs[0].controller, results=results, tags=tags, made=made)
 
 
 def _one(case: Case, driver: Driver, provider: str, limits: Limits, run: Run, stages: _Stages) -> Result:
@@ -158,17 +164,18 @@ def _one(case: Case, driver: Driver, provider: str, limits: Limits, run: Run, st
         return Result(case=case, outcome=Outcome.SKIPPED, message=f"not declared: {', '.join(missing)}")
     if had := sorted(case.lacking & run.features):
         return Result(case=case, outcome=Outcome.SKIPPED, message=f"about providers without {', '.join(had)}")
-    bench = Bench(driver, limits, run.features, provider, tags=run.tags)
+    bench = Bench(driver, limits, run.features, provider, tags=run.tags, made=run.made)
     start = time.monotonic()
     outcome, message = Outcome.PASSED, ""
     try:
         stages.need(case.stage)
         try:
             case.check(bench)
+        except NotHereError as error:
+            bench.not_run.append(str(error))
         finally:
             bench.clean_up()
-    except NotHereError as error:
-        outcome, message = Outcome.SKIPPED, str(error)
+        outcome, message = _passed(bench)
     except (UnmetError, SmeagolError) as error:
         outcome, message = Outcome.FAILED, str(error)
     except (
@@ -183,6 +190,17 @@ def _one(case: Case, driver: Driver, provider: str, limits: Limits, run: Run, st
         message=message,
         applied=yaml.safe_dump_all(_distinct(bench.applied), sort_keys=False) if failed else "",
     )
+
+
+def _passed(bench: Bench) -> tuple[Outcome, str]:
+    """Of a case in which nothing was unmet. It has passed only if all of it was run."""
+    if not bench.not_run:
+        return Outcome.PASSED, ""
+    missing, held = list(dict.fromkeys(bench.not_run)), list(dict.fromkeys(bench.held))
+    message = f"not run: {missing[0]}" + (f", and {len(missing) - 1} more" if len(missing) > 1 else "")
+    if not held:
+        return Outcome.SKIPPED, message
+    return Outcome.PARTLY, f"held: {'; '.join(held)}. {message[0].upper()}{message[1:]}"
 
 
 def _distinct(objects: Iterable[Manifest]) -> list[Manifest]:
