@@ -321,10 +321,10 @@ def counts_half() -> None:
     _wrap(traffic, "series", half)
 
 
-def _broken(break_: Callable[[], None], without: Feature | None = None) -> Callable[[], Mutant]:
+def _broken(break_: Callable[[], None], *without: Feature) -> Callable[[], Mutant]:
     def made() -> Mutant:
         break_()
-        return Mutant(lambda unit: unit, features=envoy.features - {without})
+        return Mutant(lambda unit: unit, features=envoy.features - set(without))
 
     return made
 
@@ -344,7 +344,10 @@ MUTANTS: dict[str, Callable[[], Mutant]] = {
     "drops_client_names": lambda: Mutant(_workload(drops_client_names)),
     "takes_bytes_for_http": lambda: Mutant(takes_bytes_for_http),
     "says_all_is_well": _broken(says_all_is_well),
-    "says_it_can_do_all": _broken(says_all_is_well, without=Feature.SIDECAR_CONTAINERS),
+    "says_it_can_do_all": _broken(
+        says_all_is_well, Feature.SIDECAR_CONTAINERS, Feature.CANARY_HEADLESS, Feature.MUTUAL_TLS_CLIENT_NAMES
+    ),
+    "says_it_can_do_anything": _broken(says_all_is_well, Feature.MUTUAL_TLS, Feature.SIDECAR_METRICS),
     "takes_any_object": _broken(takes_any_object),
     "asks_for_no_certificate": _broken(asks_for_no_certificate),
     "believes_the_header": _broken(believes_the_header),
@@ -391,7 +394,12 @@ BREAKS: dict[str, tuple[str, ...]] = {
         "mutual-tls-and-pods-that-run",
         "client-names-of-others",
     ),
-    "says_it_can_do_all": ("sidecar-says-what-it-cannot-do",),
+    "says_it_can_do_all": (
+        "sidecar-says-what-it-cannot-do",
+        "canary-says-what-it-cannot-do",
+        "mutual-tls-says-what-it-cannot-do",
+    ),
+    "says_it_can_do_anything": ("mutual-tls-that-cannot-be-enforced", "sidecar-that-cannot-be-measured"),
     "takes_any_object": ("canary-refused-at-admission",),
     "no_mutual_tls": ("mutual-tls-ends-with-its-object", "identity-header"),
     "takes_all_for_meshed": ("mutual-tls-between-pods",),

@@ -290,6 +290,17 @@ def canary_headless(bench: Bench) -> None:
     bench.expect_answers(CLIENT, f"http://bare.{NS}:8080/", "v3")
 
 
+@case_of("SMI-CANARY", "SMI-STATUS-07", features=("Canary",), lacking=("CanaryHeadless",), stage=("canary",))
+def canary_says_what_it_cannot_do(bench: Bench) -> None:
+    """A provider that cannot divide a headless root says so, and makes nothing of it."""
+    bench.apply(service(NS, "bare", {"app": "web-v3"}, [("http", 8080, 8080)], clusterIP="None"))
+    bench.apply(service(NS, "bare-v1", {"app": "web-v1"}, [("http", 8080, 8080)]))
+    split = canary("bare", {"bare-v1": 1})
+    bench.apply(split, wait=False)
+    bench.expect_unsupported(split, "CanaryHeadless", "spec.service")
+    bench.expect_nothing_made(split)
+
+
 @rule("SMI-CAN-21")
 def canary_changes_under_load(bench: Bench) -> None:
     """Changing weights, adding and removing backends and deleting the Canary fails no request."""
@@ -414,6 +425,7 @@ CASES = (
     canary_and_clients_without_a_proxy,
     canary_connections,
     canary_headless,
+    canary_says_what_it_cannot_do,
     canary_changes_under_load,
     canary_rollout,
     canary_status,

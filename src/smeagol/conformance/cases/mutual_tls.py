@@ -363,6 +363,30 @@ def strict_beats_permissive(bench: Bench) -> None:
     bench.expect_answers(STRANGER, url, "permissive")
 
 
+@case_of(
+    "SMI-MUTUALTLS",
+    "SMI-STATUS-07",
+    features=("MutualTLS",),
+    lacking=("MutualTLSClientNames",),
+    stage=("mutual-tls",),
+)
+def mutual_tls_says_what_it_cannot_do(bench: Bench) -> None:
+    """A provider that puts no chosen names into certificates says so of a MutualTLS that has some."""
+    asking = mutual_tls("smi-clients", "asking", {"app": "plain"}, names=["asking.smi-conformance.example"])
+    bench.apply(asking, wait=False)
+    bench.expect_unsupported(asking, "MutualTLSClientNames", "spec.clientSubjectNames")
+
+
+@case_of("SMI-MUTUALTLS", "SMI-MTLS-23", "SMI-STATUS-07", features=(), lacking=("MutualTLS",), stage=("canary",))
+def mutual_tls_that_cannot_be_enforced(bench: Bench) -> None:
+    """A provider without mutual TLS makes nothing of a MutualTLS, and says so: half a protection looks like a whole."""
+    asking = mutual_tls("smi-canary", "asking")
+    bench.apply(asking, wait=False)
+    bench.expect_condition(asking, "Programmed", "False", "Unsupported")
+    bench.expect_unsupported(asking, "MutualTLS", "spec")
+    bench.expect_nothing_made(asking)
+
+
 @rule("SMI-CLASS-08")
 def features_are_declared(bench: Bench) -> None:
     """The ProviderClass is accepted, and its features are sorted and known."""
@@ -398,4 +422,6 @@ CASES = (
     identity_of_outsiders,
     permissive,
     strict_beats_permissive,
+    mutual_tls_says_what_it_cannot_do,
+    mutual_tls_that_cannot_be_enforced,
 )

@@ -202,11 +202,15 @@ def sidecar_says_what_it_cannot_do(bench: Bench) -> None:
     asking = sidecar(NS, "asking", {"app": "web"})
     asking["spec"]["containers"] = [{"name": "further", "image": "smi-conformance-echo"}]
     bench.apply(asking, wait=False)
-    bench.expect_condition(asking, "FullySupported", "False", "Unsupported")
-    entries = bench.status("Sidecar", NS, "asking").get("providers", ())
-    found = [each["field"] for entry in entries for each in entry.get("unsupported", ())]
-    if not any(each.startswith("spec.containers") for each in found):
-        raise UnmetError("status.providers[].unsupported", expected="spec.containers", seen=found)
+    bench.expect_unsupported(asking, "SidecarContainers", "spec.containers")
+
+
+@case_of("SMI-SIDECAR", "SMI-STATUS-07", features=(), lacking=("SidecarMetrics",), stage=("canary",))
+def sidecar_that_cannot_be_measured(bench: Bench) -> None:
+    """A provider that measures nothing says so of every Sidecar."""
+    asking = sidecar("smi-canary", "asking")
+    bench.apply(asking, wait=False)
+    bench.expect_unsupported(asking, "SidecarMetrics", "spec")
 
 
 CASES = (
@@ -217,4 +221,5 @@ CASES = (
     sidecar_given_labels,
     sidecar_containers,
     sidecar_says_what_it_cannot_do,
+    sidecar_that_cannot_be_measured,
 )
