@@ -105,7 +105,7 @@ class TrafficSplits:
             message = f"the root {canary.root} is headless, and a TrafficSplit needs a Service with a cluster address"
             return Plan(unsupported=(Unsupported("spec.service", Feature.CANARY_HEADLESS, message),))
         backends = _on_all_ports(canary)
-        unsupported = tuple(_unsupported(canary))
+        unsupported = tuple(_unsupported_backends(canary))
         if not backends or not self.kinds:
             return Plan(unsupported=unsupported)
         weights = whole_weights([weight for _, weight in backends], most=HEAVIEST)
@@ -121,7 +121,7 @@ class TrafficSplits:
             provider=self.name,
             spec={"service": canary.root.name, "backends": listed},
         )
-        return Plan(objects=(split,), unsupported=unsupported)
+        return Plan(objects=(split,), unsupported=(*unsupported, *_unsupported_ports(canary)))
 
 
 def _on_all_ports(canary: CanaryIntent) -> tuple[tuple[ServiceRef, int], ...]:
@@ -131,7 +131,7 @@ def _on_all_ports(canary: CanaryIntent) -> tuple[tuple[ServiceRef, int], ...]:
     return found if any(weight > 0 for _, weight in found) else ()
 
 
-def _unsupported(canary: CanaryIntent) -> Iterator[Unsupported]:
+def _unsupported_backends(canary: CanaryIntent) -> Iterator[Unsupported]:
     ports = {port for port, _ in canary.ports}
     for service in sorted({left.service for left in canary.left_out}):
         missing = {left.port for left in canary.left_out if left.service == service}
@@ -142,6 +142,9 @@ def _unsupported(canary: CanaryIntent) -> Iterator[Unsupported]:
                 "on none"
             )
             yield Unsupported("spec.backends", Feature.CANARY, message)
+
+
+def _unsupported_ports(canary: CanaryIntent) -> Iterator[Unsupported]:
     for port, protocol in canary.ports:
         if protocol.is_opaque:
             message = (
