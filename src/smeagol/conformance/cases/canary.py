@@ -135,7 +135,8 @@ def canary_port_mismatch(bench: Bench) -> None:
 @rule("SMI-CAN-10")
 def canary_target_port(bench: Bench) -> None:
     """A backend is answered by its own endpoints at its own target port."""
-    bench.apply(pod(NS, "moved", "http:7777"), service(NS, "moved", {"app": "moved"}, [("http", 80, 7777)]))
+    ports = [("http", 80, 7777), ("tcp-echo", 9000, 9000)]
+    bench.apply(pod(NS, "moved", "http:7777", "tcp:9000"), service(NS, "moved", {"app": "moved"}, ports))
     bench.apply(canary("web", {"moved": 1}))
     bench.expect_answers(CLIENT, ROOT, "moved")
 
@@ -143,10 +144,10 @@ def canary_target_port(bench: Bench) -> None:
 @rule("SMI-PORT-05")
 def canary_named_target_port(bench: Bench) -> None:
     """A named target port is the one that each Pod has under that name."""
-    servers = [pod(NS, f"named-{port}", f"http:{port}", labels={"named": "yes"}) for port in (8080, 7070)]
+    servers = [pod(NS, f"named-{port}", f"http:{port}", "tcp:9000", labels={"named": "yes"}) for port in (8080, 7070)]
     for server, port in zip(servers, (8080, 7070), strict=True):
         server["spec"]["containers"][0]["ports"] = [{"name": "web", "containerPort": port}]
-    bench.apply(*servers, service(NS, "named", {"named": "yes"}, [("http", 80, "web")]))
+    bench.apply(*servers, service(NS, "named", {"named": "yes"}, [("http", 80, "web"), PORTS[1]]))
     bench.apply(canary("web", {"named": 1}))
     bench.expect_answers(CLIENT, ROOT, "named-8080", "named-7070")
 
@@ -154,12 +155,12 @@ def canary_named_target_port(bench: Bench) -> None:
 @rule("SMI-SVC-03")
 def canary_backend_that_publishes_all(bench: Bench) -> None:
     """A Pod that is not ready serves a Service with publishNotReadyAddresses, and no other."""
-    early = pod(NS, "early", "http:8080")
+    early = pod(NS, "early", "http:8080", "tcp:9000")
     early["spec"]["containers"][0]["readinessProbe"] = {"exec": {"command": ["false"]}, "periodSeconds": 1}
-    bench.apply(early, service(NS, "early", {"app": "early"}, publishNotReadyAddresses=True), wait=False)
+    bench.apply(early, service(NS, "early", {"app": "early"}, PORTS, publishNotReadyAddresses=True), wait=False)
     bench.apply(canary("web", {"early": 1}))
     bench.expect_answers(CLIENT, ROOT, "early")
-    bench.apply(service(NS, "early", {"app": "early"}, publishNotReadyAddresses=False))
+    bench.apply(service(NS, "early", {"app": "early"}, PORTS, publishNotReadyAddresses=False))
     bench.expect_answers(CLIENT, ROOT, *ALL)
 
 
