@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -183,15 +184,16 @@ class AdsServer:
         raw = await self._first_message(context)
         if raw is None:
             return
-        raw = requests.shrink(raw)
+        waiting = zlib.compress(requests.shrink(raw), level=1)
+        del raw  # a reconnecting proxy names all it has, and thousands may wait
         stats.waiting += 1
         try:
             place = await self._admission.enter()
         finally:
             stats.waiting -= 1
         try:
-            request = requests.parse(raw)
-            del raw  # a reconnecting proxy names all it has; a waiting task would keep it
+            request = requests.parse(zlib.decompress(waiting))
+            del waiting
             if not request.node_id:
                 raise MalformedRequest("the first request names no node", fix="set node.id in the proxy's bootstrap")
             node = NodeId(request.node_id)
