@@ -27,9 +27,9 @@ $(STAMP): requirements/dev.lock pyproject.toml
 demo: setup ## Watch the Service Mesh Interface come true: real Envoys, a real rollout, under load
 	@$(BIN)/smeagol demo $(ARGS)
 
-test: setup ## Formatting, lint, layers, types, and all tests with real Envoys; those in a Kubernetes are make e2e
+test: setup ## Everything: lint, layers, types, and all tests, with real Envoys and in a real Kubernetes
 	@$(MAKE) --no-print-directory lint types
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --ignore tests/conformance/test_mutants.py $(ARGS)
+	@$(BIN)/python -m e2e.cluster run -- $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
 check: setup ## The fast subset, about a minute
 	@$(MAKE) --no-print-directory lint types
@@ -65,7 +65,7 @@ chart: setup ## Write the Helm chart from the manifests of smeagol install; revi
 
 e2e: setup ## The tests on Kubernetes: in that cluster, or with SMEAGOL_E2E=existing in the one of KUBECONFIG
 	@test "$$SMEAGOL_E2E" = existing || $(BIN)/python -m e2e.cluster up
-	@SMEAGOL_E2E=$${SMEAGOL_E2E:-own} $(BIN)/python -m pytest tests/e2e tests/webhook tests/conformance/test_mutants.py $(ARGS)
+	@SMEAGOL_E2E=$${SMEAGOL_E2E:-own} $(BIN)/python -m pytest tests/e2e $(ARGS)
 
 conformance: setup ## Hold the Envoy provider to the specification; writes the report in conformance/reports
 	@$(BIN)/smeagol conformance -p envoy -o conformance/reports/envoy-standalone.yaml $(ARGS)
