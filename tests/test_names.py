@@ -273,6 +273,16 @@ class TestRules:
         assert isinstance(verdict("a.pay.example.com", "shop", policy), Refused)
         assert verdict("example.com", "shop", policy) == Allowed()
 
+    @pytest.mark.parametrize(
+        "name",
+        ["https://a.example.com", "https://a.example.com/x", "https://a.example.com:8443", "spiffe://a.example.com"],
+    )
+    def test_a_host_is_withheld_with_all_uris_of_it(self, name: str) -> None:
+        """SMI-MTLS-11: else whoever may not be a.example.com would be https://a.example.com/x."""
+        assert isinstance(verdict(name, "shop", ruled(NameRule(pattern="*.example.com", grant=False))), Refused)
+        assert verdict(name, "shop", ruled(NameRule(pattern="http://*.example.com", grant=False))) == Allowed()
+        assert verdict(name, "shop", ruled(NameRule(pattern="example.com", grant=False))) == Allowed()
+
     def test_reserving_for_a_namespace(self) -> None:
         policy = ruled(
             NameRule(pattern="*.example.com", grant=True, namespaces=("shop",)),

@@ -168,8 +168,9 @@ class NameRule:
 
     `*` in a pattern stands for any run of characters, dots included; letter case does not count. No namespaces: all.
     What is in doubt is withheld rather than granted: a wildcard name is withheld if any name that it covers is, and
-    granted only if all are; and the `*` of a grant ends where a part of a URI does, so that `*.example.com` grants
-    neither https://elsewhere/x.example.com nor the SPIFFE id of a service account with such a name.
+    granted only if all are; a URI is withheld with its host, by a pattern without `://`; and the `*` of a grant ends
+    where a part of a URI does, so that `*.example.com` grants neither https://elsewhere/x.example.com nor the SPIFFE id
+    of a service account with such a name.
     """
 
     pattern: str
@@ -184,7 +185,11 @@ class NameRule:
         if _is_wildcard(name) and not self.grant:
             return _meet(pattern, text)
         # A wildcard's own `*` is only fitted by a `*` of the pattern, so what fits does so with all it covers.
-        return re.fullmatch(_expression(pattern, "[^/?#]" if self.grant else "."), text) is not None
+        fits = re.compile(_expression(pattern, "[^/?#]" if self.grant else ".")).fullmatch
+        if fits(text) is not None:
+            return True
+        whole_host = not self.grant and "://" in text and "://" not in pattern
+        return whole_host and fits(_host_of(text)) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
