@@ -39,11 +39,17 @@ HASH = {"pod-template-hash": "5f6d"}
         (owned("ReplicaSet", "alone", labels=HASH), ""),
         (owned("StatefulSet", "db", api="apps.kruise.io/v1beta1"), ""),
         (owned("Job", "once", api="batch/v1"), ""),
+        (owned("StatefulSet", "../../pay/deployments/web"), ""),
+        (owned("ReplicaSet", "../web-5f6d", labels=HASH), ""),
+        (owned("DaemonSet", "agent?dryRun=All"), ""),
         (Metadata(name="p", namespace="shop"), ""),
     ],
 )
 def test_what_owns_a_pod(pod: Metadata, owner: str) -> None:
-    """Only what `kubectl rollout restart` would take; a Deployment is known by its ReplicaSet's name."""
+    """Only what `kubectl rollout restart` would take; a Deployment is known by its ReplicaSet's name.
+
+    Whoever makes a Pod writes any name of an owner, and reaches no other namespace by it.
+    """
     kind, _, name = owner.partition(" ")
     assert owner_of(pod) == (ObjectRef(kind, "shop", name) if owner else None)
 
@@ -122,9 +128,11 @@ class TestWhatIsAsked:
         spent = made("a", lacks=True, by=f"u-s.3.{len(REPEATED_AFTER_SECONDS) + 1}", age=90000)
         assert needs(sidecar(spent), pods=(spent,)) == {}
 
-    @pytest.mark.parametrize("before", ["u-s.2.3", "u-other.3.3", "nonsense", "u-s.3.x"])
+    @pytest.mark.parametrize("before", ["u-s.2.3", "u-other.3.3", "nonsense", "u-s.3.x", f"u-s.3.{'9' * 5000}"])
     def test_another_generation_asks_anew(self, before: str) -> None:
-        """What was done for an earlier one, or for a Sidecar of the same name, is no answer to this one."""
+        """What was done for an earlier one, or for a Sidecar of the same name, is no answer to this one; nor is what
+        Smeagol would not write, such as a number that Python refuses to read.
+        """
         pods = (made("a", lacks=True, by=before),)
         assert needs(sidecar(*pods), pods=pods) == {"web": "u-s.3.1"}
 

@@ -8,6 +8,7 @@ was injected just then, is repeated after a while. What a restart cannot mend is
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from datetime import datetime
 
 import httpx2
 
+from smeagol.api.names import SUBDOMAIN
 from smeagol.infra.kubernetes.restarter import Restarted, restart
 from smeagol.install.access import RESTARTER, granting
 from smeagol.intent import Resolver, SidecarIntent, Unit
@@ -47,6 +49,10 @@ RETRY_SECONDS = 30.0
 RESTART_SECONDS = 3.0
 """One owner of Pods is restarted in this time at most: a selector may reach hundreds."""
 
+_NAME = re.compile(SUBDOMAIN)
+_COUNT = re.compile("[0-9]{1,3}")
+"""Both are read from Pods, whose users may write anything there."""
+
 _FAILURES_TOLD = 3
 """Restarts that failed, told in one status; they mostly fail alike."""
 
@@ -72,6 +78,7 @@ def owner_of(pod: Metadata) -> ObjectRef | None:
     """The Deployment, StatefulSet or DaemonSet that makes such Pods; None for any other, which nobody restarts so.
 
     Of a Deployment's Pod only the ReplicaSet is named, which is called as the Deployment and the hash of its template.
+    The API server does not look at the name of an owner: `../../pay/deployments/web` would be another namespace's.
     """
     owner = next((o for o in pod.owner_references if o.controller and o.api_version == "apps/v1"), None)
     if owner is None:
@@ -82,7 +89,8 @@ def owner_of(pod: Metadata) -> ObjectRef | None:
         if len(suffix) == 1 or not name.endswith(suffix):
             return None
         kind, name = "Deployment", name.removesuffix(suffix)
-    return ObjectRef(kind, pod.namespace, name) if kind in {"Deployment", "StatefulSet", "DaemonSet"} else None
+    known = kind in {"Deployment", "StatefulSet", "DaemonSet"} and _NAME.fullmatch(name)
+    return ObjectRef(kind, pod.namespace, name) if known else None
 
 
 def asked_restarts(
@@ -123,7 +131,7 @@ def asked_restarts(
 def _times(pod: Metadata, asked: str) -> int:
     """By which restart for what is asked the Pod was made; 0 if it was there before."""
     before, _, times = pod.annotations.get(RESTARTED_FOR, "").rpartition(".")
-    return int(times) if before == asked and times.isdecimal() else 0
+    return int(times) if before == asked and _COUNT.fullmatch(times) else 0
 
 
 def _is_due(times: int, youngest: str, now: datetime) -> bool:
