@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -108,14 +109,17 @@ class Seen:
 
 @asynccontextmanager
 async def reflecting(
-    *replies: Callable[[Query], Reply], watch_list: bool = False, silence: float = 60.0
+    *replies: Callable[[Query], Reply],
+    watch_list: bool = False,
+    silence: float = 60.0,
+    kind: Kind[Service] = SERVICES,
 ) -> AsyncIterator[Seen]:
     script = Script(list(replies))
     changes: list[Mapping[ObjectKey, Service | None]] = []
     async with serving(script) as url, httpx2.AsyncClient(base_url=url, trust_env=False) as client:
         reflector = Reflector(
             client,
-            SERVICES,
+            kind,
             changes.append,
             backoff=Backoff(first=0.001, most=0.01),
             silence_seconds=silence,
@@ -162,6 +166,22 @@ async def test_the_initial_state_comes_as_a_stream_where_that_is_served() -> Non
         await seen.until({"a"})
         assert seen.reflector.synced.is_set()
         assert seen.script.queries[0]["sendInitialEvents"] == "true"
+
+
+async def test_the_json_of_the_initial_state_is_let_go() -> None:
+    """It is far more than what is read of it, and the stream that brought it lasts for minutes."""
+    read: list[bytes] = []
+
+    def decode(body: bytes) -> Service:
+        read.append(body)
+        return SERVICES.decode(body)
+
+    events = (event("ADDED", service("a", 1)), DONE, event("ADDED", service("b", 10)))
+    kind = replace(SERVICES, decode=decode)
+    async with reflecting(watch(*events, silent=True), watch_list=True, kind=kind) as seen:
+        await seen.until({"a", "b"})
+        held_by = sys.getrefcount(read[0])
+        assert held_by == 2  # `read`, and the question itself
 
 
 @pytest.mark.parametrize("refusal", [status(400), status(422), watch(event("ERROR", {"code": 504}))])

@@ -161,6 +161,7 @@ class Reflector(Generic[T]):
                         raise _NoWatchList
                     if event.ends_initial:
                         self._listed(bodies.values(), event.resource_version)
+                        bodies.clear()  # else all objects are kept as JSON for as long as the watch lasts
                         await self._follow(lines)
                         return
                     if event.type == "DELETED":
