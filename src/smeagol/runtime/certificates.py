@@ -11,9 +11,9 @@ import structlog
 from smeagol.errors import SmeagolError
 from smeagol.pki import LEAF_LIFETIME, Authority, Issued, due, next_wakeup
 from smeagol.plan import CertificateRequest, ProxyProvider, ProxyResource
-from smeagol.refs import NodeId
+from smeagol.refs import NodeId, SubjectName
 
-__all__ = ["Certificates"]
+__all__ = ["Certificates", "InUse"]
 
 log = structlog.get_logger(__name__)
 
@@ -21,20 +21,29 @@ RETRY_AFTER = timedelta(seconds=30)
 """How long a certificate that could not be issued waits for its next try."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Out:
-    """A request with what was issued for it, as the rotation rules see it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InUse:
+    """A certificate that is out, as the rotation rules see it. Its bytes and key are in the cache alone."""
 
     request: CertificateRequest
-    issued: Issued
+    names: tuple[SubjectName, ...]
+    serial: int
+    root: str
+    not_before: datetime
+    not_after: datetime
+    renew_at: datetime
 
-    @property
-    def renew_at(self) -> datetime:
-        return self.issued.renew_at
-
-    @property
-    def not_after(self) -> datetime:
-        return self.issued.not_after
+    @classmethod
+    def of(cls, request: CertificateRequest, issued: Issued) -> InUse:
+        return cls(
+            request=request,
+            names=issued.names,
+            serial=issued.serial,
+            root=issued.root,
+            not_before=issued.not_before,
+            not_after=issued.not_after,
+            renew_at=issued.renew_at,
+        )
 
 
 class Certificates:
@@ -52,7 +61,7 @@ class Certificates:
         self._provider = provider
         self._clock = clock
         self._lifetime = lifetime
-        self._out: dict[tuple[NodeId, str], _Out] = {}
+        self._out: dict[tuple[NodeId, str], InUse] = {}
         self._failed: dict[tuple[NodeId, str], tuple[CertificateRequest, datetime]] = {}
         self.issued_total = 0
         self.failures: dict[tuple[NodeId, str], SmeagolError] = {}
@@ -93,17 +102,17 @@ class Certificates:
         return min(times, default=None)
 
     @property
-    def in_use(self) -> tuple[Issued, ...]:
-        return tuple(out.issued for out in self._out.values())
+    def in_use(self) -> tuple[InUse, ...]:
+        return tuple(self._out.values())
 
     @property
     def requests(self) -> Iterable[CertificateRequest]:
         """For what there is a certificate."""
         return (out.request for out in self._out.values())
 
-    def of(self, node: NodeId) -> dict[str, Issued]:
+    def of(self, node: NodeId) -> dict[str, InUse]:
         """The certificates of one proxy, by the name of their secret."""
-        return {secret: out.issued for (owner, secret), out in self._out.items() if owner == node}
+        return {secret: out for (owner, secret), out in self._out.items() if owner == node}
 
     def _issue(self, request: CertificateRequest) -> ProxyResource | None:
         key = (request.node, request.secret)
@@ -118,6 +127,6 @@ class Certificates:
             return None
         self.failures.pop(key, None)
         self._failed.pop(key, None)
-        self._out[key] = _Out(request, issued)
+        self._out[key] = InUse.of(request, issued)
         self.issued_total += 1
         return self._provider.certificate(request, issued.chain_pem, issued.key_pem.reveal())
