@@ -38,7 +38,7 @@ class Client:
         if batch is None:
             return {}
         self.asks.accepted()
-        return {entry.name: b"UpstreamTlsContext" in entry.any_field for entry in batch.entries}
+        return {entry.name: b"UpstreamTlsContext" in entry.body for entry in batch.entries}
 
 
 def a_mesh() -> Mesh[str]:

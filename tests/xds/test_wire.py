@@ -55,6 +55,12 @@ def test_responses_read_as_written(resources: dict[str, bytes], removed: list[st
     assert world == WorldAnswer(CLUSTER, nonce, "7", tuple(resources.values()))
 
 
+def test_a_body_is_kept_once() -> None:
+    """The planner keeps what it made; what is ready to be sent adds only the frame around it."""
+    resource = Resource(CLUSTER, "a", bytes(1000))
+    assert Entry.of(resource).body is resource.body
+
+
 @given(body=st.binary(), other=st.binary())
 def test_equal_bytes_are_equal_versions(body: bytes, other: bytes) -> None:
     one, two = (Entry.of(Resource(CLUSTER, name, each)) for name, each in (("a", body), ("b", other)))

@@ -28,27 +28,30 @@ class Resource:
 class Entry:
     """A resource in wire form, built once and sent to every proxy as it is.
 
-    `any_field` is the body in a `google.protobuf.Any`, framed as field 2. Both variants put it under that number
-    (`DiscoveryResponse.resources`, `Resource.resource`), so the body is kept once. `delta_head` is what comes before
-    it in a `DeltaDiscoveryResponse`: the frame of the `discovery.v3.Resource`, its name and its version.
+    `body` is the object that was given, which its maker may keep too: nothing is copied. `any_head` makes it a
+    `google.protobuf.Any`, framed as field 2; both variants put it under that number (`DiscoveryResponse.resources`,
+    `Resource.resource`). `delta_head` is what comes before both in a `DeltaDiscoveryResponse`: the frame of the
+    `discovery.v3.Resource`, its name and its version.
     """
 
     name: str
     version: str
     on_demand: bool
     delta_head: bytes = field(repr=False)
-    any_field: bytes = field(repr=False)
+    any_head: bytes = field(repr=False)
+    body: bytes = field(repr=False)
     size: int  # bytes that it adds to a response
 
     @classmethod
     def of(cls, resource: Resource) -> Entry:
-        version = blake2b(resource.body, digest_size=8).hexdigest()
-        packed = length_delimited(1, resource.type_url.encode()) + length_delimited(2, resource.body)
-        any_field = length_delimited(2, packed)
+        body = resource.body
+        version = blake2b(body, digest_size=8).hexdigest()
+        packing = length_delimited(1, resource.type_url.encode()) + field_head(2, len(body))
+        any_head = field_head(2, len(packing) + len(body)) + packing
         labels = length_delimited(1, version.encode()) + length_delimited(3, resource.name.encode())
-        delta_head = field_head(2, len(labels) + len(any_field)) + labels
-        size = len(delta_head) + len(any_field)
-        return cls(resource.name, version, resource.on_demand, delta_head, any_field, size)
+        delta_head = field_head(2, len(labels) + len(any_head) + len(body)) + labels
+        size = len(delta_head) + len(any_head) + len(body)
+        return cls(resource.name, version, resource.on_demand, delta_head, any_head, body, size)
 
     def same_as(self, other: Entry | None) -> bool:
         """Whether a proxy that has `other` needs nothing."""

@@ -118,7 +118,9 @@ class _Entry(Protocol):
     @property
     def delta_head(self) -> bytes: ...
     @property
-    def any_field(self) -> bytes: ...
+    def any_head(self) -> bytes: ...
+    @property
+    def body(self) -> bytes: ...
 
 
 def delta_response(
@@ -131,8 +133,7 @@ def delta_response(
         length_delimited(5, nonce.encode()),
     ]
     for entry in entries:
-        parts.append(entry.delta_head)
-        parts.append(entry.any_field)
+        parts += (entry.delta_head, entry.any_head, entry.body)
     parts.extend(length_delimited(6, name.encode()) for name in removed)
     return b"".join(parts)
 
@@ -144,7 +145,7 @@ def world_response(*, type_url: str, nonce: str, version: str, entries: Sequence
         + length_delimited(4, type_url.encode())
         + length_delimited(5, nonce.encode())
     )
-    return head + b"".join([entry.any_field for entry in entries])
+    return head + b"".join([part for entry in entries for part in (entry.any_head, entry.body)])
 
 
 def length_delimited(number: int, content: bytes) -> bytes:
