@@ -7,7 +7,6 @@ proxy is ready again, so a slow proxy costs no memory and gets only the newest s
 from __future__ import annotations
 
 import sys
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -101,7 +100,7 @@ class Subscription:
         self._asked: dict[str, None] = {}  # must be answered whatever the proxy has; insertion order, like those below
         self._dirty: dict[str, None] = {}  # the proxy may have another version
         self._removals: dict[str, None] = {}  # the proxy may still have it
-        self._probes: deque[tuple[str, ...]] = deque()  # parts of a refused response, to find the bad resource
+        self._probes: list[tuple[str, ...]] = []  # parts of a refused response, to find the bad resource
         self._greet = False  # an empty response is due, so that a proxy knows that there is nothing
         collection.readers[stream] = self
 
@@ -223,7 +222,7 @@ class Subscription:
             return None
         self.catch_up()
         while self._probes:
-            batch = self._take(dict.fromkeys(self._probes.popleft()), rest=self._dirty)
+            batch = self._take(dict.fromkeys(self._probes.pop(0)), rest=self._dirty)
             if batch is not None:
                 return self._sent(batch)
         queue = self._asked | self._dirty if self._asked else self._dirty
