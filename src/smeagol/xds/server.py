@@ -46,6 +46,8 @@ _OPTIONS = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    # Buffers of TLS records, several a connection, stay as large as the largest: 16 KiB each unless told otherwise.
+    ("grpc.tsi.max_frame_size", 4096),
     ("grpc.so_reuseport", 0),  # else a second server on the port takes half of the proxies unnoticed
 )
 
