@@ -170,3 +170,17 @@ def test_each_is_restarted_once_and_a_fault_of_one_holds_up_no_other() -> None:
     assert restarts.failures(a.cause) == ()
     assert restarts.next([a, b]) is None
     assert restarts.next([a, b, asked("b", "u.2.1")]) == asked("b", "u.2.1")
+
+
+def test_those_that_fail_hold_up_no_other_however_many_they_are() -> None:
+    """Each has its turn again, and what was not tried is tried before. One that may not be done never goes away."""
+    now = [1.0]
+    restarts = Restarts(clock=lambda: now[0])
+    failing = [asked(f"a{i}") for i in range(50)]
+    tried: list[Restart] = []
+    while (due := restarts.next([*failing, asked("z")])) is not None and len(tried) < 200:
+        tried.append(due)
+        restarts.note(due, failure="" if due == asked("z") else "nobody has given us the right to")
+        now[0] += RETRY_SECONDS
+    assert tried[:52] == [*failing, asked("z"), failing[0]]
+    assert tried[51:101] == failing

@@ -152,12 +152,13 @@ class Restarts:
         self._failed: dict[Restart, str] = {}
 
     def next(self, asked: Iterable[Restart]) -> Restart | None:
-        """One that is to be carried out now."""
+        """One that is to be carried out now: first what has not been tried, then what has waited longest."""
         wanted = dict.fromkeys(asked)
         self._not_before = {known: when for known, when in self._not_before.items() if known in wanted}
         self._failed = {known: why for known, why in self._failed.items() if known in wanted}
         now = self._clock()
-        return next((each for each in wanted if self._not_before.get(each, now) <= now), None)
+        due = (each for each in wanted if self._not_before.get(each, now) <= now)
+        return min(due, key=lambda each: self._not_before.get(each, 0.0), default=None)
 
     def note(self, restart: Restart, *, failure: str = "") -> None:
         """What came of it. One that has failed is tried again after a while, behind the others."""
