@@ -143,6 +143,19 @@ class TestWhatIsAsked:
         pods = (made("a", lacks=True, by="u-b.3.1"),)
         assert needs(sidecar(*pods, name="z"), sidecar(*pods, name="b"), pods=pods) == {}
 
+    def test_a_fault_in_what_one_selects_stops_no_other(self) -> None:
+        """Whatever somebody has written into a Pod."""
+        bad, good = made("bad-0", "bad", lacks=True), made("good-0", "good", lacks=True)
+
+        def there(key: tuple[str, str]) -> Pod:
+            if key == ("shop", "bad-0"):
+                raise ValueError("not a Pod")
+            return good[0]
+
+        both = (sidecar(bad, name="a"), sidecar(good, name="b"))
+        asked = asked_restarts(both, pod=there, uid=lambda _: "u", known=lambda _: True, now=NOON)
+        assert [restart.owner.name for restart in asked] == ["good"]
+
     def test_what_cannot_be_restarted_so_is_left_alone(self) -> None:
         """A Job's Pod is not made anew by changing a template."""
         pods = (made("a", lacks=True, kind="Job"),)

@@ -52,7 +52,7 @@ from smeagol.intent.root_proxies import (
     SLICE_MANAGER_LABEL,
     listening_ports,
 )
-from smeagol.intent.selection import INJECT_LABEL, PROXY_CONTAINER
+from smeagol.intent.selection import INJECT_LABEL, PROXY_CONTAINER, pod_facts
 from smeagol.intent.units import Key, Settings, UnitKey, UnitKind, key_of
 
 __all__ = [
@@ -104,6 +104,7 @@ __all__ = [
     "listening_ports",
     "marks_of",
     "marks_text",
+    "pod_facts",
     "port_list",
     "taken_names",
 ]

@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import httpx2
+import structlog
 
 from smeagol.api.names import SUBDOMAIN
 from smeagol.infra.kubernetes.restarter import Restarted, restart
@@ -35,6 +36,8 @@ __all__ = [
     "owner_of",
     "wanting",
 ]
+
+log = structlog.get_logger(__name__)
 
 RESTARTED_FOR = "smeagol.dev/restarted-for"
 """Annotation of the template, and so of the Pods: uid and generation of the Sidecar, and which restart for it it is.
@@ -108,17 +111,12 @@ def asked_restarts(
     """
     found: set[ObjectRef] = set()
     for sidecar, pods in wanting(units):
-        lacking = frozenset(pods)
         asked = f"{uid(sidecar.ref)}.{sidecar.generation}"
-        made: dict[ObjectRef, dict[int, list[str]]] = {}
-        for ref in sidecar.selection.pods:
-            one = pod((ref.namespace, ref.name))
-            if one is None or one.metadata.deletion_timestamp or (owner := owner_of(one.metadata)) is None:
-                continue
-            times = _times(one.metadata, asked)
-            lacks = made.setdefault(owner, {}).setdefault(times, [])
-            if ref in lacking:
-                lacks.append(one.metadata.creation_timestamp)
+        try:
+            made = _made(sidecar, asked, frozenset(pods), pod)
+        except Exception:  # whatever somebody has written into a Pod is no business of other Sidecars
+            log.exception("restarts not known", sidecar=str(sidecar.ref))
+            continue
         for owner, by_times in made.items():
             if owner in found or not any(by_times.values()):
                 continue
@@ -126,6 +124,21 @@ def asked_restarts(
             last = max(by_times)  # an older Pod is on its way out
             if known(sidecar) and by_times[last] and _is_due(last, max(by_times[last]), now):
                 yield Restart(owner=owner, cause=sidecar.ref, need=f"{asked}.{last + 1}")
+
+
+def _made(
+    sidecar: SidecarIntent, asked: str, lacking: frozenset[PodRef], pod: Callable[[tuple[str, str]], Pod | None]
+) -> Mapping[ObjectRef, Mapping[int, Sequence[str]]]:
+    """By owner and restart: when those of the Pods were made that lack something."""
+    made: dict[ObjectRef, dict[int, list[str]]] = {}
+    for ref in sidecar.selection.pods:
+        one = pod((ref.namespace, ref.name))
+        if one is None or one.metadata.deletion_timestamp or (owner := owner_of(one.metadata)) is None:
+            continue
+        lacks = made.setdefault(owner, {}).setdefault(_times(one.metadata, asked), [])
+        if ref in lacking:
+            lacks.append(one.metadata.creation_timestamp)
+    return made
 
 
 def _times(pod: Metadata, asked: str) -> int:
@@ -212,7 +225,11 @@ class Restarter:
             )
             if due is None:
                 continue
-            outcome, words = await restart(self._client, due.owner, annotation=RESTARTED_FOR, value=due.need)
+            try:
+                outcome, words = await restart(self._client, due.owner, annotation=RESTARTED_FOR, value=due.need)
+            except Exception as error:
+                log.exception("not restarted", owner=str(due.owner))
+                outcome, words = Restarted.FAILED, type(error).__name__
             failure = self._failure(due.owner, outcome, words)
             self._restarts.note(due, failure=failure)
             if failure:

@@ -9,10 +9,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
+import structlog
+
 from smeagol.infra.kubernetes.keeper import Keeper, Kept
 from smeagol.infra.kubernetes.objects import Applied, Refused, Unreached, lacks_right
 from smeagol.install.access import ROOT_PROXIES, granting
-from smeagol.intent import ROOT_PROXY_OF, SLICE_MANAGER, SLICE_MANAGER_LABEL, CanaryIntent, Resolver, UnitKey, UnitKind
+from smeagol.intent import (
+    SLICE_MANAGER,
+    SLICE_MANAGER_LABEL,
+    CanaryIntent,
+    Resolver,
+    UnitKey,
+    UnitKind,
+    pod_facts,
+)
 from smeagol.objects import EndpointSlice, Pod
 from smeagol.plan import JSON
 from smeagol.plan.peer import PeerKind, ref_of
@@ -22,7 +32,9 @@ from smeagol.status import Event, EventType
 from smeagol.webhook import Bootstrap, InjectionSettings
 from smeagol.webhook.root_proxy import account, deployment, endpoint_slices, object_name
 
-__all__ = ["RootProxies"]
+__all__ = ["RootProxies", "root_proxy_of"]
+
+log = structlog.get_logger(__name__)
 
 RESYNC_SECONDS = 30.0
 """How long what somebody has changed of the kept objects stays changed."""
@@ -84,7 +96,7 @@ class RootProxies:
     def note_pod(self, key: ObjectKey, pod: Pod | None) -> None:
         """To be called for each Pod that comes, changes, or goes (then None)."""
         before = self._pods.pop(key, None)
-        if pod is not None and pod.metadata.annotations.get(ROOT_PROXY_OF):
+        if pod is not None and root_proxy_of(pod) is not None:
             self._pods[key] = pod
         if before is not None or key in self._pods:
             self._news.set()
@@ -113,11 +125,19 @@ class RootProxies:
             fit = [canary for ref, canary in self._asking.items() if not found[ref]]
             done = True
             for canary in fit:
-                found[canary.ref], applied = await self._make(keeper, canary)
+                try:
+                    found[canary.ref], applied = await self._make(keeper, canary)
+                except Exception as error:  # it is the business of this Canary alone
+                    log.exception("root proxies not made", canary=str(canary.ref))
+                    found[canary.ref], applied = f"its root proxies cannot be made: {type(error).__name__}", False
                 done = done and applied
-            there = {*self._made.values(), *(_canary_of(key, pod) for key, pod in self._pods.items())}
+            there = {*self._made.values(), *filter(None, map(root_proxy_of, self._pods.values()))}
             for ref in sorted(there - {canary.ref for canary in fit}):
-                await self._withdraw(keeper, ref)
+                try:
+                    await self._withdraw(keeper, ref)
+                except Exception:
+                    log.exception("root proxies not withdrawn", canary=str(ref))
+                    done = False
             self._note_problems(found)
             if done:
                 backoff.reset()
@@ -132,7 +152,7 @@ class RootProxies:
         uid = self._uid(canary.ref)
         if not uid:
             return _BEING_MADE, True  # it has just gone, and all of it goes too
-        pods = [pod for key, pod in self._pods.items() if _canary_of(key, pod) == canary.ref]
+        pods = [pod for pod in self._pods.values() if root_proxy_of(pod) == canary.ref]
         root = self._resolver.services.get((canary.root.namespace, canary.root.name))
         slices = endpoint_slices(canary, uid, root.cluster_ips if root is not None else (), pods)
         objects = (
@@ -189,8 +209,13 @@ class RootProxies:
             self._changed()
 
 
-def _canary_of(key: ObjectKey, pod: Pod) -> ObjectRef:
-    return ObjectRef("Canary", key[0], pod.metadata.annotations[ROOT_PROXY_OF])
+def root_proxy_of(pod: Pod) -> ObjectRef | None:
+    """Whose root proxy a Pod is. None for one with an application, or with the address of its node, whatever it says of
+    itself: clients would be led to it."""
+    facts = pod_facts(pod)
+    if facts is None or not facts.root_proxy_of or facts.host_network:
+        return None
+    return ObjectRef("Canary", pod.metadata.namespace, facts.root_proxy_of)
 
 
 def _unfit(canary: CanaryIntent) -> str:
