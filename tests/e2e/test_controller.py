@@ -558,6 +558,8 @@ class TestProxiesOfAllReplicas:
 
         The one is a real Envoy; the other a script, which acknowledges when it is told to.
         """
+        # Those of other tests have certificates too, and nobody who would connect with them.
+        await asyncio.to_thread(api.kubectl, "delete", "pods", "--all", "--all-namespaces", "--force")
         namespace = await asyncio.to_thread(api.namespace)
         await asyncio.to_thread(rollout, api, namespace)
         await asyncio.to_thread(api.pod, "till", "10.244.1.8", namespace)
@@ -579,7 +581,10 @@ class TestProxiesOfAllReplicas:
                     told = a.status().roots
                     return told.phase == wanted and told.waiting_for == tuple(pod.node for pod in waiting)
 
-                await eventually(reached)
+                try:
+                    await eventually(reached)
+                except TimeoutError:
+                    pytest.fail(f"not {wanted}, waiting for {waiting}: {a.status().roots}")
                 return a.status().roots
 
             async with (
