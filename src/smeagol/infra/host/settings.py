@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import smeagol
 from smeagol.infra.host.network import NodeNetwork
 from smeagol.refs import DEFAULT_CLUSTER_DOMAIN
 
@@ -25,7 +26,7 @@ def _inherited() -> Mapping[str, str]:
 
 def program_folders() -> tuple[Path, ...]:
     """Where this program and its Python are, wherever they were installed, and where it was started."""
-    return Path(sys.prefix), Path(sys.base_prefix), Path.cwd()
+    return Path(sys.prefix), Path(sys.base_prefix), Path.cwd(), Path(smeagol.__file__).parents[1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
