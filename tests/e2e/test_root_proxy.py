@@ -132,9 +132,11 @@ def test_what_is_somebody_elses_is_not_touched(shop: Shop) -> None:
     shop.kubectl("delete", "serviceaccount", "foobar-root-proxy")
     shop.programmed("canaries.smi-spec.io/foobar")
 
+    shop.kubectl("delete", "mutualtls.smi-spec.io", "--all")  # Pods under Strict answer no client without a proxy
     shop.kubectl("patch", "service", "foobar", "-p", '{"spec": {"selector": {"app": "foobar"}}}')
     wait_for("it is said", lambda: "has a selector" in said(shop, "foobar"), within_seconds=60)
     wait_for("clients are led to the Pods alone", lambda: owned(shop) == [], within_seconds=60)
+    wait_for("the client is served", lambda: served(shop), within_seconds=60)
 
     # As docs/operations.md says it, under load.
     with shop.nothing_fails():
