@@ -5,7 +5,7 @@ Nothing is kept here for each proxy and resource; a question is answered from th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
@@ -110,16 +110,11 @@ class Acks:
         collection = self._cache.find(type_url)
         if collection is None:
             return Progress(current=(), lagging=(), refused=())
-        for_all = collection.shares(name)
-        for stream in members(self._asking(collection, name)):
-            subscription = collection.readers[stream]
-            standing = Standing.CURRENT if subscription.quiet else subscription.standing(name)
+        for _, subscription, standing in _standings(collection, name, self._asking(collection, name)):
             if standing is Standing.REFUSED:
                 refused.append(_nack(subscription, name))
-            elif standing is Standing.LAGGING:
-                lagging.append(subscription.node)
-            elif for_all or subscription.entry(name) is not None:
-                current.append(subscription.node)
+            else:
+                (lagging if standing is Standing.LAGGING else current).append(subscription.node)
         return Progress(
             current=tuple(sorted(current)),
             lagging=tuple(sorted(lagging)),
@@ -137,16 +132,12 @@ class Acks:
             streams = self._asking(collection, name)
             looked_at = streams & self._restless_in(collection) if collection.shares(name) else streams
             reached |= streams & ~looked_at
-            for stream in members(looked_at):
-                subscription = collection.readers[stream]
-                standing = subscription.standing(name)
+            for stream, subscription, standing in _standings(collection, name, looked_at):
+                reached |= 1 << stream
                 if standing is Standing.REFUSED:
                     refused[subscription.node] = _nack(subscription, name)
                 elif standing is Standing.LAGGING:
                     lagging.add(subscription.node)
-                elif subscription.entry(name) is None:
-                    continue
-                reached |= 1 << stream
         return Reach(proxies=reached.bit_count(), lagging=frozenset(lagging), refused=refused)
 
     def standing(self, node: NodeId, type_url: str, name: str) -> Standing | Nack | None:
@@ -258,6 +249,16 @@ class Acks:
             self._changed_nodes.add(node)
         if not told and self._observer is not None:
             self._observer()
+
+
+def _standings(collection: Collection, name: str, streams: int) -> Iterator[tuple[int, Subscription, Standing]]:
+    """How far these streams are with one resource; those left out that neither get it nor may still have it."""
+    for_all = collection.shares(name)
+    for stream in members(streams):
+        subscription = collection.readers[stream]
+        standing = Standing.CURRENT if subscription.quiet else subscription.standing(name)
+        if standing is not Standing.CURRENT or for_all or subscription.entry(name) is not None:
+            yield stream, subscription, standing
 
 
 def _newest(streams: dict[int, _Connection]) -> _Connection:
