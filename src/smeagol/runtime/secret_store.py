@@ -12,7 +12,7 @@ import msgspec
 
 from smeagol.pki import PrivateBytes, StoreError, Supplied
 
-__all__ = ["SecretKeyStore", "SecretSupply", "decoded", "read_answer"]
+__all__ = ["SecretKeyStore", "SecretSupply", "decoded", "read_answer", "unreached"]
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -81,11 +81,7 @@ class SecretKeyStore:
         try:
             return self._client.request(method, path, content=content, headers=headers)
         except httpx2.HTTPError as error:
-            raise StoreError(
-                f"the API server does not answer: {type(error).__name__}",
-                where=self._where,
-                fix="it is tried again",
-            ) from error
+            raise unreached(error, self._where) from error
 
     def _read(self, answer: httpx2.Response) -> _Secret:
         if answer.status_code == 409:
@@ -115,11 +111,7 @@ class SecretSupply:
         try:
             answer = self._client.get(self._path)
         except httpx2.HTTPError as error:
-            raise StoreError(
-                f"the API server does not answer: {type(error).__name__}",
-                where=self._where,
-                fix="it is tried again",
-            ) from error
+            raise unreached(error, self._where) from error
         if answer.status_code == 404:
             raise StoreError(
                 "the intermediate has not been handed over: there is no such Secret",
@@ -148,6 +140,11 @@ def read_answer(answer: httpx2.Response, kind: type[T], where: str) -> T:
     with suppress(ValueError):  # whose text could quote what it has read
         return msgspec.json.decode(answer.content, type=kind)
     raise _unreadable(where)
+
+
+def unreached(error: httpx2.HTTPError, where: str) -> StoreError:
+    """To be raised where the API server is away."""
+    return StoreError(f"the API server does not answer: {type(error).__name__}", where=where, fix="it is tried again")
 
 
 def decoded(entry: str, where: str) -> bytes:

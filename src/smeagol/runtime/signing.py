@@ -24,7 +24,7 @@ from smeagol.pki import (
     Supplied,
     needs_another,
 )
-from smeagol.runtime.secret_store import decoded, read_answer
+from smeagol.runtime.secret_store import decoded, read_answer, unreached
 
 __all__ = ["SigningError", "SigningSupply"]
 
@@ -201,9 +201,7 @@ class SigningSupply:
         try:
             return self._client.request(method, path, content=content, headers={"content-type": "application/json"})
         except httpx2.HTTPError as error:
-            raise StoreError(
-                f"the API server does not answer: {type(error).__name__}", where=where, fix="it is tried again"
-            ) from error
+            raise unreached(error, where) from error
 
     def _allowed(self, answer: httpx2.Response, where: str, verb: str) -> httpx2.Response:
         if answer.is_error:
