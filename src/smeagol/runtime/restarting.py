@@ -18,7 +18,7 @@ import httpx2
 import structlog
 
 from smeagol.api.names import SUBDOMAIN
-from smeagol.infra.kubernetes.restarter import Restarted, restart
+from smeagol.infra.kubernetes.restarter import RESTARTABLE, Restarted, restart
 from smeagol.install.access import RESTARTER, granting
 from smeagol.intent import Resolver, SidecarIntent, Unit
 from smeagol.objects import Metadata, Pod
@@ -92,7 +92,7 @@ def owner_of(pod: Metadata) -> ObjectRef | None:
         if len(suffix) == 1 or not name.endswith(suffix):
             return None
         kind, name = "Deployment", name.removesuffix(suffix)
-    known = kind in {"Deployment", "StatefulSet", "DaemonSet"} and _NAME.fullmatch(name)
+    known = kind in RESTARTABLE and _NAME.fullmatch(name)
     return ObjectRef(kind, pod.namespace, name) if known else None
 
 

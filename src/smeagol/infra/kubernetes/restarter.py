@@ -7,14 +7,19 @@ import enum
 import httpx2
 import structlog
 
-from smeagol.infra.kubernetes.objects import lacks_right, words_of
+from smeagol.infra.kubernetes.objects import lacks_right, path_of, words_of
+from smeagol.plan.peer import PeerKind
 from smeagol.refs import ObjectRef
 
-__all__ = ["Restarted", "restart"]
+__all__ = ["RESTARTABLE", "Restarted", "restart"]
 
 log = structlog.get_logger(__name__)
 
-_PLURALS = {"Deployment": "deployments", "StatefulSet": "statefulsets", "DaemonSet": "daemonsets"}
+RESTARTABLE = {
+    kind: PeerKind("apps/v1", kind, plural)
+    for kind, plural in (("Deployment", "deployments"), ("StatefulSet", "statefulsets"), ("DaemonSet", "daemonsets"))
+}
+"""What has a template of Pods and makes them anew when that changes."""
 
 
 class Restarted(enum.Enum):
@@ -30,7 +35,7 @@ async def restart(
     client: httpx2.AsyncClient, owner: ObjectRef, *, annotation: str, value: str
 ) -> tuple[Restarted, str]:
     """What came of it, and, where it failed, in whose words. What fails is logged; the caller tries it again."""
-    path = f"/apis/apps/v1/namespaces/{owner.namespace}/{_PLURALS[owner.kind]}/{owner.name}"
+    path = path_of(RESTARTABLE[owner.kind], owner.namespace, owner.name)
     body = {"spec": {"template": {"metadata": {"annotations": {annotation: value}}}}}
     try:
         answer = await client.patch(path, headers={"content-type": "application/merge-patch+json"}, json=body)
