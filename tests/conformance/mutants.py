@@ -255,13 +255,12 @@ def asks_only_once() -> None:
     """A Pod that was ready once is ready for ever."""
     from smeagol.objects.core import PodCondition
     from smeagol.sources.cluster import Cluster
-    from smeagol.sources.workloads import pod_ready
 
     ready = (PodCondition(type="Ready", status="True"),)
 
     def sticky(honest: Any) -> Any:
         def observe(cluster: Any, key: Any, status: Any) -> None:
-            if (pod := cluster.pods.get(key)) is not None and pod_ready(pod):
+            if (pod := cluster.pods.get(key)) is not None and pod.ready:
                 status = msgspec.structs.replace(status, conditions=ready)
             honest(cluster, key, status)
 

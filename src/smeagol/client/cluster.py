@@ -35,7 +35,6 @@ from smeagol.objects import Pod
 from smeagol.refs import ObjectRef, PodRef
 from smeagol.runtime.views import cluster_status
 from smeagol.sources.kubernetes import Decoded, Kind, ObjectKey, kinds
-from smeagol.sources.workloads import pod_ready
 
 __all__ = ["ClusterMesh", "ControlPlaneAwayError"]
 
@@ -255,4 +254,4 @@ class _Event(msgspec.Struct, frozen=True, rename="camel"):
 
 def _serves(live: Live) -> bool:
     pod = live.as_(Pod)
-    return pod_ready(pod) and not pod.metadata.deletion_timestamp
+    return pod.ready and not pod.metadata.deletion_timestamp

@@ -216,6 +216,11 @@ class Pod(_Narrow, frozen=True, kw_only=True):
         """A Pod that will never run again keeps its address in its status, but that may belong to another by now."""
         return self.status.phase in ("Succeeded", "Failed")
 
+    @property
+    def ready(self) -> bool:
+        """Whether it is ready to serve, as its kubelet says."""
+        return any(c.type == "Ready" and c.status == "True" for c in self.status.conditions)
+
 
 class ServicePort(_Narrow, frozen=True, kw_only=True):
     port: Port

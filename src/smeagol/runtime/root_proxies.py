@@ -15,6 +15,7 @@ from smeagol.infra.kubernetes.keeper import Keeper, Kept
 from smeagol.infra.kubernetes.objects import Applied, Refused, Unreached, lacks_right
 from smeagol.install.access import ROOT_PROXIES, granting
 from smeagol.intent import (
+    ROOT_PROXY_OF,
     SLICE_MANAGER,
     SLICE_MANAGER_LABEL,
     CanaryIntent,
@@ -72,7 +73,8 @@ class RootProxies:
         self._tell = tell
         self._changed = changed
         self._asking: dict[ObjectRef, CanaryIntent] = {}
-        self._pods: dict[ObjectKey, Pod] = {}
+        self._pods: dict[ObjectKey, tuple[ObjectRef, Pod]] = {}
+        """Root proxies that there are, with whose they are"""
         self._made: dict[ObjectKey, ObjectRef] = {}
         """EndpointSlices of ours that there are, and whose they are"""
         self._applied: dict[ObjectRef, Mapping[str, JSON]] = {}
@@ -96,8 +98,8 @@ class RootProxies:
     def note_pod(self, key: ObjectKey, pod: Pod | None) -> None:
         """To be called for each Pod that comes, changes, or goes (then None)."""
         before = self._pods.pop(key, None)
-        if pod is not None and root_proxy_of(pod) is not None:
-            self._pods[key] = pod
+        if pod is not None and (canary := root_proxy_of(pod)) is not None:
+            self._pods[key] = canary, pod
         if before is not None or key in self._pods:
             self._news.set()
 
@@ -131,7 +133,7 @@ class RootProxies:
                     log.exception("root proxies not made", canary=str(canary.ref))
                     found[canary.ref], applied = f"its root proxies cannot be made: {type(error).__name__}", False
                 done = done and applied
-            there = {*self._made.values(), *filter(None, map(root_proxy_of, self._pods.values()))}
+            there = {*self._made.values(), *(canary for canary, _ in self._pods.values())}
             for ref in sorted(there - {canary.ref for canary in fit}):
                 try:
                     await self._withdraw(keeper, ref)
@@ -152,7 +154,7 @@ class RootProxies:
         uid = self._uid(canary.ref)
         if not uid:
             return _BEING_MADE, True  # it has just gone, and all of it goes too
-        pods = [pod for pod in self._pods.values() if root_proxy_of(pod) == canary.ref]
+        pods = [pod for whose, pod in self._pods.values() if whose == canary.ref]
         root = self._resolver.services.get((canary.root.namespace, canary.root.name))
         slices = endpoint_slices(canary, uid, root.cluster_ips if root is not None else (), pods)
         objects = (
@@ -166,7 +168,7 @@ class RootProxies:
                 if why not in (self._problems.get(canary.ref), _BEING_MADE):
                     await self._tell(canary.ref, Event(EventType.WARNING, "RootProxyNotMade", why))
                 return why, False
-        ready = any(c.type == "Ready" and c.status == "True" for pod in pods for c in pod.status.conditions)
+        ready = any(pod.ready for pod in pods)
         return "" if ready else f"none of its {canary.root_proxies} root proxies is ready yet", True
 
     async def _apply(self, keeper: Keeper, kind: PeerKind, made: Mapping[str, JSON], uid: str) -> str:
@@ -212,6 +214,8 @@ class RootProxies:
 def root_proxy_of(pod: Pod) -> ObjectRef | None:
     """Whose root proxy a Pod is. None for one with an application, or with the address of its node, whatever it says of
     itself: clients would be led to it."""
+    if ROOT_PROXY_OF not in pod.metadata.annotations:
+        return None  # as nearly all Pods
     facts = pod_facts(pod)
     if facts is None or not facts.root_proxy_of or facts.host_network:
         return None

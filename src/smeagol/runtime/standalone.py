@@ -53,7 +53,7 @@ from smeagol.runtime.views import (
 )
 from smeagol.sources.cluster import Changes, Cluster, Key
 from smeagol.sources.files import Folder, FolderReader
-from smeagol.sources.workloads import has_proxy, pod_ready, pod_terminating
+from smeagol.sources.workloads import has_proxy, pod_terminating
 from smeagol.status import EventType
 from smeagol.xds import TlsConfig
 
@@ -362,7 +362,7 @@ class Standalone:
             event = happening.event
             tell = log.warning if event.type is EventType.WARNING else log.info
             tell(event.reason, object=str(happening.object), message=event.message)
-        ready = {key for key, pod in self.cluster.pods.items() if pod_ready(pod)}
+        ready = {key for key, pod in self.cluster.pods.items() if pod.ready}
         for key in sorted(ready - self._ready):
             log.info("Pod is ready", pod="/".join(key))
         for key in sorted(self._ready - ready):

@@ -24,7 +24,7 @@ from smeagol.objects import EndpointSlice, Pod, Service
 from smeagol.refs import NodeId, ObjectRef, PodRef
 from smeagol.runtime.reporting import Happening
 from smeagol.sources.cluster import Key
-from smeagol.sources.workloads import TEMPLATE_HASH, has_proxy, pod_ready
+from smeagol.sources.workloads import TEMPLATE_HASH, has_proxy
 from smeagol.status import shares
 from smeagol.xds import Acks, Nack
 
@@ -113,7 +113,7 @@ def pod_view(pod: Pod, workload: WorkloadIntent | None, acks: Acks | None) -> co
         labels={key: value for key, value in metadata.labels.items() if key != TEMPLATE_HASH},
         ips=pod.addresses,
         phase="Terminating" if metadata.deletion_timestamp else pod.status.phase,
-        ready=pod_ready(pod),
+        ready=pod.ready,
         restarts=sum(status.restart_count for status in statuses),
         message="; ".join(f"{s.name}: {s.message}" for s in statuses if s.message),
         proxy=proxy_view(PodRef(metadata.namespace, metadata.name).node, acks) if has_proxy(pod) else None,

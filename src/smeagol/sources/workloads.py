@@ -36,7 +36,6 @@ __all__ = [
     "as_written",
     "endpoint_slices",
     "has_proxy",
-    "pod_ready",
     "pod_terminating",
     "roll_out",
     "service_families",
@@ -76,7 +75,7 @@ def roll_out(deployment: Deployment, owned: Iterable[Pod]) -> Rollout:
     wanted = [_pod_of(deployment, version, ordinal) for ordinal in range(max(0, deployment.spec.replicas))]
     names = {pod.metadata.name for pod in wanted}
     surplus = [name for name in current if name not in names]
-    complete = all(name in current and pod_ready(current[name]) for name in names)
+    complete = all(name in current and current[name].ready for name in names)
     old = [pod.metadata.name for pod in present if pod.metadata.name not in current] if complete else []
     create = tuple(pod for pod in wanted if pod.metadata.name not in current)
     return Rollout(create=create, delete=tuple(sorted(surplus + old)))
@@ -128,10 +127,6 @@ def as_written(pod: Pod) -> Pod:
     )
 
 
-def pod_ready(pod: Pod) -> bool:
-    return any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions)
-
-
 def pod_terminating(pod: Pod) -> bool:
     return bool(pod.metadata.deletion_timestamp)
 
@@ -151,7 +146,7 @@ def endpoint_slices(service: Service, pods: Sequence[Pod]) -> tuple[EndpointSlic
             for port in service.spec.ports
             if (number := target_port(port, pod.spec)) is not None
         )
-        ready = pod_ready(pod)
+        ready = pod.ready
         terminating = pod_terminating(pod)
         conditions = EndpointConditions(
             ready=(ready or service.spec.publish_not_ready_addresses) and not terminating,

@@ -127,9 +127,8 @@ def endpoint_slices(
 
 def _endpoint(pod: Pod, address: str) -> JSON:
     """One that is to go serves on for a while, and gets nothing new where there is another."""
-    serving = any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions)
-    terminating = bool(pod.metadata.deletion_timestamp)
-    meta = pod.metadata
+    meta, serving = pod.metadata, pod.ready
+    terminating = bool(meta.deletion_timestamp)
     return {
         "addresses": [address],
         "conditions": {"ready": serving and not terminating, "serving": serving, "terminating": terminating},
