@@ -355,8 +355,11 @@ class TestRestarting:
         kubectl("-n", SYSTEM, "rollout", "restart", "deployment/smeagol-controller")
         kubectl("-n", SYSTEM, "rollout", "status", "deployment/smeagol-controller", "--timeout=120s")
         kubectl("label", "namespace", before.namespace, "smi-spec.io/inject=disabled")
-        before.deploy("late", _WAITS)
-        before.await_rollouts("deployment/late")
+        for name in ("late", "paused"):
+            before.deploy(name, _WAITS)
+        before.await_rollouts("deployment/late", "deployment/paused")
+        kubectl("-n", before.namespace, "rollout", "pause", "deployment/paused")
         kubectl("label", "namespace", before.namespace, "smi-spec.io/inject-")
         wait_for("what came late is restarted", lambda: generations("deployment/late") == {"2"}, within_seconds=90)
+        eventually(programmed, "paused has the restart in its template", "kubectl rollout resume")
         assert (generations(*early), generations("deployment/other")) == ({"2"}, {"1"})

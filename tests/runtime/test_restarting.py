@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from smeagol.infra.kubernetes.restarter import held_by
 from smeagol.intent import Condition, ConditionType, Selection, SidecarIntent
 from smeagol.objects import Metadata, OwnerReference, Pod, PodSpec
 from smeagol.refs import ObjectRef, PodRef
@@ -14,6 +15,7 @@ from smeagol.runtime.restarting import (
     REPEATED_AFTER_SECONDS,
     RESTARTED_FOR,
     RETRY_SECONDS,
+    Asked,
     Restart,
     Restarts,
     asked_restarts,
@@ -89,9 +91,12 @@ def sidecar(*pods: Made, name: str = "s", restart: bool = True, outdated: bool =
 
 def needs(*sidecars: SidecarIntent, pods: Sequence[Made], known: bool = True) -> dict[str, str]:
     """What is written into which owner's template."""
+    return {restart.owner.name: restart.value for restart in asking(*sidecars, pods=pods, known=known).due}
+
+
+def asking(*sidecars: SidecarIntent, pods: Sequence[Made], known: bool = True) -> Asked:
     there = {("shop", pod.metadata.name): pod for pod, _ in pods}
-    asked = asked_restarts(sidecars, pod=there.get, uid=lambda ref: f"u-{ref.name}", known=lambda _: known, now=NOON)
-    return {restart.owner.name: restart.need for restart in asked}
+    return asked_restarts(sidecars, pod=there.get, uid=lambda ref: f"u-{ref.name}", known=lambda _: known, now=NOON)
 
 
 class TestWhatIsAsked:
@@ -112,7 +117,8 @@ class TestWhatIsAsked:
     def test_nothing_before_all_that_inject_know_the_sidecar(self) -> None:
         """Its Pods would come up as they were, and the restart would be spent; nor does another Sidecar go before."""
         pods = (made("a", lacks=True),)
-        assert needs(sidecar(*pods), pods=pods, known=False) == {}
+        found = asking(sidecar(*pods), sidecar(*pods, name="t"), pods=pods, known=False)
+        assert found == Asked(early=frozenset({ObjectRef("Sidecar", "shop", "s")}))
 
     def test_a_rollout_under_way_is_left_alone(self) -> None:
         """Old Pods lack something until they are replaced, however long that takes."""
@@ -126,15 +132,38 @@ class TestWhatIsAsked:
                 pods = (made("a", lacks=True, by=f"u-s.3.{times}", age=age), made("b", lacks=True, age=9000))
                 assert needs(sidecar(*pods), pods=pods) == wanted
         spent = made("a", lacks=True, by=f"u-s.3.{len(REPEATED_AFTER_SECONDS) + 1}", age=90000)
-        assert needs(sidecar(spent), pods=(spent,)) == {}
+        found = asking(sidecar(spent), pods=(spent,))
+        assert found == Asked(spent={ObjectRef("Sidecar", "shop", "s"): (ObjectRef("StatefulSet", "shop", "web"),)})
 
-    @pytest.mark.parametrize("before", ["u-s.2.3", "u-other.3.3", "nonsense", "u-s.3.x", f"u-s.3.{'9' * 5000}"])
+    def test_a_sidecar_whose_restarts_are_spent_keeps_no_other_from_its_own(self) -> None:
+        """The other is counted beside it: both come to an end, and what is asked anew is counted anew."""
+        spent = f"u-b.3.{len(REPEATED_AFTER_SECONDS) + 1}"
+        for by, wanted in (
+            (spent, f"u-z.3.1,{spent}"),
+            (f"u-z.3.1,{spent}", f"u-z.3.2,{spent}"),
+            (f"{spent},u-z.2.3", f"u-z.3.1,{spent}"),
+            (f"u-z.3.3,{spent}", None),
+            (f"u-z.3.3,u-b.2.3,{spent}", None),
+            ("u-z.3.3", "u-b.3.1,u-z.3.3"),
+        ):
+            pods = (made("a", lacks=True, by=by, age=9000),)
+            both = (sidecar(*pods, name="z"), sidecar(*pods, name="b"))
+            assert needs(*both, pods=pods).get("web") == wanted, by
+
+    def test_what_is_written_stays_small(self) -> None:
+        """However many Sidecars have come and gone: the oldest are forgotten."""
+        pods = (made("a", lacks=True, by=",".join(f"u-{number}.1.1" for number in range(5000))),)
+        assert len(needs(sidecar(*pods), pods=pods)["web"].split(",")) == 50
+
+    @pytest.mark.parametrize("before", ["u-s.2.3", "nonsense", "u-s.3.x", f"u-s.3.{'9' * 5000}", ",,", "u s.3.3"])
     def test_another_generation_asks_anew(self, before: str) -> None:
-        """What was done for an earlier one, or for a Sidecar of the same name, is no answer to this one; nor is what
-        Smeagol would not write, such as a number that Python refuses to read.
+        """What was done for an earlier one is no answer to this one; nor is what Smeagol would not write, such as a
+        number that Python refuses to read.
         """
         pods = (made("a", lacks=True, by=before),)
         assert needs(sidecar(*pods), pods=pods) == {"web": "u-s.3.1"}
+        pods = (made("a", lacks=True, by="u-other.3.3"),)
+        assert needs(sidecar(*pods), pods=pods) == {"web": "u-s.3.1,u-other.3.3"}
 
     def test_of_several_sidecars_the_first_by_name_asks(self) -> None:
         """Two that ask in turn would never come to an end."""
@@ -154,7 +183,7 @@ class TestWhatIsAsked:
 
         both = (sidecar(bad, name="a"), sidecar(good, name="b"))
         asked = asked_restarts(both, pod=there, uid=lambda _: "u", known=lambda _: True, now=NOON)
-        assert [restart.owner.name for restart in asked] == ["good"]
+        assert [restart.owner.name for restart in asked.due] == ["good"]
 
     def test_what_cannot_be_restarted_so_is_left_alone(self) -> None:
         """A Job's Pod is not made anew by changing a template."""
@@ -163,7 +192,8 @@ class TestWhatIsAsked:
 
 
 def asked(name: str, need: str = "u.1.1") -> Restart:
-    return Restart(owner=ObjectRef("Deployment", "shop", name), cause=ObjectRef("Sidecar", "shop", "s"), need=need)
+    owner, cause = ObjectRef("Deployment", "shop", name), ObjectRef("Sidecar", "shop", "s")
+    return Restart(owner=owner, cause=cause, need=need, value=need)
 
 
 def test_each_is_restarted_once_and_a_fault_of_one_holds_up_no_other() -> None:
@@ -197,3 +227,18 @@ def test_those_that_fail_hold_up_no_other_however_many_they_are() -> None:
         now[0] += RETRY_SECONDS
     assert tried[:52] == [*failing, asked("z"), failing[0]]
     assert tried[51:101] == failing
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({}, ""),
+        ({"paused": False, "updateStrategy": {"type": "RollingUpdate"}}, ""),
+        ({"paused": True}, "kubectl rollout resume"),
+        ({"updateStrategy": {"type": "OnDelete"}}, "OnDelete"),
+    ],
+)
+def test_what_makes_no_pods_anew_is_told(spec: Mapping[str, object], words: str) -> None:
+    """A Deployment that is paused, and a StatefulSet or DaemonSet whose Pods its user deletes (apps/v1)."""
+    held = held_by({"spec": spec})
+    assert words in held if words else not held

@@ -184,6 +184,7 @@ class Controller:
             uid=self._uid,
             known=lambda sidecar: self._replicas.seen(sidecar.ref, sidecar.generation),
             tell=self._tell,
+            changed=self._looked.set,
         )
         self.reporter = Reporter(
             controller=provider.controller_name,

@@ -11,7 +11,7 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import httpx2
@@ -29,6 +29,7 @@ from smeagol.status import Event, EventType
 __all__ = [
     "REPEATED_AFTER_SECONDS",
     "RESTARTED_FOR",
+    "Asked",
     "Restart",
     "Restarter",
     "Restarts",
@@ -40,8 +41,8 @@ __all__ = [
 log = structlog.get_logger(__name__)
 
 RESTARTED_FOR = "smeagol.dev/restarted-for"
-"""Annotation of the template, and so of the Pods: uid and generation of the Sidecar, and which restart for it it is.
-The same value again makes no new Pods."""
+"""Annotation of the template, and so of the Pods: uid and generation of a Sidecar, and which restart for it it was; of
+several Sidecars the last one first, with commas. The same value again makes no new Pods."""
 
 REPEATED_AFTER_SECONDS = (60, 300)
 """So old is a Pod that lacks something although it was made by the first restart, or the second, before the next. There
@@ -53,20 +54,37 @@ RESTART_SECONDS = 3.0
 """One owner of Pods is restarted in this time at most: a selector may reach hundreds."""
 
 _NAME = re.compile(SUBDOMAIN)
-_COUNT = re.compile("[0-9]{1,3}")
+_MARK = re.compile(r"(?P<asked>(?P<uid>[0-9A-Za-z-]{1,63})\.[0-9]{1,18})\.(?P<times>[0-9]{1,3})")
 """Both are read from Pods, whose users may write anything there."""
 
-_FAILURES_TOLD = 3
-"""Restarts that failed, told in one status; they mostly fail alike."""
+_MARKS = 50
+"""Sidecars whose restarts of one owner are counted at a time."""
+
+_TOLD = 3
+"""Restarts that failed, or owners, told in one status; they mostly fail alike."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restart:
-    """`cause` is the Sidecar; `need` tells one restart of an owner from the next."""
+    """`cause` is the Sidecar; `need` tells one restart of an owner from the next; `value` is to be written."""
 
     owner: ObjectRef
     cause: ObjectRef
     need: str
+    value: str = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What Sidecars ask for, as Pods are.
+
+    `spent`: owners, by Sidecar, that no restart has mended, and that are not restarted for it again. `early`: Sidecars
+    that not all that inject have seen yet.
+    """
+
+    due: tuple[Restart, ...] = ()
+    spent: Mapping[ObjectRef, tuple[ObjectRef, ...]] = field(default_factory=dict)
+    early: frozenset[ObjectRef] = frozenset()
 
 
 def wanting(units: Iterable[Unit]) -> Iterator[tuple[SidecarIntent, tuple[PodRef, ...]]]:
@@ -103,12 +121,16 @@ def asked_restarts(
     uid: Callable[[ObjectRef], str],
     known: Callable[[SidecarIntent], bool],
     now: datetime,
-) -> Iterator[Restart]:
-    """In a cluster: one for each owner. Where several Sidecars ask, the first by name does, whoever leads.
+) -> Asked:
+    """In a cluster: at most one for each owner. Where several Sidecars ask, the first by name does whose restarts of
+    that owner are not spent, whoever leads.
 
     `uid` is that of a Sidecar: one that is made again asks anew. `known`: whether all that inject have seen it as it is
     now; before that, a restart would make Pods that lack the same.
     """
+    due: list[Restart] = []
+    spent: dict[ObjectRef, list[ObjectRef]] = {}
+    early: set[ObjectRef] = set()
     found: set[ObjectRef] = set()
     for sidecar, pods in wanting(units):
         asked = f"{uid(sidecar.ref)}.{sidecar.generation}"
@@ -120,39 +142,64 @@ def asked_restarts(
         for owner, by_times in made.items():
             if owner in found or not any(by_times.values()):
                 continue
-            found.add(owner)
             last = max(by_times)  # an older Pod is on its way out
-            if known(sidecar) and by_times[last] and _is_due(last, max(by_times[last]), now):
-                yield Restart(owner=owner, cause=sidecar.ref, need=f"{asked}.{last + 1}")
+            lacking = by_times[last]
+            if lacking and last > len(REPEATED_AFTER_SECONDS):
+                spent.setdefault(sidecar.ref, []).append(owner)
+                continue
+            found.add(owner)
+            if not known(sidecar):
+                early.add(sidecar.ref)
+            elif lacking:
+                youngest = max(lacking, key=lambda one: one.creation_timestamp)
+                if _is_due(last, youngest.creation_timestamp, now):
+                    need = f"{asked}.{last + 1}"
+                    due.append(Restart(owner=owner, cause=sidecar.ref, need=need, value=_beside(youngest, need)))
+    return Asked(
+        due=tuple(due),
+        spent={cause: tuple(owners) for cause, owners in spent.items()},
+        early=frozenset(early),
+    )
 
 
 def _made(
     sidecar: SidecarIntent, asked: str, lacking: frozenset[PodRef], pod: Callable[[tuple[str, str]], Pod | None]
-) -> Mapping[ObjectRef, Mapping[int, Sequence[str]]]:
-    """By owner and restart: when those of the Pods were made that lack something."""
-    made: dict[ObjectRef, dict[int, list[str]]] = {}
+) -> Mapping[ObjectRef, Mapping[int, Sequence[Metadata]]]:
+    """By owner and restart: those of the Pods that lack something."""
+    made: dict[ObjectRef, dict[int, list[Metadata]]] = {}
     for ref in sidecar.selection.pods:
         one = pod((ref.namespace, ref.name))
         if one is None or one.metadata.deletion_timestamp or (owner := owner_of(one.metadata)) is None:
             continue
         lacks = made.setdefault(owner, {}).setdefault(_times(one.metadata, asked), [])
         if ref in lacking:
-            lacks.append(one.metadata.creation_timestamp)
+            lacks.append(one.metadata)
     return made
+
+
+def _marks(pod: Metadata) -> Iterator[tuple[str, str, int]]:
+    """For which Sidecars the Pod was made anew: the uid, what was asked (uid and generation), and how often by now."""
+    for mark in pod.annotations.get(RESTARTED_FOR, "").split(",", _MARKS)[:_MARKS]:
+        if match := _MARK.fullmatch(mark):
+            yield match["uid"], match["asked"], int(match["times"])
 
 
 def _times(pod: Metadata, asked: str) -> int:
     """By which restart for what is asked the Pod was made; 0 if it was there before."""
-    before, _, times = pod.annotations.get(RESTARTED_FOR, "").rpartition(".")
-    return int(times) if before == asked and _COUNT.fullmatch(times) else 0
+    return next((times for _, before, times in _marks(pod) if before == asked), 0)
+
+
+def _beside(pod: Metadata, need: str) -> str:
+    """`need`, beside what other Sidecars have had done: they go on counting. The newest is first."""
+    uid = need.split(".", 1)[0]
+    others = [f"{asked}.{times}" for other, asked, times in _marks(pod) if other != uid]
+    return ",".join([need, *others[: _MARKS - 1]])
 
 
 def _is_due(times: int, youngest: str, now: datetime) -> bool:
     """Whether what so many restarts have not mended is worth one more. `youngest`: when the youngest Pod was made."""
-    if not times:
-        return True
-    if times > len(REPEATED_AFTER_SECONDS) or not youngest:
-        return False
+    if not times or not youngest:
+        return not times
     return (now - datetime.fromisoformat(youngest)).total_seconds() >= REPEATED_AFTER_SECONDS[times - 1]
 
 
@@ -188,7 +235,8 @@ class Restarts:
 class Restarter:
     """Carries restarts out, one after the other, while `run` runs: on the replica that leads.
 
-    `system`: the namespace of the control plane. `tell` records an Event of a Sidecar.
+    `system`: the namespace of the control plane. `tell` records an Event of a Sidecar; `changed` is called when there
+    is something else to be told of one.
     """
 
     def __init__(
@@ -200,6 +248,7 @@ class Restarter:
         uid: Callable[[ObjectRef], str],
         known: Callable[[SidecarIntent], bool],
         tell: Callable[[ObjectRef, Event], Awaitable[None]],
+        changed: Callable[[], None],
     ) -> None:
         self._client = client
         self._resolver = resolver
@@ -207,41 +256,57 @@ class Restarter:
         self._uid = uid
         self._known = known
         self._tell = tell
+        self._changed = changed
         self._restarts = Restarts()
+        self._asked = Asked()
 
     async def run(self) -> None:
         """Until cancelled."""
-        self._restarts = Restarts()
+        self._restarts, self._asked = Restarts(), Asked()
         while True:
             await asyncio.sleep(RESTART_SECONDS)
-            due = self._restarts.next(
-                asked_restarts(
-                    self._resolver.units.values(),
-                    pod=self._resolver.pods.get,
-                    uid=self._uid,
-                    known=self._known,
-                    now=now(),
-                )
+            asked = asked_restarts(
+                self._resolver.units.values(),
+                pod=self._resolver.pods.get,
+                uid=self._uid,
+                known=self._known,
+                now=now(),
             )
-            if due is None:
-                continue
-            try:
-                outcome, words = await restart(self._client, due.owner, annotation=RESTARTED_FOR, value=due.need)
-            except Exception as error:
-                log.exception("not restarted", owner=str(due.owner))
-                outcome, words = Restarted.FAILED, type(error).__name__
-            failure = self._failure(due.owner, outcome, words)
-            self._restarts.note(due, failure=failure)
-            if failure:
-                await self._tell(due.cause, Event(EventType.WARNING, "NotRestarted", failure))
-            elif outcome is Restarted.DONE:
-                done = f"{due.owner} is restarted: its Pods are not as asked"
-                await self._tell(due.cause, Event(EventType.NORMAL, "Restarted", done))
+            if (asked.spent, asked.early) != (self._asked.spent, self._asked.early):
+                self._changed()
+            self._asked = asked
+            if due := self._restarts.next(asked.due):
+                await self._carry_out(due)
+
+    async def _carry_out(self, due: Restart) -> None:
+        try:
+            outcome, words = await restart(self._client, due.owner, annotation=RESTARTED_FOR, value=due.value)
+        except Exception as error:
+            log.exception("not restarted", owner=str(due.owner))
+            outcome, words = Restarted.FAILED, type(error).__name__
+        failure = self._failure(due.owner, outcome, words)
+        before = self._restarts.failures(due.cause)
+        self._restarts.note(due, failure=failure)
+        if self._restarts.failures(due.cause) != before:
+            self._changed()
+        if failure:
+            await self._tell(due.cause, Event(EventType.WARNING, "NotRestarted", failure))
+        elif outcome is Restarted.DONE:
+            done = f"{due.owner} is restarted: its Pods are not as asked"
+            await self._tell(due.cause, Event(EventType.NORMAL, "Restarted", done))
 
     def told(self, sidecar: SidecarIntent) -> str:
         """What is done for Pods that lack what a Sidecar asks for."""
         if failures := self._restarts.failures(sidecar.ref):
-            return "; ".join(failures[:_FAILURES_TOLD])
+            return "; ".join(failures[:_TOLD])
+        if spent := self._asked.spent.get(sidecar.ref, ()):
+            times = len(REPEATED_AFTER_SECONDS) + 1
+            return (
+                f"{times} restarts did not help {', '.join(map(str, spent[:_TOLD]))}, and there are no more: see what "
+                "`smeagol check` finds, mend it, and restart what owns the Pods yourself"
+            )
+        if sidecar.ref in self._asked.early:
+            return "What owns them is restarted as soon as all replicas of the control plane have seen this Sidecar"
         return "Their Deployments, StatefulSets and DaemonSets are restarted; restart what else owns Pods yourself"
 
     def _failure(self, owner: ObjectRef, outcome: Restarted, words: str) -> str:
@@ -249,6 +314,8 @@ class Restarter:
         match outcome:
             case Restarted.DONE | Restarted.GONE:
                 return ""
+            case Restarted.HELD:
+                return f"{owner} has the restart in its template, and {words}"
             case Restarted.FORBIDDEN:
                 command = granting(RESTARTER, owner.namespace, system=self._system)
                 return f"Smeagol may not restart {owner}; restart it yourself, or let Smeagol do it with `{command}`"

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
+from typing import Any
 
 import httpx2
+import msgspec
 import structlog
 
 from smeagol.infra.kubernetes.objects import lacks_right, path_of, words_of
 from smeagol.plan.peer import PeerKind
 from smeagol.refs import ObjectRef
 
-__all__ = ["RESTARTABLE", "Restarted", "restart"]
+__all__ = ["RESTARTABLE", "Restarted", "held_by", "restart"]
 
 log = structlog.get_logger(__name__)
 
@@ -23,9 +26,12 @@ RESTARTABLE = {
 
 
 class Restarted(enum.Enum):
-    """What came of it. An owner that is gone needs no restart; FORBIDDEN: nobody has given us the right to."""
+    """What came of it. An owner that is gone needs no restart; FORBIDDEN: nobody has given us the right to. HELD: its
+    template is changed, and it makes no Pods of it by itself.
+    """
 
     DONE = "done"
+    HELD = "held"
     GONE = "gone"
     FORBIDDEN = "forbidden"
     FAILED = "failed"
@@ -34,7 +40,7 @@ class Restarted(enum.Enum):
 async def restart(
     client: httpx2.AsyncClient, owner: ObjectRef, *, annotation: str, value: str
 ) -> tuple[Restarted, str]:
-    """What came of it, and, where it failed, in whose words. What fails is logged; the caller tries it again."""
+    """What came of it, and, where it failed or is held up, why. What fails is logged; the caller tries it again."""
     path = path_of(RESTARTABLE[owner.kind], owner.namespace, owner.name)
     body = {"spec": {"template": {"metadata": {"annotations": {annotation: value}}}}}
     try:
@@ -49,4 +55,17 @@ async def restart(
         log.warning("restart refused", owner=str(owner), code=answer.status_code, answer=words)
         return (Restarted.FORBIDDEN if lacks_right(words) else Restarted.FAILED), words
     log.info("restarted", owner=str(owner), value=value)
-    return Restarted.DONE, ""
+    holds = held_by(msgspec.json.decode(answer.content))
+    return (Restarted.HELD, holds) if holds else (Restarted.DONE, "")
+
+
+def held_by(owner: Mapping[str, Any]) -> str:
+    """Why a Deployment, StatefulSet or DaemonSet does not replace its Pods although its template has changed, and what
+    helps; empty if it does. `owner` is the object as the API server has it.
+    """
+    spec = owner["spec"]
+    if spec.get("paused"):
+        return "it is paused: resume it with `kubectl rollout resume`"
+    if spec.get("updateStrategy", {}).get("type") == "OnDelete":
+        return "its update strategy is OnDelete: delete its Pods yourself"
+    return ""
