@@ -15,6 +15,7 @@ from smeagol.install.installing import Outcome, Step
 from smeagol.install.manifests import CLASS
 from smeagol.install.resources import CREATED_ANNOTATION, INSTALLED, OWN_LABELS, Manifest
 from smeagol.install.waiting import wait_for
+from smeagol.intent.root_proxies import ROOT_PROXY_OF
 from smeagol.intent.selection import PROXY_CONTAINER
 from smeagol.objects import Pod
 from smeagol.refs import ObjectRef, PodRef
@@ -111,6 +112,8 @@ def _objects_of(server: ApiServer, definitions: set[str]) -> Iterator[ObjectRef]
 
 def _proxied(server: ApiServer) -> Iterator[PodRef]:
     for live in server.list(resources.POD):
+        if ROOT_PROXY_OF in live.metadata.annotations:
+            continue  # it goes with its Canary
         spec = live.as_(Pod).spec
         if any(container.name == PROXY_CONTAINER for container in (*spec.containers, *spec.init_containers)):
             yield PodRef(live.metadata.namespace, live.metadata.name)
