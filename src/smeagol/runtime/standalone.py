@@ -65,8 +65,11 @@ XDS_PORT = 18000
 XDS_NAME = "xds.smeagol.internal"
 """The name in the discovery server's certificate; nothing resolves it, proxies only check it."""
 
-DRAIN_SECONDS = 5.0
+DRAIN_SECONDS = 10.0
 """How long a Pod that goes away waits at most for every proxy to know, before its processes are told to end."""
+
+WORKER_SECONDS = 1.0
+"""How long it waits when every proxy knows: Envoy acknowledges before its workers act on it, which choose endpoints."""
 
 FOLDER_SECONDS = 1
 """How often it is asked whether the folder is still the one that is watched."""
@@ -438,8 +441,10 @@ class Standalone:
                     if (spec := self._spec(key, pod)) is not None:
                         self._specs[key] = spec
         told = self.plane.mesh.settled
-        for key, deadline in list(self._leaving.items()):
-            if told or loop.time() >= deadline:
+        for key in list(self._leaving):
+            if told:
+                self._leaving[key] = min(self._leaving[key], loop.time() + WORKER_SECONDS)
+            if loop.time() >= self._leaving[key]:
                 # Every proxy knows that it is gone (or had its time): now its processes may end.
                 del self._leaving[key]
                 self._released.add(key)
