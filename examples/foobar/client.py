@@ -4,8 +4,9 @@
     python3 client.py get http://foobar-v2/ --count 10    one line per answer
 
 It knows nothing of the mesh: it speaks plain HTTP to a Service name. The rate is open-loop, so a slow answer delays
-no other request, and nothing is ever tried again: each fault that reaches the application is counted as failed. A line
-is written once all requests *begun* in its slot have ended, so what it counts belongs to that time and to no other:
+no other request, and nothing is ever tried again: each fault that reaches the application is counted as failed (but
+see --reopen). A line is written once all requests *begun* in its slot have ended, so what it counts belongs to that
+time and to no other:
 
     {"time": 1700000000.25, "seconds": 0.25, "sent": 100, "failed": 0, "errors": {}, "versions": {"v1": 67, "v2": 33},
      "identities": {"client.example.com": 100}, "latency": [[0.001, 12], [0.002, 80], …]}
@@ -19,6 +20,7 @@ import argparse
 import asyncio
 import bisect
 import collections
+import contextlib
 import dataclasses
 import json
 import signal
@@ -73,7 +75,11 @@ class Slot:
 class Service:
     """The service at a URL, with the connections to it that are kept open."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, reopen: bool = False) -> None:
+        """`reopen`: send a request again whose kept connection the server closed before any byte of an answer. Servers
+        may close such a connection at any time, and clients may do this with what is safe to repeat (RFC 9110, 9.2.2).
+        """
+        self.reopen = reopen
         parts = urllib.parse.urlsplit(url)
         self.host, self.port = parts.hostname or "", parts.port or 80
         self.request = f"GET {parts.path or '/'} HTTP/1.1\r\nhost: {parts.netloc}\r\n\r\n".encode()
@@ -82,10 +88,9 @@ class Service:
     async def get(self) -> dict[str, str]:
         """One request and its answer. Raises OSError, TimeoutError, IncompleteReadError or BadAnswerError."""
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            reader, writer = await self.connection()
+            reader, writer, first = await self.begin()
             try:
-                writer.write(self.request)
-                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower().split("\r\n")
+                head = (first + await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower().split("\r\n")
                 headers = {name: value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
             except BaseException:
@@ -101,14 +106,23 @@ class Service:
         answer: dict[str, str] = json.loads(body)
         return answer
 
-    async def connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """The connection that was used last and is still open, or a new one."""
+    async def begin(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, bytes]:
+        """Send a request over the connection that was used last and is still open, or over a new one. Also the first
+        byte of the answer, if it was waited for.
+        """
         while self.idle:
             reader, writer = self.idle.pop()
             if not reader.at_eof() and not writer.is_closing():
-                return reader, writer
+                writer.write(self.request)
+                if not self.reopen:
+                    return reader, writer, b""
+                with contextlib.suppress(OSError):
+                    if first := await reader.read(1):
+                        return reader, writer, first
             writer.close()
-        return await asyncio.open_connection(self.host, self.port)
+        reader, writer = await asyncio.open_connection(self.host, self.port)
+        writer.write(self.request)
+        return reader, writer, b""
 
 
 async def call(service: Service, slot: Slot) -> None:
@@ -128,12 +142,12 @@ async def call(service: Service, slot: Slot) -> None:
         slot.ended += 1
 
 
-async def load(url: str, rate: float) -> None:
+async def load(url: str, rate: float, *, reopen: bool) -> None:
     """Send `rate` requests a second to `url` until SIGTERM or SIGINT, then wait for the last answers."""
     stopping = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
-    service = Service(url)
+    service = Service(url, reopen=reopen)
     slots = collections.deque([Slot(time.time())])
     running: set[asyncio.Task[None]] = set()
     start, sent = time.perf_counter(), 0
@@ -169,10 +183,15 @@ def main() -> int:
     for command in (commands.add_parser("load", help="constant load"), commands.add_parser("get", help="a few calls")):
         command.add_argument("url", help="for example http://foobar/")
     commands.choices["load"].add_argument("--rate", type=float, default=400.0, help="requests per second")
+    again = "repeat what a server has not begun to answer on a kept connection that it closed"
+    commands.choices["load"].add_argument("--reopen", action="store_true", help=again)
     commands.choices["get"].add_argument("--count", type=int, default=1)
     chosen = arguments.parse_args()
     try:
-        asyncio.run(load(chosen.url, chosen.rate) if chosen.command == "load" else get(chosen.url, chosen.count))
+        if chosen.command == "load":
+            asyncio.run(load(chosen.url, chosen.rate, reopen=chosen.reopen))
+        else:
+            asyncio.run(get(chosen.url, chosen.count))
     except (OSError, TimeoutError, EOFError, BadAnswerError) as error:
         print(f"{chosen.url}: {error}", file=sys.stderr)
         return 1

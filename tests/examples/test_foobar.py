@@ -7,10 +7,13 @@ import json
 import os
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -155,3 +158,39 @@ class TestClient:
             pytest.fail("faults were not counted")
         assert slot.sent > 0
         assert sum(slot.errors.values()) == slot.failed
+
+    def test_may_repeat_what_a_kept_connection_swallowed(self, start: Start) -> None:
+        """RFC 9110, 9.2.2: a server that closes a kept connection has not answered; only asked does the client repeat
+        such a request, and only over another connection.
+        """
+        for repeats in (True, False):
+            with serving_once_a_connection() as port:
+                client = start(
+                    "client.py", "load", f"http://127.0.0.1:{port}/", "--rate", "50", *["--reopen"] * repeats
+                )
+                counts = total(client.slots(4))
+            assert bool(counts.failed) is not repeats
+            assert counts.versions[0][1] == counts.sent - counts.failed
+
+
+@contextmanager
+def serving_once_a_connection() -> Iterator[int]:
+    """A server that keeps connections open, and closes each when the second request has come."""
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            answer = b'{"version": "v1", "identity": ""}'
+            for reply in (b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(answer), answer), b""):
+                while self.rfile.readline() not in (b"\r\n", b""):
+                    pass
+                self.wfile.write(reply)
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
