@@ -80,9 +80,13 @@ class _Refusal(msgspec.Struct):
     error: str = ""
 
 
+_REFUSAL = msgspec.json.Decoder(_Refusal)
+"""Made here, as several threads must not be the first to use a type (msgspec 0.22)."""
+
+
 def _reason(text: str) -> str:
     try:
-        refusal = msgspec.json.decode(text, type=_Refusal)
+        refusal = _REFUSAL.decode(text)
     except msgspec.MsgspecError:
         return text.strip()
     return refusal.message or refusal.error

@@ -18,7 +18,7 @@ import httpx2
 import msgspec
 
 from smeagol.api import SmiObject
-from smeagol.client.asking import Asked
+from smeagol.client.asking import Asked, BadReplyError
 from smeagol.client.merging import merged_status, merged_traffic
 from smeagol.control import Event, MeshInfo, Problem, Status, Traffic
 from smeagol.derive import Source
@@ -136,11 +136,15 @@ class ClusterMesh:
         ]
 
     def _ask_all(self, path: str, type_: type[T]) -> tuple[list[T], list[SmeagolError]]:
-        """The answers of all that answer, and why others do not; raises ControlPlaneAwayError if none does."""
+        """The answers of all that answer, and why others do not; raises ControlPlaneAwayError if none does.
 
-        def ask(replica: Asked) -> T | SmeagolError:
+        They are asked side by side, and read here: msgspec 0.22 crashes where several threads are the first to use a
+        type.
+        """
+
+        def ask(replica: Asked) -> bytes | SmeagolError:
             try:
-                return replica.get(path, type_)
+                return replica.ask("GET", path)
             except SmeagolError as error:
                 return error
 
@@ -148,11 +152,15 @@ class ClusterMesh:
         answers: list[T] = []
         faults: list[SmeagolError] = []
         with ThreadPoolExecutor(len(replicas)) as threads:
-            for answer in threads.map(ask, replicas):
-                if isinstance(answer, SmeagolError):
-                    faults.append(answer)
-                else:
-                    answers.append(answer)
+            said = list(threads.map(ask, replicas))
+        for replica, answer in zip(replicas, said, strict=True):
+            if isinstance(answer, SmeagolError):
+                faults.append(answer)
+                continue
+            try:
+                answers.append(replica.decoded(answer, type_))
+            except BadReplyError as error:
+                faults.append(error)
         if not answers:
             first = faults[0]
             raise ControlPlaneAwayError(

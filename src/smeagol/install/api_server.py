@@ -125,6 +125,14 @@ class _Version(msgspec.Struct, rename="camel"):
     git_version: str
 
 
+# Made here, and not where they are used: msgspec 0.22 crashes where several threads are the first to use a type.
+_ANSWER = msgspec.json.Decoder(_Answer)
+_LIST = msgspec.json.Decoder(_List)
+_SERVED = msgspec.json.Decoder(_Served)
+_VERSION = msgspec.json.Decoder(_Version)
+msgspec.json.Decoder(_Head)  # which makes it ready for msgspec.convert, too
+
+
 class ApiServer:
     """Raises ServerSilentError and RefusedError from every method."""
 
@@ -133,13 +141,13 @@ class ApiServer:
 
     def version(self) -> str:
         """Of Kubernetes, such as `v1.37.2`."""
-        return msgspec.json.decode(self._ask("GET", "/version", where="API server").content, type=_Version).git_version
+        return _VERSION.decode(self._ask("GET", "/version", where="API server").content).git_version
 
     def served(self) -> Iterator[Resource]:
         """Every kind of object that can be listed, in the version that is preferred."""
         for root in ("/api", "/apis"):
             answer = self._ask("GET", root, where="API server", headers=_DISCOVERY)
-            for group in msgspec.json.decode(answer.content, type=_Served).items:
+            for group in _SERVED.decode(answer.content).items:
                 for version in group.versions[:1]:
                     name = group.metadata.name
                     for resource in version.resources:
@@ -172,7 +180,7 @@ class ApiServer:
         )
         if answer.status_code == 404:
             return ()
-        items = msgspec.json.decode(answer.content, type=_List).items or ()
+        items = _LIST.decode(answer.content).items or ()
         return tuple(sorted((_live(resource, item) for item in items), key=lambda live: live.ref))
 
     def items(self, path: str) -> Iterator[bytes]:
@@ -182,7 +190,7 @@ class ApiServer:
             answer = self._ask("GET", path, where=path, params=query, missing_ok=True)
             if answer.status_code == 404:
                 return
-            page = msgspec.json.decode(answer.content, type=_List)
+            page = _LIST.decode(answer.content)
             yield from map(bytes, page.items or ())
             if not page.metadata.continue_:
                 return
@@ -266,7 +274,7 @@ def _live(resource: Resource, content: bytes | msgspec.Raw) -> Live:
 
 def _refusal(answer: httpx2.Response, method: str, where: str) -> SmeagolError:
     try:
-        said = msgspec.json.decode(answer.content, type=_Answer)
+        said = _ANSWER.decode(answer.content)
     except msgspec.MsgspecError:
         said = _Answer(message=f"status {answer.status_code}")
     if answer.status_code == 409 and method == "PATCH":

@@ -71,6 +71,10 @@ class _Refusal(msgspec.Struct):
     message: str = ""
 
 
+_REFUSAL = msgspec.json.Decoder(_Refusal)
+"""Made here, as several threads must not be the first to use a type (msgspec 0.22)."""
+
+
 @contextmanager
 def channels(
     client: httpx2.Client, path: str, params: Sequence[tuple[str, str]], *, protocol: str, seconds: float | None
@@ -95,7 +99,7 @@ def channels(
 def _refused(response: httpx2.Response) -> ChannelsError:
     response.read()
     try:
-        said = msgspec.json.decode(response.content, type=_Refusal).message
+        said = _REFUSAL.decode(response.content).message
     except msgspec.MsgspecError:
         said = response.text.strip()[:300]  # what a node says reaches us as it is
     return ChannelsError(said or f"status {response.status_code}", status=response.status_code)

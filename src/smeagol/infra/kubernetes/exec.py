@@ -44,6 +44,10 @@ class _Status(msgspec.Struct, frozen=True):
     details: _Details = _Details()
 
 
+_END = msgspec.json.Decoder(_Status)
+"""Made here, as several threads must not be the first to use a type (msgspec 0.22)."""
+
+
 def exec_in_container(
     client: httpx2.Client,
     pod: PodRef,
@@ -80,7 +84,7 @@ def exec_in_container(
 
 def _code(said: bytes, where: str) -> int:
     try:
-        status = msgspec.json.decode(said, type=_Status)
+        status = _END.decode(said)
     except msgspec.MsgspecError as error:
         raise PodUnreachableError("the connection ended before the command did", where=where) from error
     if status.status == "Success":
