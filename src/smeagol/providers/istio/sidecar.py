@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from smeagol.intent import SidecarIntent
 from smeagol.plan import JSON, Feature, Plan, Unsupported
-from smeagol.plan.making import made, made_name
-from smeagol.plan.peer import Conflict, PeerKind, Surroundings, at
+from smeagol.plan.making import digest_of, made, made_name
+from smeagol.plan.peer import Conflict, JSONObject, PeerKind, Surroundings, at
 from smeagol.providers.istio.kinds import TELEMETRIES
 from smeagol.providers.pod_monitor import pod_monitor
-from smeagol.providers.selecting import labels_of, reaches
+from smeagol.providers.selecting import alternatives, labels_of, reaches
 
 __all__ = ["sidecar_conflicts", "sidecar_plan"]
 
@@ -24,13 +24,6 @@ def sidecar_plan(sidecar: SidecarIntent, kind: PeerKind, provider: str, *, monit
     if sidecar.containers:
         message = "the containers are not added to the Pods. Put them into the Pods' template"
         unsupported.append(Unsupported("spec.containers", Feature.SIDECAR_CONTAINERS, message))
-    if sidecar.selection.match_expressions:
-        message = (
-            "Istio's selectors have matchLabels only, and would select other Pods: the Pods are measured, without "
-            "these labels. Select by matchLabels"
-        )
-        unsupported.append(Unsupported("spec.selector.matchExpressions", Feature.SIDECAR_METRIC_LABELS, message))
-        return Plan(unsupported=tuple(unsupported))
     if sidecar.older:
         others = ", ".join(str(ref) for ref in sidecar.older)
         message = (
@@ -51,31 +44,46 @@ def sidecar_plan(sidecar: SidecarIntent, kind: PeerKind, provider: str, *, monit
         )
         unsupported.append(Unsupported("spec.metricLabels", Feature.SIDECAR_METRIC_LABELS, message))
         return Plan(unsupported=tuple(unsupported))
-    labels = dict(sidecar.selection.match_labels)
-    overrides: JSON = {name: {"operation": "UPSERT", "value": _cel(value)} for name, value in sidecar.metric_labels}
-    telemetry = made(
+    several = bool(sidecar.selection.match_expressions)
+    telemetries = tuple(
+        _telemetry(sidecar, kind, made_name(sidecar.ref.name, *([digest_of(labels)] * several)), provider, labels)
+        for labels in alternatives(sidecar.selection)
+    )
+    if not telemetries:
+        message = (
+            "Istio's selectors have matchLabels only, and would select other Pods: the Pods are measured, without "
+            "these labels. Select by matchLabels, or by In with few values"
+        )
+        unsupported.append(Unsupported("spec.selector.matchExpressions", Feature.SIDECAR_METRIC_LABELS, message))
+    return Plan(objects=telemetries, unsupported=tuple(unsupported))
+
+
+def _telemetry(
+    sidecar: SidecarIntent, kind: PeerKind, name: str, provider: str, labels: Mapping[str, str]
+) -> JSONObject:
+    tags: JSON = {key: {"operation": "UPSERT", "value": _cel(value)} for key, value in sidecar.metric_labels or ()}
+    return made(
         kind.group_version,
         kind.kind,
-        name=made_name(sidecar.ref.name),
+        name=name,
         namespace=sidecar.ref.namespace,
         owner=sidecar.ref,
         provider=provider,
         spec={
-            **({"selector": {"matchLabels": labels}} if labels else {}),
+            **({"selector": {"matchLabels": dict(labels)}} if labels else {}),
             "metrics": [
                 {
                     "providers": [{"name": "prometheus"}],
                     "overrides": [
                         {
                             "match": {"metric": "ALL_METRICS", "mode": "CLIENT_AND_SERVER"},
-                            "tagOverrides": overrides,
+                            "tagOverrides": tags,
                         }
                     ],
                 }
             ],
         },
     )
-    return Plan(objects=(telemetry,), unsupported=tuple(unsupported))
 
 
 def _cel(text: str) -> str:
@@ -86,9 +94,9 @@ def _cel(text: str) -> str:
 
 def sidecar_conflicts(sidecar: SidecarIntent, around: Surroundings) -> Iterator[Conflict]:
     """Foreign Telemetries on some of the Pods: of two with a selector, or two without, Istio takes one (IST0159)."""
-    if sidecar.metric_labels is None or sidecar.older or sidecar.selection.match_expressions:
+    if sidecar.metric_labels is None or sidecar.older or not (ways := alternatives(sidecar.selection)):
         return
-    ours = bool(sidecar.selection.match_labels)
+    ours = any(ways)
     for foreign in around.of(TELEMETRIES[0], sidecar.ref.namespace):
         if at(foreign, "spec", "targetRefs") or at(foreign, "spec", "targetRef"):
             continue  # of gateways and waypoints
