@@ -7,10 +7,19 @@ from typing import Any
 import msgspec
 import pytest
 
-from smeagol.intent import CanaryIntent, Protocol
+from smeagol.intent import CanaryIntent, MutualTLSIntent, Protocol, Selection, TLSMode
 from smeagol.plan import Feature, Plan, Unsupported
 from smeagol.plan.peer import Verdict
-from smeagol.plan.protocol import MOST_OBJECTS, BadAnswerError, Introduction, answer_of, introduction, plan_of, sent
+from smeagol.plan.protocol import (
+    MOST_OBJECTS,
+    BadAnswerError,
+    Introduction,
+    answer_of,
+    introduction,
+    plan_of,
+    schema,
+    sent,
+)
 from smeagol.refs import ObjectRef, ServiceRef
 
 CANARY = CanaryIntent(
@@ -49,6 +58,22 @@ def test_fields_are_named_as_in_kubernetes() -> None:
     assert said["unit"]["root"] == {"namespace": "shop", "name": "web"}
     assert said["unit"]["wanted"][1] == [{"namespace": "shop", "name": "web-v2"}, 100]
     assert (said["unit"]["leftOut"], said["unit"]["rootHeadless"]) == ([], False)
+
+
+def test_the_schema_names_fields_as_they_are_sent() -> None:
+    """Those of the unit, and those within it: what an author reads in the documentation is what comes."""
+    selection = Selection(match_labels=(("app", "web"),), match_expressions=(("tier", "In", ("a",)),))
+    unit = MutualTLSIntent(
+        ref=ObjectRef("MutualTLS", "shop", "web"),
+        generation=1,
+        selection=selection,
+        mode=TLSMode.STRICT,
+        client_names=(),
+        conditions=(),
+    )
+    said, definitions = msgspec.json.decode(sent(unit))["unit"], schema()["$defs"]
+    for name, fields in (("MutualTLSIntent", said), ("Selection", said["selection"])):
+        assert set(fields) == set(definitions[name]["properties"]) == set(definitions[name]["required"])
 
 
 def test_what_is_made_is_marked_and_lies_beside_its_user() -> None:

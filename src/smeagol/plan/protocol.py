@@ -17,7 +17,7 @@ from typing import Any, TypeAlias, TypeVar
 import msgspec
 
 from smeagol.errors import SmeagolError
-from smeagol.intent import CanaryIntent, MutualTLSIntent, SidecarIntent, key_of
+from smeagol.intent import CanaryIntent, MutualTLSIntent, Selection, SidecarIntent, key_of
 from smeagol.plan import JSON, Feature, Plan, Unsupported
 from smeagol.plan.making import made
 from smeagol.plan.peer import Answer, PeerKind, Verdict, at
@@ -164,7 +164,7 @@ def schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of all bodies, from the very classes that are written and read."""
     types = (*SENT, Introduction, Planned, Observed)
     _, definitions = msgspec.json.schema_components(types)
-    for name in (each.__name__ for each in SENT):
+    for name in (each.__name__ for each in (*SENT, Selection)):
         _camel_schema(definitions, name)
     definitions["Observed"]["properties"]["verdict"]["enum"] = list(_VERDICTS)
     definitions["Asked"] = {
