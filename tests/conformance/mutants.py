@@ -109,6 +109,17 @@ def wrong_target_port(unit: Unit) -> Unit:
     return _ports(unit, moved)
 
 
+def takes_http_for_bytes(unit: Unit) -> Unit:
+    """A port that is declared to be HTTP of any kind is read as bytes."""
+
+    def raw(port: Any) -> Any:
+        return replace(port, protocol=Spoken.TCP) if port.protocol.is_http else port
+
+    if isinstance(unit, WorkloadIntent):
+        return replace(unit, inbound_ports=tuple(raw(port) for port in unit.inbound_ports))
+    return _ports(unit, raw)
+
+
 def one_target_port(unit: Unit) -> Unit:
     """All Pods of a Service are called at the port of the first."""
 
@@ -283,6 +294,31 @@ def calls_ready_pods_only() -> None:
     _wrap(cluster, "endpoint_slices", lambda honest: lambda service, pods: honest(plain(service), pods))
 
 
+def overlooks_namespaces() -> None:
+    """Which class a namespace names is not read."""
+    from smeagol.intent import wiring
+
+    _wrap(wiring, "NamespaceFacts", lambda honest: lambda inject, _class: honest(inject, ""))
+
+
+def stops_datagrams() -> None:
+    """What comes to a Pod by UDP goes where TCP would, and nobody listens."""
+    from smeagol.infra.host import nft, pod, redirect
+
+    udp = nft.is_protocol(nft.Protocol.UDP)
+    passed = nft.add_rule(
+        "smeagol_redirect", "inbound", nft.is_protocol(nft.Protocol.TCP, equal=False), nft.answer(nft.Verdict.RETURN)
+    )
+    stopped = nft.add_rule("smeagol_redirect", "inbound", udp, nft.redirect_to(redirect.INBOUND_PORT))
+    _wrap(
+        pod,
+        "redirect_rules",
+        lambda honest: (
+            lambda *args, **kwargs: tuple(stopped if rule == passed else rule for rule in honest(*args, **kwargs))
+        ),
+    )
+
+
 def adds_no_containers() -> None:
     from smeagol.sources import cluster
 
@@ -332,6 +368,7 @@ MUTANTS: dict[str, Callable[[], Mutant]] = {
     "ignores_weights": lambda: Mutant(ignores_weights),
     "ignores_canaries": lambda: Mutant(ignores_canaries),
     "wrong_target_port": lambda: Mutant(wrong_target_port),
+    "takes_http_for_bytes": lambda: Mutant(takes_http_for_bytes),
     "one_target_port": lambda: Mutant(one_target_port),
     "serves_splits_alone": lambda: Mutant(serves_splits_alone),
     "one_behind": lambda: Mutant(one_behind()),
@@ -353,6 +390,8 @@ MUTANTS: dict[str, Callable[[], Mutant]] = {
     "long_lived_certificates": _broken(long_lived_certificates),
     "asks_only_once": _broken(asks_only_once),
     "calls_ready_pods_only": _broken(calls_ready_pods_only),
+    "overlooks_namespaces": _broken(overlooks_namespaces),
+    "stops_datagrams": _broken(stops_datagrams),
     "adds_no_containers": _broken(adds_no_containers),
     "gives_everyone_a_proxy": _broken(gives_everyone_a_proxy),
     "no_metric_labels": _broken(no_metric_labels),
@@ -374,6 +413,7 @@ BREAKS: dict[str, tuple[str, ...]] = {
         "canary-matrix",
     ),
     "wrong_target_port": ("canary-target-port",),
+    "takes_http_for_bytes": ("canary-grpc", "identity-on-contested-ports"),
     "one_target_port": ("canary-named-target-port",),
     "calls_ready_pods_only": ("canary-backend-that-publishes-all",),
     "serves_splits_alone": ("canary-none-left", "canary-deleted", "canary-backend-by-name"),
@@ -400,7 +440,7 @@ BREAKS: dict[str, tuple[str, ...]] = {
     ),
     "says_it_can_do_anything": ("mutual-tls-that-cannot-be-enforced", "sidecar-that-cannot-be-measured"),
     "takes_any_object": ("canary-refused-at-admission",),
-    "no_mutual_tls": ("mutual-tls-ends-with-its-object", "identity-header"),
+    "no_mutual_tls": ("mutual-tls-ends-with-its-object", "mutual-tls-and-pods-once-selected", "identity-header"),
     "takes_all_for_meshed": ("mutual-tls-between-pods",),
     "always_strict": ("permissive", "strict-beats-permissive", "permissive-matrix"),
     "never_strict": ("mutual-tls-refuses-plaintext", "mutual-tls-matrix"),
@@ -411,12 +451,14 @@ BREAKS: dict[str, tuple[str, ...]] = {
         "server-names-before-ready",
     ),
     "drops_client_names": ("client-names",),
-    "takes_bytes_for_http": ("mutual-tls-and-other-protocols",),
+    "takes_bytes_for_http": ("mutual-tls-and-other-protocols", "canary-undeclared-ports"),
     "asks_for_no_certificate": ("mutual-tls-refuses-strangers-with-tls",),
     "believes_the_header": ("identity-cannot-be-forged", "identity-of-outsiders"),
     "long_lived_certificates": ("certificates-are-short-lived",),
     "gives_everyone_a_proxy": ("mutual-tls-and-pods-kept-out",),
-    "asks_only_once": ("mutual-tls-and-probes",),
+    "asks_only_once": ("mutual-tls-and-probes", "service-of-ready-pods"),
+    "overlooks_namespaces": ("class-by-namespace",),
+    "stops_datagrams": ("mutual-tls-and-datagrams",),
     "counts_half": ("sidecar-status-codes", "sidecar-latency", "sidecar-bounded-series"),
     "adds_no_containers": ("sidecar-containers",),
     "no_metric_labels": ("sidecar-own-labels", "sidecar-given-labels"),

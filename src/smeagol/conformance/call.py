@@ -1,4 +1,4 @@
-"""The client of the suite: runs inside a Pod, calls, and prints what came of it. Standard library only.
+"""The client of the suite: runs inside a Pod, calls, and prints what came of it. Standard library only, but for gRPC.
 
     echo '[{"url": "http://web/", "count": 100}]' | python3 -m smeagol.conformance.call
 
@@ -12,6 +12,7 @@ import asyncio
 import base64
 import collections
 import json
+import socket
 import ssl
 import sys
 import tempfile
@@ -41,6 +42,8 @@ class Tls:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """`count` requests to one URL: `http:`, `https:` (with `tls`), `tcp:` (a line), `first:` (server speaks first).
+
+    Or `udp:` (a datagram), or `grpc:` with a port (a method, without TLS; all on one connection).
 
     `fresh`: a connection for each request. `seconds` > 0: instead of `count`, call at `rate` a second for so long.
     """
@@ -92,6 +95,8 @@ class _Caller:
     last: dict[str, Any] = field(default_factory=dict)
     certificate: str = ""
     idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = field(default_factory=list)
+    channel: Any = None
+    """of gRPC"""
     sent: int = 0
 
     async def run(self) -> Result:
@@ -102,6 +107,8 @@ class _Caller:
             await asyncio.gather(*(self._in_turn(turns) for _ in range(min(AT_ONCE, self.call.count))))
         for _, writer in self.idle:
             writer.close()
+        if self.channel is not None:
+            await self.channel.close()
         return Result(
             sent=self.sent,
             versions=dict(self.versions),
@@ -138,9 +145,14 @@ class _Caller:
 
     async def _exchange(self) -> None:
         parts = urlsplit(self.call.url)
-        reader, writer = self._kept() or await self._open(
-            parts.hostname or "", parts.port or {"https": 443}.get(parts.scheme, 80)
-        )
+        host, port = parts.hostname or "", parts.port or {"https": 443}.get(parts.scheme, 80)
+        if parts.scheme == "udp":
+            await self._datagram(host, port)
+            return
+        if parts.scheme == "grpc":
+            await self._method(parts.netloc, parts.path)
+            return
+        reader, writer = self._kept() or await self._open(host, port)
         try:
             if parts.scheme in ("tcp", "first"):
                 closing = True
@@ -179,7 +191,19 @@ class _Caller:
             if not greeting.startswith(b"220 "):
                 raise _BadAnswerError(f"no greeting but {greeting!r}")
         writer.write(b"hello\n")
-        answer = (await reader.readline()).decode(errors="replace")
+        self._echoed(await reader.readline())
+
+    async def _datagram(self, host: str, port: int) -> None:
+        loop = asyncio.get_running_loop()
+        family, kind, protocol, _, address = (await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM))[0]
+        with socket.socket(family, kind, protocol) as link:
+            link.setblocking(False)
+            await loop.sock_connect(link, address)
+            await loop.sock_sendall(link, b"hello\n")
+            self._echoed(await loop.sock_recv(link, 512))
+
+    def _echoed(self, found: bytes) -> None:
+        answer = found.decode(errors="replace")
         version, _, rest = answer.partition(" ")
         if rest != "hello\n":
             raise _BadAnswerError(f"no echo but {answer!r}")
@@ -196,15 +220,31 @@ class _Caller:
         body = await reader.readexactly(int(fields.get("content-length", 0)))
         status = head[0].split(" ")[1]
         self.statuses[status] += 1
+        self._told(body, f"status {status}")
+        return fields.get("connection") == "close"
+
+    async def _method(self, target: str, path: str) -> None:
+        import grpc
+
+        if self.channel is None:
+            alone = [("grpc.enable_retries", 0), ("grpc.enable_http_proxy", 0)]
+            self.channel = grpc.aio.insecure_channel(target, options=alone)
+        metadata = [(name.lower(), value) for name, value in self.call.headers]
+        try:
+            self._told(await self.channel.unary_unary(path or "/echo.Echo/Say")(b"", metadata=metadata), "gRPC")
+        except grpc.RpcError as error:
+            raise _BadAnswerError(f"{error.code().name}: {error.details()}") from error
+
+    def _told(self, body: bytes, where: str) -> None:
+        """Count an answer of the application."""
         try:
             told = json.loads(body)
         except ValueError as error:
-            raise _BadAnswerError(f"status {status}: {body[:80].decode(errors='replace')}") from error
+            raise _BadAnswerError(f"{where}: {body[:80].decode(errors='replace')}") from error
         self.last = told
         self.versions[told.get("version", "")] += 1
         heard = [value for name, value in told.get("headers", ()) if name.lower() == "x-sme-identity"]
         self.identities[" | ".join(heard) if heard else "-"] += 1
-        return fields.get("connection") == "close"
 
 
 def _context(tls: Tls) -> ssl.SSLContext:

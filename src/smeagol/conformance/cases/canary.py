@@ -152,6 +152,17 @@ def canary_named_target_port(bench: Bench) -> None:
     bench.expect_answers(CLIENT, ROOT, "named-8080", "named-7070")
 
 
+@rule("SMI-SVC-02")
+def service_of_ready_pods(bench: Bench) -> None:
+    """A Pod that is not ready gets nothing that is sent to its Service, and its part again once it is ready."""
+    try:
+        bench.call(f"{NS}/web-v2", Call(url="http://127.0.0.1:8080/unready"))
+        bench.expect_answers(CLIENT, ROOT, "v1", "v3")
+    finally:
+        bench.call(f"{NS}/web-v2", Call(url="http://127.0.0.1:8080/ready-again"))
+    bench.expect_answers(CLIENT, ROOT, *ALL)
+
+
 @rule("SMI-SVC-03")
 def canary_backend_that_publishes_all(bench: Bench) -> None:
     """A Pod that is not ready serves a Service with publishNotReadyAddresses, and no other."""
@@ -278,6 +289,38 @@ def canary_connections(bench: Bench) -> None:
     bench.expect_answers(CLIENT, url, "v2")
 
 
+@rule("SMI-PORT-01", "SMI-CAN-20")
+def canary_grpc(bench: Bench) -> None:
+    """gRPC calls on one connection are divided one by one: the port declares itself by its name or its appProtocol."""
+    for name in ("rpc", "rpc-v1", "rpc-v2"):
+        made = service(NS, name, {"rpc": "yes"} if name == "rpc" else {"app": name},
+                       [("grpc-api", 80, 9090), ("main", 81, 9090)])  # fmt: skip
+        made["spec"]["ports"][1]["appProtocol"] = "kubernetes.io/h2c"
+        bench.apply(made)
+    servers = [pod(NS, f"rpc-{v}", "http:8080", "grpc:9090", version=v, labels={"rpc": "yes"}) for v in ("v1", "v2")]
+    bench.apply(*servers)
+    bench.apply(canary("rpc", {"rpc-v1": 3, "rpc-v2": 1}))
+    for port in (80, 81):
+        bench.expect_shares(CLIENT, f"grpc://rpc.{NS}:{port}/", v1=3, v2=1)
+
+
+@rule("SMI-PORT-02", tcp=True)
+def canary_undeclared_ports(bench: Bench) -> None:
+    """Where nothing is declared the first bytes decide; an appProtocol that nobody knows says more than a name."""
+    for name in ("mixed", "mixed-v1", "mixed-v2"):
+        made = service(NS, name, {"mixed": "yes"} if name == "mixed" else {"app": name},
+                       [("main", 80, 8080), ("tcp-main", 81, 8080), ("http-main", 82, 9000)])  # fmt: skip
+        for port in made["spec"]["ports"][1:]:
+            port["appProtocol"] = "example.com/unknown"
+        bench.apply(made)
+    servers = [pod(NS, f"mixed-{v}", "http:8080", "tcp:9000", version=v, labels={"mixed": "yes"}) for v in ("v1", "v2")]
+    bench.apply(*servers)
+    bench.apply(canary("mixed", {"mixed-v1": 3, "mixed-v2": 1}))
+    for port in (80, 81):
+        bench.expect_shares(CLIENT, f"http://mixed.{NS}:{port}/", v1=3, v2=1)
+    bench.expect_answers(CLIENT, f"tcp://mixed.{NS}:82", "v1", "v2")
+
+
 @case_of("SMI-CANARY", "SMI-CAN-06", features=("Canary", "CanaryHeadless"), stage=("canary",))
 def canary_headless(bench: Bench) -> None:
     """A headless root is meant by its endpoints: what is sent to them by its name is split."""
@@ -400,6 +443,21 @@ def class_of_another_controller(bench: Bench) -> None:
     bench.expect_answers(CLIENT, f"http://web-v3.{NS}/", "v3")
 
 
+@rule("SMI-CLASS-01")
+def class_by_namespace(bench: Bench) -> None:
+    """An object that names no class is of the class that its namespace's label names; its own word comes first."""
+    labelled = namespace("smi-labelled")
+    labelled["metadata"]["labels"] = {"smi-spec.io/provider-class": "smi-other"}
+    bench.apply(provider_class("smi-other", "example.com/other"), labelled)
+    left, own = (canary(name, {"web-v1": 1}, namespace="smi-labelled") for name in ("left", "own"))
+    own["spec"]["providerClassName"] = bench.provider_class
+    bench.apply(left, wait=False)
+    bench.apply(own, wait=False)
+    bench.expect_condition(own, "Accepted", "True", "Accepted")
+    if conditions := bench.status("Canary", "smi-labelled", "left").get("conditions"):
+        raise UnmetError("the status of another controller's Canary", expected="nothing written", seen=conditions)
+
+
 CASES = (
     canary_weights,
     canary_zero_weight,
@@ -413,6 +471,7 @@ CASES = (
     canary_port_mismatch,
     canary_target_port,
     canary_named_target_port,
+    service_of_ready_pods,
     canary_backend_that_publishes_all,
     canary_root_without_endpoints,
     canary_new_version,
@@ -425,6 +484,8 @@ CASES = (
     canary_refused_at_admission,
     canary_and_clients_without_a_proxy,
     canary_connections,
+    canary_grpc,
+    canary_undeclared_ports,
     canary_headless,
     canary_says_what_it_cannot_do,
     canary_changes_under_load,
@@ -432,4 +493,5 @@ CASES = (
     canary_status,
     canary_events,
     class_of_another_controller,
+    class_by_namespace,
 )

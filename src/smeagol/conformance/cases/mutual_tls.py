@@ -76,7 +76,7 @@ def mutual_tls_and_other_protocols(bench: Bench) -> None:
 def mutual_tls_and_probes(bench: Bench) -> None:
     """Probes reach the application under Strict: its Pod is ready while it says so, and not while it does not.
 
-    By HTTP; those by TCP and by a command find it too.
+    By HTTP; those by TCP, by gRPC and by a command find it too.
     """
 
     def readiness(wanted: bool) -> None:
@@ -84,11 +84,16 @@ def mutual_tls_and_probes(bench: Bench) -> None:
         if found is None or found.ready is not wanted:
             raise UnmetError("readiness of a Pod under Strict", expected=f"ready: {wanted}", seen=found)
 
-    by_tcp, by_command = (pod("smi-strict", name, "http:8080") for name in ("by-tcp", "by-command"))
     command = ["python3", "-c", "pass"]  # the one program that the image is known to have
-    for server, probe in ((by_tcp, {"tcpSocket": {"port": 8080}}), (by_command, {"exec": {"command": command}})):
+    probes: dict[str, dict[str, object]] = {
+        "by-tcp": {"tcpSocket": {"port": 8080}},
+        "by-grpc": {"grpc": {"port": 9090}},
+        "by-command": {"exec": {"command": command}},
+    }
+    for name, probe in probes.items():
+        server = pod("smi-strict", name, "http:8080", "grpc:9090")
         server["spec"]["containers"][0]["readinessProbe"] = {**probe, "periodSeconds": 1, "timeoutSeconds": 10}
-    bench.apply(by_tcp, by_command)
+        bench.apply(server)
     readiness(True)
     try:
         bench.call("smi-strict/web", Call(url="http://127.0.0.1:8080/unready"))
@@ -150,6 +155,36 @@ def mutual_tls_and_pods_that_run(bench: Bench) -> None:
         bench.expect_answers(client, "http://web.smi-late/", "late")
     if (after := bench.driver.pod("smi-late", "web")) != before:
         raise UnmetError("a Pod that ran before it was selected", expected=before, seen=after)
+
+
+@rule("SMI-POD-01", "SMI-POD-06")
+def mutual_tls_and_pods_once_selected(bench: Bench) -> None:
+    """A selected Pod is made with a proxy, and keeps it: no longer selected, it passes all on, and has its identity."""
+    url, chosen = "http://web.smi-once/", mutual_tls("smi-once")
+    bench.apply(namespace("smi-once"))
+    bench.apply(chosen, wait=False)
+    bench.expect_condition(chosen, "Accepted", "True", "Accepted")
+    bench.apply(pod("smi-once", "web", "http:8080", version="once"), service("smi-once", "web", {"app": "web"}))
+    bench.expect_refused(STRANGER, url)
+    bench.expect_answers(CLIENT, url, "once")
+    bench.delete(chosen)
+    for client in (CLIENT, STRANGER):
+        bench.expect_answers(client, url, "once")
+    bench.expect_answers("smi-once/web", "http://web.smi-strict/", "strict")
+    if "MutualTLSIdentityHeader" in bench.features:
+        _known_as(bench, "smi-once/web", "http://web.smi-strict/", spiffe(bench, "smi-once"))
+
+
+@rule("SMI-PORT-06")
+def mutual_tls_and_datagrams(bench: Bench) -> None:
+    """Datagrams reach a Strict server as without a mesh, from anybody; what comes by TCP to the same port does not."""
+    names = service("smi-strict", "names", {"app": "names"}, [("dns-tcp", 9053, 9053), ("dns", 9053, 9053)])
+    names["spec"]["ports"][1]["protocol"] = "UDP"
+    bench.apply(pod("smi-strict", "names", "http:8080", "udp:9053", "tcp:9053"), names)
+    for client in (CLIENT, PLAIN, STRANGER):
+        bench.expect_answers(client, "udp://names.smi-strict:9053", "names")
+    bench.expect_answers(CLIENT, "tcp://names.smi-strict:9053", "names")
+    bench.expect_refused(STRANGER, "tcp://names.smi-strict:9053")
 
 
 @rule("SMI-SVC-01", "SMI-SVC-05")
@@ -277,6 +312,14 @@ def identity_cannot_be_forged(bench: Bench) -> None:
             _known_as(bench, client, f"http://{host}/", "-", headers=FORGED)
 
 
+@rule("SMI-PORT-03", feature="MutualTLSIdentityHeader")
+def identity_on_contested_ports(bench: Bench) -> None:
+    """A port that is HTTP to one Service and raw bytes to another is HTTP, and forged headers are removed."""
+    bench.apply(service("smi-strict", "contrary", {"app": "web"}, [("tcp-contrary", 83, 8080)]))
+    for host in ("contrary.smi-strict:83", "web.smi-strict:80"):
+        _known_as(bench, PLAIN, f"http://{host}/", spiffe(bench, "smi-clients"), headers=FORGED, fresh=True)
+
+
 @rule("SMI-MTLS-15", feature="MutualTLSIdentityHeader")
 def identity_of_outsiders(bench: Bench) -> None:
     """Of several names the DNS names come first, then the URIs: of a client outside the mesh, else of a Pod."""
@@ -333,6 +376,7 @@ def client_names_of_others(bench: Bench) -> None:
     domain = bench.driver.facts()["clusterDomain"]
     first = mutual_tls("smi-clients", "first", {"app": "client"}, names=["claimed.smi-conformance.example"])
     bench.apply(first)
+    bench.refused(mutual_tls("smi-clients", "comma", names=["a.example,b.example"]), "comma")
     second = mutual_tls("smi-plain", "second", names=["claimed.smi-conformance.example"])
     bench.apply(second)
     bench.expect_condition(second, "Accepted", "False", "Conflicted", naming="smi-clients")
@@ -409,6 +453,8 @@ CASES = (
     mutual_tls_selects_by_labels,
     mutual_tls_and_pods_kept_out,
     mutual_tls_and_pods_that_run,
+    mutual_tls_and_pods_once_selected,
+    mutual_tls_and_datagrams,
     mutual_tls_by_each_address,
     certificates_are_short_lived,
     features_are_declared,
@@ -419,6 +465,7 @@ CASES = (
     client_names_of_others,
     identity_header,
     identity_cannot_be_forged,
+    identity_on_contested_ports,
     identity_of_outsiders,
     permissive,
     strict_beats_permissive,
