@@ -40,9 +40,12 @@ def run(provider: str, cases: tuple[str, ...], folder: Path) -> tuple[int, dict[
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_mutant_is_found_out(mutant: str, tmp_path: Path) -> None:
-    """Every case that must fail does, by what it expected and saw, and the exit code says so."""
-    code, report, printed = run(f"conformance.mutants:is_{mutant}", BREAKS[mutant], tmp_path)
+    """Every case that must fail does, by what it expected and saw; so says the exit code, and how to try again."""
+    provider = f"conformance.mutants:is_{mutant}"
+    code, report, printed = run(provider, BREAKS[mutant], tmp_path)
     assert code == 1, printed
+    for case in BREAKS[mutant]:
+        assert f"again: smeagol conformance -p envoy --provider {provider} --case {case}\n" in printed
     results = {case["name"]: (case["result"], "expected:" in case.get("message", "")) for case in report["cases"]}
     assert results == dict.fromkeys(BREAKS[mutant], ("failed", True)), printed
 

@@ -110,9 +110,19 @@ class TestChoice:
         assert {case.name for case in found} == {"canary-weights", "canary-matrix"}
         assert all(case.features >= {"CanaryTCP"} for case in chosen(Pick(features=["CanaryTCP"])))
 
-    def test_a_filter_that_fits_nothing_is_a_slip(self) -> None:
-        with pytest.raises(ConformanceError, match="SMI-NONE"):
-            chosen(Pick(rules=["SMI-NONE"]))
+    @pytest.mark.parametrize(
+        ("pick", "told"),
+        [
+            (Pick(rules=["SMI-NONE"]), "'SMI-NONE'.*--list"),
+            (Pick(profiles=["canary"]), "SMI-CANARY may be meant"),
+            (Pick(cases=["canary-weight"]), "canary-weights"),
+            (Pick(rules=["SMI-CLASS-07"]), "the CRD says it"),
+        ],
+    )
+    def test_a_filter_that_fits_nothing_is_a_slip(self, pick: Pick, told: str) -> None:
+        """What is likely meant is named; of a rule that no case sees, the reason is given."""
+        with pytest.raises(ConformanceError, match=told):
+            chosen(pick)
 
 
 class TestOnAnyCluster:

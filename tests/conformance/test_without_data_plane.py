@@ -20,9 +20,9 @@ from smeagol.conformance.driver import (
     reference,
 )
 from smeagol.conformance.limits import Limits
-from smeagol.conformance.model import Outcome, Result, case_of
+from smeagol.conformance.model import ConformanceError, Outcome, Result, case_of
 from smeagol.conformance.report import page, report
-from smeagol.conformance.suite import Run, run
+from smeagol.conformance.suite import Run, features_of, run
 from smeagol.conformance.write import canary
 
 LIMITS = Limits(condition=0.1, effect=0.1, start=0.1, delete=0.1, poll=0.01)
@@ -73,6 +73,9 @@ class Paper:
         metadata = {"generation": 1, "uid": self._uid((kind, namespace, name))}
         return {"metadata": metadata, "status": {"conditions": conditions}}
 
+    def default_class(self) -> str | None:
+        return "x"
+
     def pod(self, namespace: str, name: str) -> PodSeen | None:
         return PodSeen(name=name, ips=("198.18.0.1",), ready=True, restarts=0)
 
@@ -102,6 +105,17 @@ class Paper:
 
     def _uid(self, ref: tuple[str, str, str]) -> str:
         return " ".join(ref)
+
+
+class Classless(Paper):
+    """A cluster without ProviderClasses, and without a provider."""
+
+    def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
+        return self.there.get((kind, namespace, name))
+
+    def delete(self, objects: Sequence[Manifest]) -> None:
+        for manifest in objects:
+            del self.there[reference(manifest)]
 
 
 def _condition(type_: str, status: str, reason: str) -> Mapping[str, Any]:
@@ -145,6 +159,30 @@ def unmet(bench: Bench) -> None:
     traffic(bench)
     bench.apply(SPLIT)
     bench.expect_condition(SPLIT, "Accepted", "False", "Invalid")
+
+
+class TestClass:
+    """Of the ProviderClass that is named."""
+
+    def test_one_that_is_not_there_is_made_for_a_named_controller_only(self) -> None:
+        """On a cluster in use a slip of the pen must not become the default class."""
+        driver = Classless()
+        with pytest.raises(ConformanceError, match=r"there is no ProviderClass 'x'.*--controller"):
+            features_of(driver, "x", "", LIMITS)
+        assert not driver.made
+
+    def test_one_that_is_not_the_default_is_not_judged(self) -> None:
+        """The suite's objects name no class: another provider would be judged in its place."""
+        with pytest.raises(ConformanceError, match="are of ProviderClass 'x', not of 'y'"):
+            features_of(Paper(), "y", "", LIMITS)
+
+    def test_one_that_nobody_answers_for_goes_again(self) -> None:
+        """What was made for the run is not left behind."""
+        driver = Classless()
+        with pytest.raises(ConformanceError, match=r"example.com/x: no provider has written the status"):
+            features_of(driver, "x", "example.com/x", LIMITS)
+        assert driver.made
+        assert not driver.there
 
 
 class TestOutcome:

@@ -84,8 +84,8 @@ def _report(api: ApiServer, adapter: str, mesh: Mesh, folder: Path) -> dict[str,
     output = folder / f"{adapter}-without-data-plane.yaml"
     platform = json.loads(api.kubectl("version", "-o", "json"))["serverVersion"]["gitVersion"]
     told = f"{version('smeagol')} with the CRDs of {mesh.definitions} on Kubernetes {platform}"
-    options = ["-p", adapter, "--kubeconfig", str(api.cluster.kubeconfig), "--no-data-plane", "-j", "3"]
-    options += ["-o", str(output), "--implementation-version", told]
+    options = f"-p {adapter} --controller smeagol.dev/{adapter} --no-data-plane -j 3".split()
+    options += ["--kubeconfig", str(api.cluster.kubeconfig), "-o", str(output), "--implementation-version", told]
     child = subprocess.run(
         [sys.executable, "-c", "from smeagol.cli import main; main()", "conformance", *options],
         capture_output=True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,11 +42,16 @@ def conformance(
         list[str] | None, typer.Option("--feature", help="Only cases that need this feature.", show_default=False)
     ] = None,
     output: Annotated[
-        Path | None,
+        str,
         typer.Option(
-            "-o", "--output", help="Write the report (YAML) here, and its page (.md) beside it.", show_default=False
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Write the report to this file, .yaml or .json, and its page (.md) beside it; with -o yaml and "
+            "-o json it is printed, and progress goes to stderr.",
+            show_default=False,
         ),
-    ] = None,
+    ] = "",
     list_: Annotated[bool, typer.Option("--list", help="Print the cases, and run none.")] = False,
     provider: Annotated[
         str,
@@ -60,7 +65,8 @@ def conformance(
         str,
         typer.Option(
             "--controller",
-            help="controllerName of the class where the class does not exist yet. [default: smeagol.dev/CLASS]",
+            help="Make the class with this controllerName, for the time of the run, where there is none yet. "
+            "[default: smeagol.dev/CLASS; on a cluster, the class must be there]",
             show_default=False,
         ),
     ] = "",
@@ -153,9 +159,11 @@ def conformance(
     them. Exit code 0 if nothing failed. docs/conformance.md has the whole story.
     """
     import contextlib
+    import json
     import signal
     import sys
     from datetime import UTC, datetime
+    from functools import partial
 
     import yaml
 
@@ -175,11 +183,50 @@ def conformance(
         raise typer.BadParameter(
             "it is for a cluster: name one by --kubeconfig or --context", param_hint="--no-data-plane"
         )
-    if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)  # now, and not after minutes
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    file = Path(output) if output not in ("", "yaml", "json") else None
+    if file is not None:
+        if file.suffix not in (".yaml", ".yml", ".json"):
+            raise typer.BadParameter(
+                f"{output} ends neither in .yaml nor in .json; to have the report printed, write -o yaml or -o json",
+                param_hint="-o",
+            )
+        file.parent.mkdir(parents=True, exist_ok=True)  # now, and not after minutes
+    say = partial(print, file=sys.stderr if output and file is None else sys.stdout, flush=True)
+
+    def stop(number: int, _frame: object) -> None:
+        print(
+            "Stopping: cases that run come to their end, and what was applied is deleted.", file=sys.stderr, flush=True
+        )
+        sys.exit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     limits = Limits(condition=wait, effect=wait, start=max(wait, 180.0), delete=max(wait, 30.0))
     on_cluster = kubeconfig is not None or bool(context)
+
+    def command(platform: Mapping[str, Sequence[str]], what: Mapping[str, Sequence[str]]) -> str:
+        return _command(
+            {
+                "-p": [provider_class],
+                "--provider": [provider] * bool(provider),
+                "--controller": [controller] * bool(controller),
+                **platform,
+                "--no-data-plane": [""] * no_data_plane,
+                "--namespace-label": namespace_label or (),
+                "--namespace-annotation": namespace_annotation or (),
+                "--unmeshed-label": unmeshed_label or (),
+                "--cluster-domain": [cluster_domain] * (cluster_domain != DEFAULT_CLUSTER_DOMAIN),
+                "--trust-domain": [trust_domain] * bool(trust_domain),
+                **what,
+            }
+        )
+
+    here = {
+        "--mesh": [mesh] * bool(mesh),
+        "--kubeconfig": [str(kubeconfig)] * (kubeconfig is not None),
+        "--context": [context] * bool(context),
+        "--image": [image] * (image != IMAGE),
+    }
     with contextlib.ExitStack() as stack:
         driver: Driver
         if on_cluster:
@@ -204,58 +251,48 @@ def conformance(
             driver = Standalone(stack.enter_context(Mesh.find(mesh)), limits)
         else:
             driver = stack.enter_context(started(provider or provider_class, limits))
-        print(f"{len(cases)} cases against ProviderClass {provider_class}, {driver.mode}", flush=True)
+        say(f"{len(cases)} cases against ProviderClass {provider_class}, {driver.mode}")
         found = run(
             driver,
             cases,
             provider=provider_class,
-            controller=controller or f"smeagol.dev/{provider_class}",
+            controller=controller or ("" if on_cluster else f"smeagol.dev/{provider_class}"),
             limits=limits,
             at_once=jobs,
-            ended=lambda result: _ended(result, provider_class),
+            ended=lambda result: _ended(say, result, command(here, {"--case": [result.case.name]})),
         )
         made = version or driver.version(found.controller)
-    command = _again(
-        {
-            "-p": [provider_class],
-            "--provider": [provider] * bool(provider),
-            "--controller": [controller] * bool(controller),
-            "--kubeconfig": ["KUBECONFIG"] * on_cluster,  # where and whose: the reader's
-            "--image": ["IMAGE"] * (on_cluster and not no_data_plane),
-            "--no-data-plane": [""] * no_data_plane,
-            "--namespace-label": namespace_label or (),
-            "--namespace-annotation": namespace_annotation or (),
-            "--unmeshed-label": unmeshed_label or (),
-            "-j": [str(jobs)] * (jobs > 1),
-            "--profile": pick.profiles,
-            "--case": pick.cases,
-            "--rule": pick.rules,
-            "--feature": pick.features,
-        }
-    )
+    anywhere = {"--kubeconfig": ["KUBECONFIG"] * on_cluster, "--image": ["IMAGE"] * (on_cluster and not no_data_plane)}
+    filters = {"--profile": pick.profiles, "--case": pick.cases, "--rule": pick.rules, "--feature": pick.features}
     data = report(
         found,
         provider_class=provider_class,
         version=made,
         mode=driver.mode,
         date=datetime.now(UTC).date().isoformat(),
-        command=command,
+        command=command(anywhere, {"-j": [str(jobs)] * (jobs > 1), **filters}),
         complete=pick == Pick(),
     )
-    if output is not None:
-        output.write_text(yaml.safe_dump(data, sort_keys=False, width=120, allow_unicode=True), encoding="utf-8")
-        output.with_suffix(".md").write_text(page(data), encoding="utf-8")
+    text = (
+        json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+        if output.endswith("json")
+        else yaml.safe_dump(data, sort_keys=False, width=120, allow_unicode=True)
+    )
+    if file is not None:
+        file.write_text(text, encoding="utf-8")
+        file.with_suffix(".md").write_text(page(data), encoding="utf-8")
+    elif output:
+        sys.stdout.write(text)
     for each in data["profiles"]:
-        print(f"{each['name']}: core {each['core']['result']}, extended {each['extended']['result']}")
+        say(f"{each['name']}: core {each['core']['result']}, extended {each['extended']['result']}")
     outcomes = [result.outcome for result in found.results]
-    print(", ".join(f"{outcomes.count(o)} {o.value}" for o in Outcome if o is not Outcome.PARTLY or o in outcomes))
-    sys.stdout.flush()
+    say(", ".join(f"{outcomes.count(o)} {o.value}" for o in Outcome if o is not Outcome.PARTLY or o in outcomes))
     if found.failed:
         raise typer.Exit(1)
 
 
-def _again(options: Mapping[str, Sequence[str]]) -> str:
-    """The command that does the same, on the reader's own machine or cluster."""
+def _command(options: Mapping[str, Sequence[str]]) -> str:
+    """As a shell takes it."""
     given = (word for name, values in options.items() for value in values for word in (name, value) if word)
     return shlex.join(["smeagol", "conformance", *given])
 
@@ -275,19 +312,19 @@ def _list(cases: tuple[Case, ...]) -> None:
         print(line)
 
 
-def _ended(result: Result, provider_class: str) -> None:
-    """One line, and what to know of a failure: what was expected and seen, the manifests, how to try again."""
+def _ended(say: Callable[[str], None], result: Result, again: str) -> None:
+    """One line, and what to know of a failure: what was expected and seen, the manifests, and what tries it again."""
     from smeagol.cli.terminal import paint
 
     colour = {"passed": "green", "failed": "red"}.get(result.outcome.value, "yellow")
     words = f" ({result.message})" if result.outcome.value in ("skipped", "partly") else ""
-    print(f"{paint(result.outcome.value, colour):8} {result.seconds:6.1f} s  {result.case.name}{words}", flush=True)  # type: ignore[arg-type]
+    say(f"{paint(result.outcome.value, colour):8} {result.seconds:6.1f} s  {result.case.name}{words}")  # type: ignore[arg-type]
     if result.outcome.value == "failed":
-        print(f"  {result.case.about} ({', '.join(result.case.rules)})")
+        say(f"  {result.case.about} ({', '.join(result.case.rules)})")
         for line in result.message.splitlines():
-            print(f"  {line}")
+            say(f"  {line}")
         if result.applied:
-            print("  applied:")
+            say("  applied:")
             for line in result.applied.splitlines():
-                print(f"    {line}")
-        print(f"  again: smeagol conformance -p {provider_class} --case {result.case.name}", flush=True)
+                say(f"    {line}")
+        say(f"  again: {again}")

@@ -23,7 +23,7 @@ from smeagol.conformance.call import Call, Result, Tls, made
 from smeagol.conformance.chance import complaints
 from smeagol.conformance.driver import Driver, Event, Made, Manifest, Output, reference
 from smeagol.conformance.limits import Limits
-from smeagol.conformance.model import ConformanceError, NotHereError, UnmetError
+from smeagol.conformance.model import ConformanceError, NoImageError, NotHereError, UnmetError
 
 __all__ = ["Bench", "Condition", "Running"]
 
@@ -363,6 +363,13 @@ class Bench:
         own = [p for p in self.driver.pods(namespace) if p.name == name or p.name.startswith(f"{name}-")]
         if manifest["kind"] == "Pod":
             own = [p for p in own if p.name == name]
+        for each in own:
+            if each.no_image:
+                raise NoImageError(
+                    each.no_image,
+                    where=f"Pod {namespace}/{each.name}",
+                    fix="Name one by --image that the nodes can pull",
+                )
         if len([p for p in own if p.ready]) != replicas or len(own) != replicas:
             raise UnmetError(
                 f"{manifest['kind']} {namespace}/{name} is not ready", expected=f"{replicas} Pods", seen=own

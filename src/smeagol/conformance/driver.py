@@ -27,12 +27,13 @@ Manifest = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodSeen:
-    """A Pod as its user sees it. `restarts`: of all its containers."""
+    """A Pod as its user sees it. `restarts`: of all its containers. `no_image`: why it lacks its image."""
 
     name: str
     ips: tuple[str, ...]
     ready: bool
     restarts: int
+    no_image: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +102,10 @@ class Driver(Protocol):
 
     def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
         """An object of the mesh with its status; None if there is none. `namespace` is empty for a ProviderClass."""
+        ...
+
+    def default_class(self) -> str | None:
+        """The ProviderClass of objects that name none; empty if there is none, None if the platform does not tell."""
         ...
 
     def pod(self, namespace: str, name: str) -> PodSeen | None: ...

@@ -40,6 +40,7 @@ CONTAINER = "echo"
 INJECT = "smi-spec.io/inject"
 VERSION_LABEL = "app.kubernetes.io/version"
 BUSY = 429
+NO_IMAGE = ("ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName")
 AT_ONCE = 8
 """Commands of the suite that run in Pods side by side."""
 
@@ -126,6 +127,16 @@ class Kubernetes:
 
     def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
         return self._found(_at("smi-spec.io/v1beta1", kind, namespace, name))
+
+    def default_class(self) -> str | None:
+        """spec: SMI-CLASS-05"""
+        found = self._ask("GET", _at("smi-spec.io/v1beta1", "ProviderClass", "")).json()["items"]
+        defaults = [
+            (metadata["creationTimestamp"], str(metadata["name"]))
+            for metadata in (each["metadata"] for each in found)
+            if metadata.get("annotations", {}).get("smi-spec.io/is-default-class") == "true"
+        ]
+        return min(defaults, default=("", ""))[1]
 
     def pod(self, namespace: str, name: str) -> PodSeen | None:
         found = self._found(_at("v1", "Pod", namespace, name))
@@ -216,6 +227,12 @@ class Kubernetes:
     def _found(self, path: str) -> dict[str, Any] | None:
         answer = self._send("GET", path)
         if answer.status_code == 404:
+            if not answer.headers.get("content-type", "").startswith("application/json"):  # it knows no such kind
+                raise ConformanceError(
+                    "the cluster does not know the kinds of the Service Mesh Interface",
+                    where=path,
+                    fix="Install a provider, which brings them: smeagol install",
+                )
             return None
         found: dict[str, Any] = _good(answer, path).json()
         return found
@@ -288,12 +305,16 @@ def _with_image(value: Any, image: str) -> Any:
 def _seen(pod: Mapping[str, Any]) -> PodSeen:
     status = pod.get("status", {})
     containers = [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]
+    waiting = [each.get("state", {}).get("waiting", {}) for each in containers]
     ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", ()))
     return PodSeen(
         name=pod["metadata"]["name"],
         ips=tuple(each["ip"] for each in status.get("podIPs", ())),
         ready=ready,
         restarts=sum(each.get("restartCount", 0) for each in containers),
+        no_image=next(
+            (each.get("message", "") or each["reason"] for each in waiting if each.get("reason") in NO_IMAGE), ""
+        ),
     )
 
 

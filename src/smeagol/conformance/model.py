@@ -17,6 +17,7 @@ __all__ = [
     "Case",
     "ConformanceError",
     "Maker",
+    "NoImageError",
     "NotHereError",
     "Outcome",
     "Profile",
@@ -30,6 +31,10 @@ class ConformanceError(SmeagolError):
     """The suite could not run: the platform or its own Pods are not there."""
 
     code = "SMI-T002"
+
+
+class NoImageError(ConformanceError):
+    """The image of the suite's Pods is not to be had: no case can run."""
 
 
 class UnmetError(Exception):

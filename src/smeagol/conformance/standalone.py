@@ -104,6 +104,9 @@ class Standalone:
                 }
         return None
 
+    def default_class(self) -> str | None:
+        """A mesh of one machine has one provider."""
+
     def pod(self, namespace: str, name: str) -> PodSeen | None:
         return next((pod for pod in self.pods(namespace) if pod.name == name), None)
 
@@ -134,7 +137,8 @@ class Standalone:
             into.write(stdin.encode())
             into.seek(0)
             stdio = (into.fileno(), out.fileno(), err.fileno())
-            code = exec_in_pod(self._mesh.exec_socket, PodRef(namespace, pod), command, stdio=stdio)
+            # Ctrl-C is for the suite, not for what runs in the Pod.
+            code = exec_in_pod(self._mesh.exec_socket, PodRef(namespace, pod), command, stdio=stdio, signals=False)
             out.seek(0)
             err.seek(0)
             return Output(code=code, text=out.read().decode(), errors=err.read().decode(errors="replace"))

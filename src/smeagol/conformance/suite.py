@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 import threading
 import time
@@ -13,9 +14,19 @@ import yaml
 
 from smeagol.conformance.bench import Bench
 from smeagol.conformance.cases import CASES
+from smeagol.conformance.coverage import UNSEEN
 from smeagol.conformance.driver import Driver, Manifest
 from smeagol.conformance.limits import Limits
-from smeagol.conformance.model import PROFILES, Case, ConformanceError, NotHereError, Outcome, Result, UnmetError
+from smeagol.conformance.model import (
+    PROFILES,
+    Case,
+    ConformanceError,
+    NoImageError,
+    NotHereError,
+    Outcome,
+    Result,
+    UnmetError,
+)
 from smeagol.conformance.write import provider_class, stage
 from smeagol.errors import SmeagolError
 
@@ -53,7 +64,7 @@ def chosen(pick: Pick) -> tuple[Case, ...]:
     """The cases, in their order. Raises ConformanceError for a filter that fits nothing."""
     known: dict[str, tuple[Sequence[str], Callable[[Case], Sequence[str]]]] = {
         "profile": (pick.profiles, lambda case: [case.profile]),
-        "case": (pick.cases, lambda case: [case.name]),
+        "name": (pick.cases, lambda case: [case.name]),
         "rule": (pick.rules, lambda case: list(case.rules)),
         "feature": (pick.features, lambda case: sorted(case.features)),
     }
@@ -61,32 +72,64 @@ def chosen(pick: Pick) -> tuple[Case, ...]:
     for what, (wanted, values) in known.items():
         for each in wanted:
             if not any(fnmatch.fnmatchcase(value, each) for case in CASES for value in values(case)):
-                raise ConformanceError(f"no case has the {what} {each!r}", fix="See smeagol conformance --list")
+                values_of_all = {value for case in CASES for value in values(case)}
+                raise ConformanceError(f"no case has the {what} {each!r}", fix=_instead(each, values_of_all))
         if wanted:
             found = [c for c in found if any(fnmatch.fnmatchcase(v, each) for v in values(c) for each in wanted)]
     return tuple(found)
 
 
-def features_of(driver: Driver, name: str, controller: str, limits: Limits) -> tuple[frozenset[str], str, bool]:
-    """What a ProviderClass declares, its controller, and whether the class had to be made.
+def _instead(given: str, known: Iterable[str]) -> str:
+    """What to do about a filter that fits nothing."""
+    if given in UNSEEN:
+        return f"Nothing of this rule is seen from outside: {UNSEEN[given]}"
+    likely = difflib.get_close_matches(given.upper(), spelt := {each.upper(): each for each in known})
+    meant = f"{' or '.join(spelt[each] for each in likely)} may be meant; " if likely else ""
+    return f"{meant}smeagol conformance --list has all"
 
-    Raises ConformanceError if nobody answers for the class.
+
+def features_of(driver: Driver, name: str, controller: str, limits: Limits) -> tuple[frozenset[str], str, bool]:
+    """What a ProviderClass declares, its controller, and whether the class had to be made, for this `controller`.
+
+    Raises ConformanceError if nobody answers for the class, it is not there and there is no controller to name, or it
+    is not the default, so that the suite's objects would be another's.
     """
     made = driver.get("ProviderClass", "", name) is None
+    if made and not controller:
+        raise ConformanceError(
+            f"there is no ProviderClass {name!r}",
+            fix="Name one by -p (kubectl get providerclasses); by --controller one is made for the time of the run",
+        )
     if made:
         driver.apply([provider_class(name, controller, default=True)])
+    try:
+        if (default := driver.default_class()) not in (name, None):
+            raise ConformanceError(
+                f"objects that name no class are of {f'ProviderClass {default!r}' if default else 'no ProviderClass'}, "
+                f"not of {name!r}, and those of the suite name none",
+                fix="Let it be the only class annotated smi-spec.io/is-default-class=true while the suite runs",
+            )
+        return *_declared(driver, name, controller, limits), made
+    except BaseException:
+        if made:
+            driver.delete([provider_class(name, controller)])
+        raise
+
+
+def _declared(driver: Driver, name: str, controller: str, limits: Limits) -> tuple[frozenset[str], str]:
     deadline = time.monotonic() + limits.condition
+    found: Manifest | None = None
     while time.monotonic() < deadline:
         found = driver.get("ProviderClass", "", name)
         status = found.get("status", {}) if found else {}
         if found and status.get("conditions"):
             said = str(found.get("spec", {}).get("controllerName", controller))
-            return frozenset(status.get("supportedFeatures", ())), said, made
+            return frozenset(status.get("supportedFeatures", ())), said
         time.sleep(limits.poll)
     raise ConformanceError(
-        f"no provider has written the status of ProviderClass {name}",
-        where=f"controllerName {controller}",
-        fix="Name its class by -p, and see that the provider runs",
+        f"no provider has written the status of ProviderClass {name!r}",
+        where=f"controllerName {found.get('spec', {}).get('controllerName', controller) if found else controller}",
+        fix="See that the provider runs, and that this is the controllerName it answers to",
     )
 
 
@@ -176,6 +219,8 @@ def _one(case: Case, driver: Driver, provider: str, limits: Limits, run: Run, st
         finally:
             bench.clean_up()
         outcome, message = _passed(bench)
+    except NoImageError:
+        raise  # it is the same for all
     except (UnmetError, SmeagolError) as error:
         outcome, message = Outcome.FAILED, str(error)
     except (

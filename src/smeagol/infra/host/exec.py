@@ -40,11 +40,12 @@ def exec_in_pod(
     container: str = "",
     env: Mapping[str, str] | None = None,
     stdio: tuple[int, int, int] = (0, 1, 2),
+    signals: bool = True,
 ) -> int:
     """Run `command` in a container of the Pod (its first, unless named); returns its exit code.
 
-    It has the container's environment, `env`, and the descriptors `stdio`. Signals to this process are passed on, and
-    it ends when this process ends. Raises ExecError if it could not be started.
+    It has the container's environment, `env`, and the descriptors `stdio`. With `signals` those to this process are
+    passed on; it ends when this process ends, or is interrupted. Raises ExecError if it could not be started.
     """
     try:
         connection = connect(exec_socket)
@@ -63,7 +64,7 @@ def exec_in_pod(
                 connection.send(msgspec.msgpack.encode(ExecSignal(signal=number)))
 
         # Signals are the main thread's; a command that another thread waits for is ended by who started that.
-        handled = _FORWARDED if threading.current_thread() is threading.main_thread() else ()
+        handled = _FORWARDED if signals and threading.current_thread() is threading.main_thread() else ()
         previous = {number: signal.signal(number, forward) for number in handled}
         try:
             answer = connection.recv(1 << 16)
