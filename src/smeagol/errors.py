@@ -12,9 +12,9 @@ __all__ = ["SmeagolError", "sentence"]
 
 
 def sentence(what: str, fix: str = "") -> str:
-    """Join cause and cure into the one text that all surfaces show."""
+    """Join cause and cure into the one text that all surfaces show: two sentences."""
     text = what.rstrip(".") + "."
-    return f"{text} {fix.rstrip('.')}." if fix else text
+    return f"{text} {fix[0].upper()}{fix[1:].rstrip('.')}." if fix else text
 
 
 class SmeagolError(Exception):

@@ -226,9 +226,10 @@ class TestStatus:
         rows = [line.split() for line in lines]
         assert ["Canary", "shop", "web", "yes", "BackendNotFound", "yes", "1h0m", "web-v1", "66.7%"] in rows
         assert ["shop", "web-v1-x", "yes", "0", "synced", "Strict", "web.example"] in rows
-        assert ["shop", "cart", "no", "(exit", "code", "1)", "4", "1", "rejected", "-", "-"] in rows
+        assert ["shop", "cart", "no", "(Running)", "4", "1", "rejected", "-", "-"] in rows
         assert ["other", "cart", "yes", "0", "none", "-", "-"] in rows
         assert ["shop", "web", "10.96.0.1", "80/http", "1", "shop/web"] in rows
+        assert lines[-2:] == ["NOT READY", "shop/cart: exit code 1"]
 
     def test_one_namespace_alone(self, status: Status) -> None:
         text = "\n".join(status_text(status, now=NOW, namespace="other"))

@@ -148,6 +148,23 @@ def test_broken_edit_loses_nothing(mesh: Mesh, text: str) -> None:
     assert mesh.pod("web") == before
 
 
+def test_pod_that_waits_says_why(mesh: Mesh) -> None:
+    """An image alone is answered where the mesh was started, not only by `smeagol status`; the others go on."""
+    image = pod("image", "http:8080")
+    image["spec"]["containers"] = [{"name": "app", "image": "nginx:1.27"}]
+
+    def is_answered() -> None:
+        assert "app: NoCommand: the container has an image (nginx:1.27)" in mesh.said()
+        assert "SMI-H005" in mesh.said()
+
+    mesh.apply(image, wait=False)
+    try:
+        eventually(is_answered)
+        is_served(mesh)
+    finally:
+        mesh.delete(image)
+
+
 def test_edit_takes_effect(mesh: Mesh) -> None:
     """Another template: new Pods take the place of the old; another port of the Service: it is dialled there."""
     old = {p.name for p in mesh.pods_of("rolled")}

@@ -71,7 +71,7 @@ def _command(name: str, command: TyperCommand) -> Iterator[str]:
     usage = " ".join([name, *(["[OPTIONS]"] if options else []), *map(_usage, arguments)])
     yield f"### {name}\n"
     yield f"```text\n{usage}\n```\n"
-    yield f"{_paragraphs(command.help)}\n"
+    yield f"{_paragraphs(inspect.getdoc(command.callback))}\n"
     if options or any(argument.help for argument in arguments):
         yield "| Argument | Meaning |"
         yield "|---|---|"

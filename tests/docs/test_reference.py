@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .cli_reference import cli_page
+from .cli_reference import cli_page, commands
 from .manifest_reference import manifest_page
 from .pages import DOCS, assert_golden
 from .provider_protocol import protocol_page, protocol_schema
@@ -12,6 +12,12 @@ from .providers_page import providers_page
 def test_the_command_line() -> None:
     """Every command, argument, option and default."""
     assert_golden(DOCS / "reference/cli.md", cli_page())
+
+
+def test_help_fills_the_terminal() -> None:
+    """Every paragraph of a help text is one line, which the terminal breaks where it ends."""
+    for name, command in commands().items():
+        assert "\n" not in (command.help or "").replace("\n\n", ""), name
 
 
 def test_the_manifests_of_standalone_mode() -> None:

@@ -84,7 +84,7 @@ class TestVariables:
         assert env_of(EnvVar("X", field_path=path))["X"] == value
 
     def test_an_image_alone_says_what_to_do(self) -> None:
-        with pytest.raises(NoCommandError, match=r"image \(nginx\) but no command.*give it a `command`"):
+        with pytest.raises(NoCommandError, match=r"image \(nginx\) but no command.*Give it a `command`"):
             command_of(pod(), ContainerOnHost(name="app", image="nginx"), {})
 
 

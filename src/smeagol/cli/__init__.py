@@ -7,6 +7,7 @@ A module adds itself by a function `register(app)`; what it needs beyond that it
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import pkgutil
 import sys
@@ -62,7 +63,19 @@ def build() -> typer.Typer:
         register = getattr(importlib.import_module(f"{__name__}.{module}"), "register", None)
         if register is not None:
             register(app)
+    _unwrap(app)
     return app
+
+
+def _unwrap(app: typer.Typer) -> None:
+    """Let help texts fill the terminal: Typer keeps the line breaks of every paragraph of a docstring but the first."""
+    for command in app.registered_commands:
+        if command.callback is not None:
+            text = inspect.getdoc(command.callback) or ""
+            command.help = "\n\n".join(paragraph.replace("\n", " ") for paragraph in text.split("\n\n"))
+    for group in app.registered_groups:
+        if group.typer_instance is not None:
+            _unwrap(group.typer_instance)
 
 
 def _print_version(wanted: bool) -> None:

@@ -91,6 +91,13 @@ def status_text(found: Status, *, now: datetime, namespace: str = "") -> list[st
     ):
         if rows:
             lines += ["", *table(headers, rows)]
+    reasons = [
+        f"{p.namespace}/{p.name}: {p.message}"
+        for p in found.pods
+        if namespace in ("", p.namespace) and p.message and not _is_ready(p)
+    ]
+    if reasons:
+        lines += ["", "NOT READY", *reasons]
     return lines
 
 
@@ -118,10 +125,12 @@ def _three(status: ObjectStatus) -> list[str]:
     return cells
 
 
+def _is_ready(pod: Pod) -> bool:
+    return pod.ready and pod.phase in ("", "Running")
+
+
 def _readiness(pod: Pod) -> str:
-    if pod.ready and pod.phase in ("", "Running"):
-        return "yes"
-    return f"no ({pod.message or pod.phase})"
+    return "yes" if _is_ready(pod) else f"no ({pod.phase})"
 
 
 def _names(pod: Pod) -> str:

@@ -250,7 +250,7 @@ def security_findings(namespaces: Sequence[Live]) -> Iterator[Finding]:
                 level=Level.WARNING,
                 what=f"the namespace '{live.metadata.name}' enforces the Pod Security level '{level}', which forbids "
                 "NET_ADMIN, the capability that sets redirect rules: Pods with a proxy are refused there",
-                fix=f"kubectl label namespace {live.metadata.name} pod-security.kubernetes.io/enforce=privileged "
+                fix=f"run kubectl label namespace {live.metadata.name} pod-security.kubernetes.io/enforce=privileged "
                 "--overwrite, or keep it out of the mesh",
             )
 

@@ -196,7 +196,7 @@ def _read(body: bytes, kind: type[T], where: str) -> T:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BadAnswerError(
-            f"the answer cannot be read: {error}", where=where, fix="docs/provider-protocol.md has its schema"
+            f"the answer cannot be read: {error}", where=where, fix="its schema is in docs/provider-protocol.md"
         ) from error
 
 

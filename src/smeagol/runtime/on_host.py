@@ -115,10 +115,10 @@ def pod_status(status: PodStatus) -> objects.PodStatus:
 
 
 def _message(container: ContainerStatus) -> str:
-    """Why a container does not run; empty if it does, or ended as it should."""
+    """Why a container does not run; empty if it does, is about to, or ended as it should."""
     match container.state:
-        case Waiting(reason, message):
-            return f"{reason}: {message}" if message else reason
+        case Waiting(reason, message) if message:
+            return f"{reason}: {message}"
         case Terminated(exit_code, reason, message) if exit_code:
             return f"{reason} (exit code {exit_code})" + (f": {message}" if message else "")
         case _:

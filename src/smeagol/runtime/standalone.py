@@ -50,6 +50,7 @@ from smeagol.runtime.views import (
     pod_view,
     problem_view,
     service_view,
+    why_waiting,
 )
 from smeagol.sources.cluster import Changes, Cluster, Key
 from smeagol.sources.files import Folder, FolderReader
@@ -145,6 +146,7 @@ class Standalone:
         self._leaving: dict[Key, float] = {}
         self._released: set[Key] = set()
         self._ready: set[Key] = set()
+        self._waiting: dict[Key, str] = {}
         self._faults: dict[ObjectRef, Exception] = {}
         self._smi: dict[ObjectRef, SmiObject] = {}
         self._wake = asyncio.Event()
@@ -181,6 +183,7 @@ class Standalone:
                     tasks.create_task(self._tend())
                     tasks.create_task(self._reconcile())
             finally:
+                log.info("mesh goes down", name=self.settings.name)
                 await self.plane.stop()
 
     async def restart_control_plane(self, down_seconds: float) -> None:
@@ -370,7 +373,10 @@ class Standalone:
             log.info("Pod is ready", pod="/".join(key))
         for key in sorted(self._ready - ready):
             log.info("Pod is not ready" if key in self.cluster.pods else "Pod is gone", pod="/".join(key))
-        self._ready = ready
+        waiting = {key: why for key, pod in self.cluster.pods.items() if not pod.ready and (why := why_waiting(pod))}
+        for key, why in sorted(waiting.items() - self._waiting.items()):
+            log.warning("Pod waits", pod="/".join(key), message=why)
+        self._ready, self._waiting = ready, waiting
 
     def _load(self, folder: Folder) -> None:
         for problem in folder.problems:

@@ -40,6 +40,7 @@ __all__ = [
     "service_view",
     "summary",
     "type_title",
+    "why_waiting",
 ]
 
 
@@ -103,6 +104,11 @@ def fault_view(ref: ObjectRef, error: Exception) -> control.Problem:
     return control.Problem(where=str(ref), message=str(error))
 
 
+def why_waiting(pod: Pod) -> str:
+    """What keeps containers of the Pod from running, each with its name; empty if nothing does."""
+    return "; ".join(f"{s.name}: {s.message}" for s in pod.status.container_statuses if s.message)
+
+
 def pod_view(pod: Pod, workload: WorkloadIntent | None, acks: Acks | None) -> control.Pod:
     metadata = pod.metadata
     statuses = pod.status.container_statuses
@@ -115,7 +121,7 @@ def pod_view(pod: Pod, workload: WorkloadIntent | None, acks: Acks | None) -> co
         phase="Terminating" if metadata.deletion_timestamp else pod.status.phase,
         ready=pod.ready,
         restarts=sum(status.restart_count for status in statuses),
-        message="; ".join(f"{s.name}: {s.message}" for s in statuses if s.message),
+        message=why_waiting(pod),
         proxy=proxy_view(PodRef(metadata.namespace, metadata.name).node, acks) if has_proxy(pod) else None,
         mutual_tls=workload.mode.value if workload is not None and workload.mode is not None else None,
         client_names=workload.client_names if workload is not None else (),

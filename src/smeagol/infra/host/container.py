@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from smeagol.errors import SmeagolError
+from smeagol.errors import SmeagolError, sentence
 from smeagol.infra.host.backoff import Backoff
 from smeagol.infra.host.desired import (
     ContainerOnHost,
@@ -96,7 +96,7 @@ class Container:
                     end = await self._run_once()
                 except NoCommandError as error:
                     # No number of restarts would help: say so, and wait for another manifest.
-                    self._show(Waiting("NoCommand", str(error)))
+                    self._show(Waiting("NoCommand", f"{sentence(error.what, error.fix)} [{error.code}]"))
                     await self._stopping.wait()
                     return None
                 self._show(end)

