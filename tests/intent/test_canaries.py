@@ -73,6 +73,7 @@ class TestRoot:
             canary("roll", "web", {"web-v2": "1"}, age=2),
         )
         assert world.weights("web") == {"web-v2": 1000}
+        assert world.canary("roll", "pay").accepted
 
     def test_missing(self) -> None:
         """SMI-CAN-03: a root that does not exist yet is told, and the Canary waits for it."""

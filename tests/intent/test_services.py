@@ -114,9 +114,14 @@ class TestEndpoints:
         world = World(
             pod("a", "10.0.0.1"),
             service("web", publish_not_ready=True),
-            slice_of("web", endpoint("10.0.0.1", ready=False), endpoint("10.0.0.2", ready=False, terminating=True)),
+            slice_of(
+                "web",
+                endpoint("10.0.0.1", ready=False),
+                endpoint("10.0.0.2", ready=False, terminating=True),
+                endpoint("10.0.0.3", ready=False, terminating=True, serving=True),
+            ),
         )
-        assert [e.address for e in world.service_port("web").endpoints] == ["10.0.0.1", "10.0.0.2"]
+        assert [e.address for e in world.service_port("web").endpoints] == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
 
     def test_several_slices(self) -> None:
         """SMI-SVC-02: the endpoints of all slices together, each once, in order; both address families."""
