@@ -114,7 +114,7 @@ class TestChoice:
         ("pick", "told"),
         [
             (Pick(rules=["SMI-NONE"]), "'SMI-NONE'.*--list"),
-            (Pick(profiles=["canary"]), "SMI-CANARY may be meant"),
+            (Pick(profiles=["canary"]), r"Did you mean SMI-CANARY\?"),
             (Pick(cases=["canary-weight"]), "canary-weights"),
             (Pick(rules=["SMI-CLASS-07"]), "the CRD says it"),
         ],

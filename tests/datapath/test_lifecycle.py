@@ -122,6 +122,17 @@ def mesh() -> Iterator[Mesh]:
         yield mesh
 
 
+def test_empty_folder_is_told() -> None:
+    """It may be the wrong one; manifests may also come later."""
+
+    def is_told() -> None:
+        assert "folder has no manifests" in mesh.said()
+
+    with running() as mesh:
+        eventually(is_told)
+        mesh.apply(service("web"))
+
+
 def test_folder_in_use_is_refused(mesh: Mesh) -> None:
     """A second one of that name says so, and does no harm to the first."""
     command = [*smeagol("up"), "-f", str(mesh.folder), "--state-dir", str(mesh.state.parent)]

@@ -84,8 +84,8 @@ def _instead(given: str, known: Iterable[str]) -> str:
     if given in UNSEEN:
         return f"Nothing of this rule is seen from outside: {UNSEEN[given]}"
     likely = difflib.get_close_matches(given.upper(), spelt := {each.upper(): each for each in known})
-    meant = f"{' or '.join(spelt[each] for each in likely)} may be meant; " if likely else ""
-    return f"{meant}smeagol conformance --list has all"
+    meant = f"Did you mean {' or '.join(spelt[each] for each in likely)}? " if likely else ""
+    return f"{meant}See smeagol conformance --list"
 
 
 def features_of(driver: Driver, name: str, controller: str, limits: Limits) -> tuple[frozenset[str], str, bool]:

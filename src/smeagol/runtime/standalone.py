@@ -379,6 +379,8 @@ class Standalone:
         self._ready, self._waiting = ready, waiting
 
     def _load(self, folder: Folder) -> None:
+        if folder == Folder():
+            log.warning("folder has no manifests", folder=str(self.settings.folder), files="*.yaml, *.yml, *.json")
         for problem in folder.problems:
             if problem not in self.folder.problems:
                 log.warning("manifest refused", problem=str(problem))
