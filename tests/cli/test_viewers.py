@@ -36,7 +36,8 @@ STATUS = """{
   "mesh": {"name": "one", "directory": "/srv/shop", "startedAt": "2024-05-01T11:58:20+00:00",
            "metricsURL": "http://127.0.0.1:9090/metrics", "someday": "more"},
   "problems": [{"where": "web.yaml:3, Canary shop/web, spec.service", "message": "the root is a backend",
-                "code": "SMI-C002", "fix": "Name the versioned Services"}],
+                "code": "SMI-C002", "fix": "Name the versioned Services"},
+               {"where": "ConfigMap shop/web", "message": "not carried out"}],
   "objects": [
     {"kind": "Canary", "namespace": "shop", "name": "web", "generation": 3, "age": "2024-05-01T11:00:00+00:00",
      "summary": "web-v1 66.7%", "spec": {"service": "web", "backends": [{"service": "web-v1", "weight": "1"}]},
@@ -223,6 +224,7 @@ class TestStatus:
             "web.yaml:3, Canary shop/web, spec.service: the root is a backend. Name the versioned Services. [SMI-C002]"
             in text
         )
+        assert "ConfigMap shop/web: not carried out." in lines
         rows = [line.split() for line in lines]
         assert ["Canary", "shop", "web", "yes", "BackendNotFound", "yes", "1h0m", "web-v1", "66.7%"] in rows
         assert ["shop", "web-v1-x", "yes", "0", "synced", "Strict", "web.example"] in rows

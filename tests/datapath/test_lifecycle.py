@@ -124,13 +124,13 @@ def mesh() -> Iterator[Mesh]:
 
 def test_empty_folder_is_told() -> None:
     """It may be the wrong one; manifests may also come later."""
+    with running() as empty:
 
-    def is_told() -> None:
-        assert "folder has no manifests" in mesh.said()
+        def is_told() -> None:
+            assert "folder has no manifests" in empty.said()
 
-    with running() as mesh:
         eventually(is_told)
-        mesh.apply(service("web"))
+        empty.apply(service("web"))
 
 
 def test_folder_in_use_is_refused(mesh: Mesh) -> None:

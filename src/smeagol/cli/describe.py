@@ -24,10 +24,10 @@ from smeagol.cli.meshes import (
     pod_named,
     printed,
     table,
+    told,
 )
 from smeagol.cli.status import proxy_state
 from smeagol.control import Pod, Service, SmiObject, Status
-from smeagol.errors import sentence
 
 __all__ = ["describe_text", "register"]
 
@@ -199,7 +199,7 @@ def _pods(pods: Iterable[Pod]) -> list[str]:
 def _problems(title: str, status: Status) -> list[str]:
     """`where` reads `file.yaml:3, Canary shop/web, spec.service`."""
     found = [p for p in status.problems if title in p.where.split(", ")]
-    lines = [f"  {p.where}: {sentence(p.message, p.fix)} [{p.code}]" for p in found]
+    lines = [f"  {told(p)}" for p in found]
     return ["", "PROBLEMS", *lines] if lines else []
 
 

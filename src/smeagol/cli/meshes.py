@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from smeagol.errors import SmeagolError
+from smeagol.errors import SmeagolError, sentence
 
 if TYPE_CHECKING:
     from smeagol.client import ClusterMesh, Mesh
-    from smeagol.control import Pod, Status
+    from smeagol.control import Pod, Problem, Status
 
 __all__ = [
     "ContextOption",
@@ -31,6 +31,7 @@ __all__ = [
     "pod_named",
     "printed",
     "table",
+    "told",
     "watch",
 ]
 
@@ -134,6 +135,12 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
         "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in (headers, *rows)
     ]
+
+
+def told(problem: Problem) -> str:
+    """A problem of a running mesh as one line. An object that is merely passed over has no code."""
+    code = f" [{problem.code}]" if problem.code else ""
+    return f"{problem.where}: {sentence(problem.message, problem.fix)}{code}"
 
 
 def ago(when: str, now: datetime) -> str:

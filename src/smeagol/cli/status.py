@@ -47,8 +47,7 @@ def status(
 
 def status_text(found: Status, *, now: datetime, namespace: str = "") -> list[str]:
     """The tables, problems first. Pure."""
-    from smeagol.cli.meshes import ago, table
-    from smeagol.errors import sentence
+    from smeagol.cli.meshes import ago, table, told
 
     mesh = found.mesh
     up = f", up {ago(mesh.started_at, now)}" if mesh.started_at else ""
@@ -57,7 +56,7 @@ def status_text(found: Status, *, now: datetime, namespace: str = "") -> list[st
         lines.append(f"metrics: {mesh.metrics_url}")
     if found.problems:
         lines += ["", "PROBLEMS"]
-        lines += [f"{p.where}: {sentence(p.message, p.fix)} [{p.code}]" for p in found.problems]
+        lines += map(told, found.problems)
     objects = [
         [o.kind, o.namespace, o.name, *_three(o.status), ago(str(o.age), now), o.summary or "-"]
         for o in found.objects
