@@ -247,8 +247,9 @@ class TestStorm:
         port = await ads.start("127.0.0.1:0")
 
         async def reconnect(on: grpc.aio.Channel, number: int) -> None:
-            stream = delta(on)
-            await stream.ask(CLUSTER, node=f"shop/web-{number}", known=known if number % 2 else {})
+            node = f"shop/web-{number}"
+            stream = delta(on, [("node", node)])
+            await stream.ask(CLUSTER, node=node, known=known if number % 2 else {})
             answer = await stream.acked(CLUSTER)
             assert len(answer.resources) == (0 if number % 2 else 200)
             await stream.call.done_writing()
@@ -274,19 +275,86 @@ class TestStorm:
             await next_one.acked(CLUSTER)
         await ads.stop(0)
 
+    async def test_who_is_silent_neither(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nor does who opens a stream and asks for nothing, long before the stream is closed for that."""
+        monkeypatch.setattr(server, "INITIAL_SYNC_SECONDS", 0.05)
+        monkeypatch.setattr(server, "FIRST_REQUEST_SECONDS", 3600)
+        ads = AdsServer(Cache(), initial_syncs=1)
+        port = await ads.start("127.0.0.1:0")
+        async with channel(f"127.0.0.1:{port}") as on:
+            silent = delta(on)
+            await silent.call.wait_for_connection()
+            decent = delta(on)
+            await decent.ask(CLUSTER, node=CART)
+            await decent.acked(CLUSTER)
+        await ads.stop(0)
+
+    async def test_who_is_silent_on_many_streams_has_one_place(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A later stream of a proxy takes the place of its earlier one, so that the others have theirs."""
+        monkeypatch.setattr(server, "INITIAL_SYNC_SECONDS", 3600)
+        ads = AdsServer(Cache(), authenticator=Claimed(), initial_syncs=2)
+        port = await ads.start("127.0.0.1:0")
+        async with channel(f"127.0.0.1:{port}") as on:
+            silent = [delta(on, [("node", WEB)]) for _ in range(50)]
+            await asyncio.gather(*(stream.call.wait_for_connection() for stream in silent))
+            decent = delta(on, [("node", CART)])
+            await decent.ask(CLUSTER, node=CART)
+            await decent.acked(CLUSTER)
+        await ads.stop(0)
+
+    async def test_what_waits_stays_with_the_client(self) -> None:
+        """A stream is not read before it has a place and its client is known: of a large request, next to nothing is
+        taken meanwhile, however fast the line."""
+        cache = Cache()
+        authenticator = Claimed(WEB)
+        ads = AdsServer(cache, authenticator=authenticator, initial_syncs=2)
+        port = await ads.start("127.0.0.1:0")
+        async with channel(f"127.0.0.1:{port}") as on:
+            waiting = delta(on, [("node", WEB)])
+            known = {f"service-{number}": "0123456789abcdef" for number in range(10_000)}
+            asking = asyncio.create_task(waiting.ask(CLUSTER, node=WEB, known=known))
+            other = delta(on, [("node", CART)])
+            await other.ask(CLUSTER, node=CART)
+            for number in range(50):
+                cache.update(shared=[Resource(CLUSTER, "a", b"%d" % number)])
+                await other.acked(CLUSTER)
+            assert not asking.done()
+            authenticator.let_go.set()
+            await asking
+            assert (await waiting.acked(CLUSTER)).names == {"a"}
+        await ads.stop(0)
+
 
 class Concurrency:
-    """Lets everybody in, and counts how many it looks at at a time."""
+    """Everybody is who the header `node` says; counts how many it looks at at a time."""
 
     def __init__(self) -> None:
         self.now = 0
         self.most = 0
 
-    async def __call__(self, metadata: Metadata, peer: PeerContext, node: NodeId) -> None:
+    async def __call__(self, metadata: Metadata, peer: PeerContext) -> frozenset[NodeId]:
         self.now += 1
         self.most = max(self.most, self.now)
         await asyncio.sleep(0)
         self.now -= 1
+        return claimed(metadata)
+
+
+class Claimed:
+    """Everybody is who the header `node` says; that of those `held` is not told before they are let go."""
+
+    def __init__(self, *held: NodeId) -> None:
+        self._held = set(held)
+        self.let_go = asyncio.Event()
+
+    async def __call__(self, metadata: Metadata, peer: PeerContext) -> frozenset[NodeId]:
+        if claimed(metadata) & self._held:
+            await self.let_go.wait()
+        return claimed(metadata)
+
+
+def claimed(metadata: Metadata) -> frozenset[NodeId]:
+    return frozenset(NodeId(str(value)) for key, value in metadata if key == "node")
 
 
 class TestStop:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -17,7 +16,7 @@ import grpc
 import grpc.aio
 
 from smeagol.refs import NodeId
-from smeagol.xds.auth import Authenticator
+from smeagol.xds.auth import Authenticator, check_owner
 from smeagol.xds.cache import Cache
 from smeagol.xds.errors import AddressUnavailable, LostHistory, MalformedRequest, TooManyNames, Unauthenticated
 from smeagol.xds.session import DeltaSession, Session, WorldSession
@@ -32,7 +31,7 @@ FIRST_REQUEST_SECONDS = 10.0
 """A stream that says nothing for so long is closed: it holds memory and proves nothing."""
 
 INITIAL_SYNC_SECONDS = 5.0
-"""A proxy that is slower with its first configuration no longer keeps others waiting."""
+"""A proxy that is slower with its first requests and its configuration no longer keeps others waiting."""
 
 _OPTIONS = (
     # Beyond these, gRPC refuses new streams of a reconnect storm at random; admission is ours, in order.
@@ -48,6 +47,12 @@ _OPTIONS = (
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     # Buffers of TLS records, several a connection, stay as large as the largest: 16 KiB each unless told otherwise.
     ("grpc.tsi.max_frame_size", 4096),
+    # What comes before it is read is kept: up to 4 MiB a stream if gRPC measures what the line can carry, and thousands
+    # of proxies that come back would fill the memory with all they have to say. So it stays with them until its turn.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 16 * 1024),
+    # A connection that has once read a large request would hold 64 KiB or more for the next one, for hours.
+    ("grpc.experimental.tcp_max_read_buffer_size", 8 * 1024),
     ("grpc.so_reuseport", 0),  # else a second server on the port takes half of the proxies unnoticed
 )
 
@@ -59,9 +64,6 @@ class _Request(Protocol):
     @property
     def node_id(self) -> str: ...
 
-    @staticmethod
-    def shrink(raw: bytes) -> bytes: ...
-
     @classmethod
     def parse(cls, raw: bytes) -> Self: ...
 
@@ -72,8 +74,9 @@ _R = TypeVar("_R", bound=_Request)
 class AdsServer:
     """Serves a cache to proxies.
 
-    `authenticator` None lets everybody in (a Unix socket, tests). `initial_syncs` streams at a time get their first
-    configuration; more wait in order and none is refused, so that a reconnect storm costs time and not memory.
+    `authenticator` None lets everybody in (a Unix socket, tests). `initial_syncs` streams at a time are read and get
+    their first configuration; more wait in order and none is refused, so that a reconnect storm costs time and not
+    memory.
     """
 
     def __init__(
@@ -183,24 +186,28 @@ class AdsServer:
         open_session: Callable[[Cache, NodeId, Callable[[], None]], Session[_R]],
     ) -> None:
         stats = self.cache.stats
-        raw = await self._first_message(context)
-        if raw is None:
-            return
-        waiting = zlib.compress(requests.shrink(raw), level=1)
-        del raw  # a reconnecting proxy names all it has, and thousands may wait
         stats.waiting += 1
         try:
             place = await self._admission.enter()
         finally:
             stats.waiting -= 1
         try:
-            request = requests.parse(zlib.decompress(waiting))
-            del waiting
+            owners = None
+            if self._authenticator is not None:
+                # Before anything is read: a stranger is to take up neither memory nor, by saying nothing, a place.
+                owners = await self._authenticator(context.invocation_metadata() or (), context.auth_context())
+                self._admission.keep_one(place, owners)
+            asyncio.get_running_loop().call_later(INITIAL_SYNC_SECONDS, place.leave)
+            raw = await self._first_message(context)
+            if raw is None:
+                return
+            request = requests.parse(raw)
+            del raw  # a reconnecting proxy names all it has
             if not request.node_id:
                 raise MalformedRequest("the first request names no node", fix="set node.id in the proxy's bootstrap")
             node = NodeId(request.node_id)
-            if self._authenticator is not None:
-                await self._authenticator(context.invocation_metadata() or (), context.auth_context(), node)
+            if owners is not None:
+                check_owner(owners, node)
             stream = _Stream()
             session = open_session(self.cache, node, stream.wake)
             self._open.add(stream)
@@ -239,7 +246,6 @@ class AdsServer:
 
     async def _write(self, context: _Context, session: Session[_R], stream: _Stream, place: _Place) -> None:
         loop = asyncio.get_running_loop()
-        loop.call_later(INITIAL_SYNC_SECONDS, place.leave)
         while True:
             stream.woken.clear()
             while (response := session.next_response(loop.time())) is not None:
@@ -278,25 +284,40 @@ class _Stream:
 class _Admission:
     """Lets so many in at a time, the others in the order of their coming."""
 
-    __slots__ = ("_places",)
+    __slots__ = ("_kept", "_places")
 
     def __init__(self, places: int) -> None:
         self._places = asyncio.Semaphore(places)
+        self._kept: dict[frozenset[NodeId], _Place] = {}
 
     async def enter(self) -> _Place:
         await self._places.acquire()
-        return _Place(self._places)
+        return _Place(self)
+
+    def keep_one(self, place: _Place, owners: frozenset[NodeId]) -> None:
+        """Take from `owners` the place that an earlier stream of theirs has: with one each, however many streams they
+        open and say nothing, they keep nobody waiting."""
+        if (earlier := self._kept.get(owners)) is not None:
+            earlier.leave()
+        place.owners = owners
+        self._kept[owners] = place
+
+    def left(self, place: _Place) -> None:
+        self._places.release()
+        if place.owners is not None and self._kept.get(place.owners) is place:
+            del self._kept[place.owners]
 
 
 class _Place:
     """One of the places; may be left more than once."""
 
-    __slots__ = ("_places",)
+    __slots__ = ("_admission", "owners")
 
-    def __init__(self, places: asyncio.Semaphore) -> None:
-        self._places: asyncio.Semaphore | None = places
+    def __init__(self, admission: _Admission) -> None:
+        self._admission: _Admission | None = admission
+        self.owners: frozenset[NodeId] | None = None
 
     def leave(self) -> None:
-        if self._places is not None:
-            self._places.release()
-            self._places = None
+        if self._admission is not None:
+            self._admission.left(self)
+            self._admission = None

@@ -30,11 +30,6 @@ class DeltaRequest:
     unsubscribe: tuple[str, ...] = ()
     known: Mapping[str, str] = field(default_factory=dict)  # initial_resource_versions
 
-    @staticmethod
-    def shrink(raw: bytes) -> bytes:
-        """The same request with nothing of the node but its id, to be kept until its turn comes."""
-        return _shrink(discovery_pb2.DeltaDiscoveryRequest(), raw)
-
     @classmethod
     def parse(cls, raw: bytes) -> Self:
         """Raises MalformedRequest if `raw` is no such message or names no type."""
@@ -61,11 +56,6 @@ class WorldRequest:
     refusal: str | None = None
     version: str = ""  # version_info: empty if the client has nothing of this type
     names: tuple[str, ...] = ()
-
-    @staticmethod
-    def shrink(raw: bytes) -> bytes:
-        """The same request with nothing of the node but its id, to be kept until its turn comes."""
-        return _shrink(discovery_pb2.DiscoveryRequest(), raw)
 
     @classmethod
     def parse(cls, raw: bytes) -> Self:
@@ -98,14 +88,6 @@ def _parse(message: _Message, raw: bytes) -> None:
         ) from error
     if not message.type_url:
         raise MalformedRequest("the request names no type_url", fix="set type_url, as an aggregated stream requires")
-
-
-def _shrink(message: discovery_pb2.DiscoveryRequest | discovery_pb2.DeltaDiscoveryRequest, raw: bytes) -> bytes:
-    _parse(message, raw)
-    node_id = message.node.id
-    message.ClearField("node")
-    message.node.id = node_id
-    return bytes(message.SerializeToString())
 
 
 def _refusal(message: discovery_pb2.DiscoveryRequest | discovery_pb2.DeltaDiscoveryRequest) -> str | None:
