@@ -12,8 +12,9 @@ from smeagol.infra.kubernetes.keeper import Keeper
 from smeagol.intent import ROOT_PROXY_OF
 from smeagol.objects import Pod
 from smeagol.refs import ObjectRef
-from smeagol.runtime.root_proxies import RootProxies, root_proxy_of
+from smeagol.runtime.root_proxies import RootProxies
 from smeagol.status import Event
+from smeagol.webhook.root_proxy import root_proxy_of
 from webhook.pods import SETTINGS, bootstrap
 
 

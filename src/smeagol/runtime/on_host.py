@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import PurePosixPath
 from typing import ClassVar
@@ -28,7 +29,7 @@ from smeagol.infra.host.desired import (
     Transport,
 )
 from smeagol.infra.host.status import ContainerStatus, PodStatus, Terminated, Waiting
-from smeagol.intent import EXCLUDE_INBOUND, EXCLUDE_OUTBOUND, PROXY_CONTAINER, excluded_ports
+from smeagol.intent import EXCLUDE_INBOUND, EXCLUDE_OUTBOUND, PROXY_CONTAINER, ROOT_READINESS_PORT, excluded_ports
 from smeagol.objects import Container, EndpointSlice, Pod, Service
 from smeagol.objects import Probe as KubernetesProbe
 from smeagol.objects.core import ContainerStatus as KubernetesContainerStatus
@@ -46,17 +47,22 @@ HOSTNAME_BYTES = 63
 
 
 def pod_on_host(pod: Pod, proxy: ContainerOnHost | None) -> PodSpecOnHost:
-    """The processes of a Pod. `proxy` stands in for its injected container; without one nothing is redirected."""
+    """The processes of a Pod. `proxy` stands in for its injected container; without one nothing is redirected.
+
+    A root proxy redirects nothing either: its proxy is all that it has.
+    """
     spec, metadata = pod.spec, pod.metadata
+    own = tuple(_container(c) for c in spec.containers if c.name != PROXY_CONTAINER)
+    alone = proxy if not own else None
     return PodSpecOnHost(
         ref=PodRef(metadata.namespace, metadata.name),
         uid=metadata.uid,
         ips=tuple(ip_address(address) for address in pod.addresses),
         hostname=(spec.hostname or metadata.name)[:HOSTNAME_BYTES].rstrip("-."),
-        containers=tuple(_container(c) for c in spec.containers),
+        containers=own if alone is None else (_root_proxy(alone),),
         init_containers=tuple(_container(c) for c in spec.init_containers if c.name != PROXY_CONTAINER),
-        sidecar=proxy,
-        redirect=proxy is not None,
+        sidecar=proxy if alone is None else None,
+        redirect=proxy is not None and alone is None,
         inbound_passed=excluded_ports(metadata.annotations, EXCLUDE_INBOUND),
         outbound_passed=excluded_ports(metadata.annotations, EXCLUDE_OUTBOUND),
         grace_seconds=spec.termination_grace_period_seconds,
@@ -79,6 +85,12 @@ def proxy_container(command: Sequence[str], files: Mapping[str, bytes]) -> Conta
         restart_always=True,
         net_admin=True,
     )
+
+
+def _root_proxy(proxy: ContainerOnHost) -> ContainerOnHost:
+    """Ready once it has the listeners of its root."""
+    ready = HttpGet(port=ROOT_READINESS_PORT, path="/ready")
+    return replace(proxy, startup=None, readiness=Probe(action=ready, period_seconds=0.5), restart_always=False)
 
 
 def service_on_host(service: Service, slices: Iterable[EndpointSlice]) -> ServiceOnHost:

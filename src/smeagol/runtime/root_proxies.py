@@ -15,14 +15,12 @@ from smeagol.infra.kubernetes.keeper import Keeper, Kept
 from smeagol.infra.kubernetes.objects import Applied, Refused, Unreached, lacks_right
 from smeagol.install.access import ROOT_PROXIES, granting
 from smeagol.intent import (
-    ROOT_PROXY_OF,
     SLICE_MANAGER,
     SLICE_MANAGER_LABEL,
     CanaryIntent,
     Resolver,
     UnitKey,
     UnitKind,
-    pod_facts,
 )
 from smeagol.objects import EndpointSlice, Pod
 from smeagol.plan import JSON
@@ -31,9 +29,17 @@ from smeagol.refs import ObjectRef
 from smeagol.sources.kubernetes import Backoff, ObjectKey
 from smeagol.status import Event, EventType
 from smeagol.webhook import Bootstrap, InjectionSettings
-from smeagol.webhook.root_proxy import account, deployment, endpoint_slices, object_name
+from smeagol.webhook.root_proxy import (
+    account,
+    deployment,
+    endpoint_slices,
+    none_ready,
+    object_name,
+    root_proxy_of,
+    unfit,
+)
 
-__all__ = ["RootProxies", "root_proxy_of"]
+__all__ = ["RootProxies"]
 
 log = structlog.get_logger(__name__)
 
@@ -123,7 +129,7 @@ class RootProxies:
         backoff = Backoff(first=1.0, most=RESYNC_SECONDS)
         while True:
             self._news.clear()
-            found = {ref: _unfit(canary) for ref, canary in sorted(self._asking.items())}
+            found = {ref: unfit(canary) for ref, canary in sorted(self._asking.items())}
             fit = [canary for ref, canary in self._asking.items() if not found[ref]]
             done = True
             for canary in fit:
@@ -169,7 +175,7 @@ class RootProxies:
                     await self._tell(canary.ref, Event(EventType.WARNING, "RootProxyNotMade", why))
                 return why, False
         ready = any(pod.ready for pod in pods)
-        return "" if ready else f"none of its {canary.root_proxies} root proxies is ready yet", True
+        return "" if ready else none_ready(canary), True
 
     async def _apply(self, keeper: Keeper, kind: PeerKind, made: Mapping[str, JSON], uid: str) -> str:
         """Why an object is not as it should be; empty if it is. What stands as we last applied it is not touched."""
@@ -209,28 +215,3 @@ class RootProxies:
         if found != self._problems:
             self._problems = found
             self._changed()
-
-
-def root_proxy_of(pod: Pod) -> ObjectRef | None:
-    """Whose root proxy a Pod is. None for one with an application, or with the address of its node, whatever it says of
-    itself: clients would be led to it."""
-    if ROOT_PROXY_OF not in pod.metadata.annotations:
-        return None  # as nearly all Pods
-    facts = pod_facts(pod)
-    if facts is None or not facts.root_proxy_of or facts.host_network:
-        return None
-    return ObjectRef("Canary", pod.metadata.namespace, facts.root_proxy_of)
-
-
-def _unfit(canary: CanaryIntent) -> str:
-    """Why no proxy can stand before the root as it is; empty if one can."""
-    if not canary.ports:
-        return "it divides nothing, so there is nothing for its root proxies to do"
-    if canary.root_headless:
-        return f"the root {canary.root} has no address of its own, so its clients cannot be led to a root proxy"
-    if canary.root_selects:
-        return (
-            f"the root {canary.root} has a selector, which leads clients to the Pods that it selects; take it out, "
-            "and delete the EndpointSlices that it leaves behind, so that they are led to the root proxies"
-        )
-    return ""

@@ -27,11 +27,11 @@ from smeagol.errors import SmeagolError
 from smeagol.infra.host import Host, HostSettings, NodeNetwork, has_ipv6, program_folders
 from smeagol.infra.host.desired import PodSpecOnHost, ServiceOnHost
 from smeagol.infra.host.redirect import PROXY_MARK
-from smeagol.intent import AddedContainer, ServiceIntent, Unit, UnitKey, UnitKind, WorkloadIntent
+from smeagol.intent import AddedContainer, CanaryIntent, ServiceIntent, Unit, UnitKey, UnitKind, WorkloadIntent
 from smeagol.intent import Settings as ResolverSettings
 from smeagol.objects import EndpointSlice, Pod, Service
 from smeagol.pki import FileKeyStore, FileSupply, LocalAuthority, MemoryKeyStore, Overlap, Purpose
-from smeagol.plan import ProxyConnection, ProxyProvider
+from smeagol.plan import Feature, ProxyConnection, ProxyProvider
 from smeagol.refs import DEFAULT_CLUSTER_DOMAIN, NodeId, ObjectRef, PodRef, ServiceRef
 from smeagol.runtime.control_plane import ControlPlane, now
 from smeagol.runtime.looking import targets
@@ -41,6 +41,7 @@ from smeagol.runtime.own_view import own_view, roots_told
 from smeagol.runtime.progress import Together
 from smeagol.runtime.reporting import Reporter
 from smeagol.runtime.restarting import wanting
+from smeagol.runtime.root_proxies_here import RootProxiesHere, root_proxies
 from smeagol.runtime.traffic import Collector
 from smeagol.runtime.views import (
     event_view,
@@ -136,6 +137,7 @@ class Standalone:
             metrics_server=settings.metrics_url,
             clock=now,
             restarting=lambda _sidecar: "Their Deployments are restarted; replace Pods without one yourself",
+            root_proxy=lambda canary: self._root_proxies.waiting.get(canary.ref, ""),
         )
         self.folder = Folder()
         self._reader = FolderReader(settings.folder, without=settings.state)
@@ -149,6 +151,7 @@ class Standalone:
         self._waiting: dict[Key, str] = {}
         self._faults: dict[ObjectRef, Exception] = {}
         self._smi: dict[ObjectRef, SmiObject] = {}
+        self._root_proxies = RootProxiesHere()
         self._wake = asyncio.Event()
         self._restarting = asyncio.Lock()
         self._tend_now = asyncio.Event()
@@ -346,10 +349,30 @@ class Standalone:
             changes = self._settle_objects()
             self._feed(changes)
             self.plane.settle()
+            self._make_root_proxies()
             self._restart_where_asked()
             self._route(changes.routed)
             await self._run_on_host()
             self._report()
+
+    def _make_root_proxies(self) -> None:
+        """What Canaries ask for joins the objects of the folder in the next round."""
+        units = self.plane.resolver.units.values()
+        asking = [u for u in units if isinstance(u, CanaryIntent) and u.root_proxies and u.accepted]
+        if Feature.CANARY_ROOT_PROXY not in self.provider.features or not (asking or self._root_proxies.waiting):
+            return
+        manifests = self.folder.manifests()
+        made = root_proxies(
+            asking,
+            manifests=manifests,
+            services=self.cluster.services,
+            pods=self.cluster.pods.values(),
+            uid=lambda ref: self._smi[ref].metadata.uid if ref in self._smi else "",
+        )
+        if made != self._root_proxies:
+            self._root_proxies = made
+            self.cluster.load(made.beside(manifests))
+            self._wake.set()
 
     def _restart_where_asked(self) -> None:
         """A Sidecar may ask that the owners of Pods that lack what it asks for are rolled (spec: Sidecar, restart)."""
@@ -386,7 +409,7 @@ class Standalone:
                 log.warning("manifest refused", problem=str(problem))
         self._smi = {ref: _stamped(wanted, self._smi.get(ref)) for ref, wanted in folder.smi.items()}
         self.folder = replace(folder, smi=self._smi)
-        self.cluster.load(folder.manifests())
+        self.cluster.load(self._root_proxies.beside(folder.manifests()))
         load_folder(self.plane.resolver, self.folder)
         self.plane.settle()  # whether a new Pod gets a proxy may depend on it
 

@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from smeagol.errors import SmeagolError
@@ -121,8 +121,7 @@ def mendable(error: SmeagolError | BaseExceptionGroup[BaseException]) -> list[Sm
 async def _serve(
     options: Options, state: Path, control: socket.socket, metrics: socket.socket, metrics_url: str
 ) -> int:
-    from smeagol.plan import Feature, ProxyProvider
-    from smeagol.providers.envoy import Envoy
+    from smeagol.plan import ProxyProvider
     from smeagol.providers.envoy.binary import envoy_command
     from smeagol.runtime.control import control_app, metrics_app
     from smeagol.runtime.offline import NoSuchProviderError, provider_named
@@ -134,8 +133,6 @@ async def _serve(
         raise NoSuchProviderError(
             f"'{options.provider}' has no proxies to run on one machine", fix="leave --provider out, or name envoy"
         )
-    if isinstance(provider, Envoy):
-        provider = replace(provider, features=provider.features - {Feature.CANARY_ROOT_PROXY})
     mesh = Standalone(
         Settings(
             folder=options.folder,

@@ -19,6 +19,7 @@ from smeagol.intent import (
     SLICE_MANAGER_LABEL,
     CanaryIntent,
     listening_ports,
+    pod_facts,
 )
 from smeagol.objects import Pod
 from smeagol.plan import JSON
@@ -26,7 +27,7 @@ from smeagol.refs import ObjectRef
 from smeagol.webhook.inject import Bootstrap, proxy_container, proxy_volumes
 from smeagol.webhook.settings import ANNOTATION_DOMAIN, InjectionSettings, PodOptions
 
-__all__ = ["account", "deployment", "endpoint_slices", "object_name"]
+__all__ = ["account", "deployment", "endpoint_slices", "none_ready", "object_name", "root_proxy_of", "unfit"]
 
 DRAIN_SECONDS = 10
 """A Pod that is to go serves on for so long, until no node leads a client there any more. Half of it is for the clients
@@ -123,6 +124,35 @@ def endpoint_slices(
         }
         for family in families
     )
+
+
+def root_proxy_of(pod: Pod) -> ObjectRef | None:
+    """Whose root proxy a Pod is. None for one with an application, or with the address of its node, whatever it says of
+    itself: clients would be led to it."""
+    if ROOT_PROXY_OF not in pod.metadata.annotations:
+        return None  # as nearly all Pods
+    facts = pod_facts(pod)
+    if facts is None or not facts.root_proxy_of or facts.host_network:
+        return None
+    return ObjectRef("Canary", pod.metadata.namespace, facts.root_proxy_of)
+
+
+def unfit(canary: CanaryIntent) -> str:
+    """Why no proxy can stand before the root as it is; empty if one can."""
+    if not canary.ports:
+        return "it divides nothing, so there is nothing for its root proxies to do"
+    if canary.root_headless:
+        return f"the root {canary.root} has no address of its own, so its clients cannot be led to a root proxy"
+    if canary.root_selects:
+        return (
+            f"the root {canary.root} has a selector, which leads clients to the Pods that it selects; take it out, "
+            "and delete the EndpointSlices that it leaves behind, so that they are led to the root proxies"
+        )
+    return ""
+
+
+def none_ready(canary: CanaryIntent) -> str:
+    return f"none of its {canary.root_proxies} root proxies is ready yet"
 
 
 def _endpoint(pod: Pod, address: str) -> JSON:
