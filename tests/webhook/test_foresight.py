@@ -91,6 +91,15 @@ class TestWarnings:
         (text,) = warnings(world, mutual_tls("m", "pay.example.com"))
         assert "withheld from namespace 'shop' by ProviderClass 'ours'" in text
 
+    def test_root_proxies_behind_a_selector(self) -> None:
+        """SMI-CAN-22: it leads clients past them."""
+        root = service("web")
+        led = msgspec.structs.replace(root, spec=msgspec.structs.replace(root.spec, selector={"app": "web"}))
+        world = World(namespace("shop"), led, service("v1"), slice_of("v1", "10.0.0.1"))
+        (said,) = warnings(world, canary("roll", "web", {"v1": "1"}, root_proxies=2))
+        assert "the root shop/web has a selector" in said
+        assert warnings(world, canary("roll", "web", {"v1": "1"})) == []
+
     def test_another_canary_of_the_root(self) -> None:
         both = (service("web-v1", ip="10.96.0.2"), slice_of("web-v1", "10.0.0.1"))
         world = World(*SHOP, *both, canary("older", "web", {"web-v1": "1"}))

@@ -7,6 +7,7 @@ That an API server takes them at the Pod Security level `restricted`, and that P
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
@@ -65,6 +66,17 @@ def test_all_are_the_canarys_and_go_with_it() -> None:
     assert all(each["metadata"]["ownerReferences"] == [owner] for each in made)
     assert {each["metadata"]["labels"].get(SLICE_MANAGER_LABEL) for each in made[2:]} == {SLICE_MANAGER}
     assert {each["metadata"]["labels"]["kubernetes.io/service-name"] for each in made[2:]} == {"web"}
+
+
+def test_a_root_of_many_ports_has_several_endpoint_slices() -> None:
+    """discovery.k8s.io/v1: of one, at most a hundred."""
+    many = tuple((number, Protocol.HTTP) for number in range(2000, 2101))
+    wide = replace(CANARY, ports=many, port_names=tuple(f"p{number}" for number, _ in many))
+    made: Any = endpoint_slices(wide, "u", ("10.96.0.1",), ())
+    assert [(each["metadata"]["name"], len(each["ports"])) for each in made] == [
+        ("roll-root-proxy-ipv4", 100),
+        ("roll-root-proxy-ipv4-2", 1),
+    ]
 
 
 def test_its_pods_have_a_proxy_and_nothing_else() -> None:

@@ -83,7 +83,12 @@ class RootProxies:
         """Root proxies that there are, with whose they are"""
         self._made: dict[ObjectKey, ObjectRef] = {}
         """EndpointSlices of ours that there are, and whose they are"""
-        self._applied: dict[ObjectRef, Mapping[str, JSON]] = {}
+        self._applied: dict[ObjectRef, tuple[Mapping[str, JSON], str]] = {}
+        """What was applied last, and which version of the object that made"""
+        self._fresh: set[ObjectRef] = set()
+        """Objects that need not be looked at before the next resync"""
+        self._leaving: set[ObjectRef] = set()
+        """Canaries of which something may be left that is to be taken back"""
         self._problems: dict[ObjectRef, str] = {}
         self._news = asyncio.Event()
 
@@ -139,13 +144,17 @@ class RootProxies:
                     log.exception("root proxies not made", canary=str(canary.ref))
                     found[canary.ref], applied = f"its root proxies cannot be made: {type(error).__name__}", False
                 done = done and applied
-            there = {*self._made.values(), *(canary for canary, _ in self._pods.values())}
-            for ref in sorted(there - {canary.ref for canary in fit}):
+            self._leaving |= {*self._made.values(), *(canary for canary, _ in self._pods.values())}
+            self._leaving -= {canary.ref for canary in fit}
+            for ref in sorted(self._leaving):
                 try:
-                    await self._withdraw(keeper, ref)
+                    gone = await self._withdraw(keeper, ref)
                 except Exception:
                     log.exception("root proxies not withdrawn", canary=str(ref))
-                    done = False
+                    gone = False
+                if gone:
+                    self._leaving.discard(ref)
+                done = done and gone
             self._note_problems(found)
             if done:
                 backoff.reset()
@@ -153,7 +162,8 @@ class RootProxies:
                 async with asyncio.timeout(RESYNC_SECONDS if done else backoff.wait()):
                     await self._news.wait()
             except TimeoutError:
-                self._applied.clear()
+                self._applied = {ref: self._applied[ref] for ref in self._fresh}
+                self._fresh = set()
 
     async def _make(self, keeper: Keeper, canary: CanaryIntent) -> tuple[str, bool]:
         """What it waits for, empty if for nothing; and whether everything is there as it should be."""
@@ -174,15 +184,24 @@ class RootProxies:
                 if why not in (self._problems.get(canary.ref), _BEING_MADE):
                     await self._tell(canary.ref, Event(EventType.WARNING, "RootProxyNotMade", why))
                 return why, False
+        named = {ref_of(made).name for made in slices}
+        old = [name for (_, name), owner in self._made.items() if owner == canary.ref and name not in named]
+        for name in sorted(old):
+            if not await self._take_back(keeper, SLICES, canary.ref.namespace, name, uid):
+                return _BEING_MADE, False
         ready = any(pod.ready for pod in pods)
         return "" if ready else none_ready(canary), True
 
     async def _apply(self, keeper: Keeper, kind: PeerKind, made: Mapping[str, JSON], uid: str) -> str:
         """Why an object is not as it should be; empty if it is. What stands as we last applied it is not touched."""
         ref = ref_of(made)
-        if self._applied.get(ref) == made:
+        before, version = self._applied.get(ref, (None, ""))
+        if before == made and ref in self._fresh:
             return ""
         there = await keeper.find(kind, ref.namespace, ref.name)
+        if before == made and isinstance(there, Kept) and there.metadata.resource_version == version:
+            self._fresh.add(ref)
+            return ""
         if isinstance(there, Kept) and uid not in {owner.uid for owner in there.metadata.owner_references}:
             return f"{ref} is there already and is not Smeagol's, so its root proxies cannot be made"
         if isinstance(there, Kept) or there is None:
@@ -191,7 +210,8 @@ class RootProxies:
             applied = there
         match applied:
             case Applied():
-                self._applied[ref] = made
+                self._applied[ref] = made, applied.version
+                self._fresh.add(ref)
                 return ""
             case Unreached():
                 return _BEING_MADE
@@ -201,15 +221,27 @@ class RootProxies:
             case Refused(message=words):
                 return f"the API server does not take {ref}: {words}"
 
-    async def _withdraw(self, keeper: Keeper, canary: ObjectRef) -> None:
-        """Take back what was made for a Canary that no longer asks for it; first of all, lead nobody there."""
-        uid, name = self._uid(canary), object_name(canary)
+    async def _withdraw(self, keeper: Keeper, canary: ObjectRef) -> bool:
+        """Take back what was made for a Canary that no longer asks for it; False if it must be tried again.
+
+        First of all, nobody is led there; last goes what runs the Pods, by which a next leader knows of the rest.
+        """
+        if not (uid := self._uid(canary)):
+            return True  # it has gone, and all of it goes too
+        name = object_name(canary)
         slices = [(SLICES, key[1]) for key, owner in self._made.items() if owner == canary]
-        for kind, known in (*slices, (DEPLOYMENTS, name), (ACCOUNTS, name)):
-            self._applied.pop(ObjectRef(kind.kind, canary.namespace, known), None)
-            there = await keeper.find(kind, canary.namespace, known) if uid else None
-            if isinstance(there, Kept) and uid in {owner.uid for owner in there.metadata.owner_references}:
-                await keeper.delete(kind, canary.namespace, known, uid=there.metadata.uid)
+        for kind, known in (*slices, (ACCOUNTS, name), (DEPLOYMENTS, name)):
+            if not await self._take_back(keeper, kind, canary.namespace, known, uid):
+                return False
+        return True
+
+    async def _take_back(self, keeper: Keeper, kind: PeerKind, namespace: str, name: str, uid: str) -> bool:
+        """Delete an object, if there is one and it is the Canary's; False if it must be tried again."""
+        self._fresh.discard(ObjectRef(kind.kind, namespace, name))
+        there = await keeper.find(kind, namespace, name)
+        if isinstance(there, Kept) and uid in {owner.uid for owner in there.metadata.owner_references}:
+            return await keeper.delete(kind, namespace, name, uid=there.metadata.uid)
+        return not isinstance(there, Unreached)
 
     def _note_problems(self, found: dict[ObjectRef, str]) -> None:
         if found != self._problems:

@@ -14,7 +14,19 @@ import msgspec
 
 from smeagol import api
 from smeagol.derive import Source
-from smeagol.intent import CanaryIntent, Condition, Key, MutualTLSIntent, Resolver, SidecarIntent, UnitKey, UnitKind
+from smeagol.errors import sentence
+from smeagol.intent import (
+    CanaryIntent,
+    Condition,
+    ConditionType,
+    Key,
+    MutualTLSIntent,
+    Resolver,
+    SidecarIntent,
+    UnitKey,
+    UnitKind,
+)
+from smeagol.webhook.root_proxy import unfit
 
 __all__ = ["foresee"]
 
@@ -68,7 +80,21 @@ def foresee(resolver: Resolver, given: api.SmiObject) -> tuple[Condition, ...]:
             return ()
     trial.settle()
     unit = trial.units.get(UnitKey(UnitKind(type(given).__name__), *key))
-    return unit.conditions if isinstance(unit, CanaryIntent | MutualTLSIntent | SidecarIntent) else ()
+    match unit:
+        case CanaryIntent():
+            return (*unit.conditions, *_of_root_proxies(unit))
+        case MutualTLSIntent() | SidecarIntent():
+            return unit.conditions
+        case _:
+            return ()
+
+
+def _of_root_proxies(canary: CanaryIntent) -> tuple[Condition, ...]:
+    """Why those that a Canary asks for will not be made, where its root alone keeps them from it (spec: SMI-CAN-22)."""
+    why = unfit(canary) if canary.accepted and canary.root_proxies and canary.ports else ""
+    if not why:
+        return ()
+    return (Condition(type=ConditionType.PROGRAMMED, status=False, reason="Pending", message=sentence(why)),)
 
 
 def _copy(whole: Source[Key, V], part: Source[Key, V], wanted: Callable[[Key], bool] = lambda _: True) -> None:

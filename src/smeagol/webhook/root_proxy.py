@@ -35,6 +35,8 @@ that are there to go elsewhere."""
 
 _LONGEST_NAME = 52
 """So that the names of Pods, made of it and two hashes, fit into a label (Kubernetes: 63 characters)."""
+_PORTS_AT_MOST = 100
+"""of one EndpointSlice (discovery.k8s.io/v1)"""
 _SELECTED_BY = f"{ANNOTATION_DOMAIN}/root-proxy"
 
 
@@ -103,18 +105,20 @@ def deployment(canary: CanaryIntent, uid: str, settings: InjectionSettings, boot
 def endpoint_slices(
     canary: CanaryIntent, uid: str, addresses_of_root: Iterable[str], pods: Sequence[Pod]
 ) -> tuple[dict[str, JSON], ...]:
-    """One for each family of addresses that the root has; `pods` are the root proxies that there are."""
+    """For each family of addresses that the root has, one for each hundred ports; `pods` are the root proxies that
+    there are."""
     families = sorted({_family(address) for address in addresses_of_root})
     listening = listening_ports(number for number, _ in canary.ports)
     ports: list[JSON] = [
         {"name": name, "port": listening[number], "protocol": "TCP"}
         for (number, _), name in zip(canary.ports, canary.port_names, strict=True)
     ]
+    parts = [ports[at : at + _PORTS_AT_MOST] for at in range(0, len(ports), _PORTS_AT_MOST)]
     return tuple(
         {
-            **_head("discovery.k8s.io/v1", "EndpointSlice", canary, uid, suffix=f"-{family.lower()}"),
+            **_head("discovery.k8s.io/v1", "EndpointSlice", canary, uid, suffix=_suffix(family, number)),
             "addressType": family,
-            "ports": ports,
+            "ports": part,
             "endpoints": [
                 _endpoint(pod, address)
                 for pod in sorted(pods, key=lambda pod: pod.metadata.name)
@@ -123,6 +127,7 @@ def endpoint_slices(
             ],
         }
         for family in families
+        for number, part in enumerate(parts)
     )
 
 
@@ -164,6 +169,10 @@ def _endpoint(pod: Pod, address: str) -> JSON:
         "conditions": {"ready": serving and not terminating, "serving": serving, "terminating": terminating},
         "targetRef": {"kind": "Pod", "namespace": meta.namespace, "name": meta.name, "uid": meta.uid},
     }
+
+
+def _suffix(family: str, number: int) -> str:
+    return f"-{family.lower()}" + (f"-{number + 1}" if number else "")
 
 
 def _family(address: str) -> str:

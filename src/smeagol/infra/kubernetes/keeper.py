@@ -22,6 +22,7 @@ class _Owner(msgspec.Struct, frozen=True):
 class _Metadata(msgspec.Struct, frozen=True, rename="camel"):
     namespace: str = ""
     uid: str = ""
+    resource_version: str = ""
     labels: dict[str, str] = {}
     owner_references: tuple[_Owner, ...] = ()
 

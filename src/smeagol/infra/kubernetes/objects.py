@@ -31,6 +31,8 @@ class Applied:
 
     uid: str
     generation: int
+    version: str = ""
+    """as the API server counts all writes to it; opaque"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +47,10 @@ class Unreached:
     """Not done; to be tried again."""
 
 
-class _Metadata(msgspec.Struct, frozen=True):
+class _Metadata(msgspec.Struct, frozen=True, rename="camel"):
     uid: str = ""
     generation: int = 0
+    resource_version: str = ""
 
 
 class _Object(msgspec.Struct, frozen=True):
@@ -93,7 +96,7 @@ class ObjectWriter:
         if uid == "" and answer.status_code != _CREATED:
             await self._give_up(path, obj)
             return Unreached()
-        return Applied(found.metadata.uid, found.metadata.generation)
+        return Applied(found.metadata.uid, found.metadata.generation, found.metadata.resource_version)
 
     async def delete(self, kind: PeerKind, namespace: str, name: str, *, uid: str) -> bool:
         """Delete just this object, and no later one of its name; False if it must be tried again."""
