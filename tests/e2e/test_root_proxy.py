@@ -18,7 +18,7 @@ from smeagol.install.access import ROOT_PROXIES, granting
 
 pytestmark = [pytest.mark.slow, pytest.mark.envoy, pytest.mark.timeout(600), pytest.mark.xdist_group("cluster")]
 
-OWNED = "deployments,serviceaccounts,endpointslices"
+OWNED = "deployments,serviceaccounts,endpointslices,poddisruptionbudgets"
 
 
 @pytest.fixture
@@ -80,6 +80,7 @@ def test_a_client_without_a_proxy_is_divided_too(shop: Shop) -> None:
     assert owned(shop) == [
         "Deployment/foobar-root-proxy",
         "EndpointSlice/foobar-root-proxy-ipv4",
+        "PodDisruptionBudget/foobar-root-proxy",
         "ServiceAccount/foobar-root-proxy",
     ]
     wait_for("the client is served", lambda: served(shop), within_seconds=60)

@@ -58,6 +58,7 @@ WHERE_ROOT_PROXIES_IS_BOUND = {
     ("", "serviceaccounts"): {"get", "create", "patch", "delete"},
     ("apps", "deployments"): {"get", "create", "patch", "delete"},
     ("discovery.k8s.io", "endpointslices"): {"get", "create", "patch", "delete"},
+    ("policy", "poddisruptionbudgets"): {"get", "create", "patch", "delete"},
 }
 WHERE_RESTARTER_IS_BOUND = {
     # infra/kubernetes/restarter.py: PATCH

@@ -24,7 +24,7 @@ from smeagol.intent import (
 from smeagol.objects import Metadata, Pod, PodStatus
 from smeagol.objects.core import PodCondition, PodIP
 from smeagol.refs import ObjectRef, ServiceRef
-from smeagol.webhook.root_proxy import account, deployment, endpoint_slices, object_name
+from smeagol.webhook.root_proxy import account, budget, deployment, endpoint_slices, object_name
 from webhook.pods import SETTINGS, bootstrap
 
 CANARY = CanaryIntent(
@@ -55,8 +55,14 @@ def slices(addresses: tuple[str, ...], *pods: Pod) -> Any:
 
 def test_all_are_the_canarys_and_go_with_it() -> None:
     """By the name of the Canary, and controlled by just this one; of its EndpointSlices it is said who keeps them."""
-    made: Any = (account(CANARY, "u"), deployment(CANARY, "u", SETTINGS, bootstrap), *slices(("10.96.0.1", "fd00::1")))
+    made: Any = (
+        account(CANARY, "u"),
+        budget(CANARY, "u"),
+        deployment(CANARY, "u", SETTINGS, bootstrap),
+        *slices(("10.96.0.1", "fd00::1")),
+    )
     assert [each["metadata"]["name"] for each in made] == [
+        "roll-root-proxy",
         "roll-root-proxy",
         "roll-root-proxy",
         "roll-root-proxy-ipv4",
@@ -64,8 +70,8 @@ def test_all_are_the_canarys_and_go_with_it() -> None:
     ]
     owner = {"apiVersion": "smi-spec.io/v1beta1", "kind": "Canary", "name": "roll", "uid": "u", "controller": True}
     assert all(each["metadata"]["ownerReferences"] == [owner] for each in made)
-    assert {each["metadata"]["labels"].get(SLICE_MANAGER_LABEL) for each in made[2:]} == {SLICE_MANAGER}
-    assert {each["metadata"]["labels"]["kubernetes.io/service-name"] for each in made[2:]} == {"web"}
+    assert {each["metadata"]["labels"].get(SLICE_MANAGER_LABEL) for each in made[3:]} == {SLICE_MANAGER}
+    assert {each["metadata"]["labels"]["kubernetes.io/service-name"] for each in made[3:]} == {"web"}
 
 
 def test_a_root_of_many_ports_has_several_endpoint_slices() -> None:

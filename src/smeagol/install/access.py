@@ -137,6 +137,7 @@ ROOT_PROXIES_RULES: tuple[AccessRule, ...] = (
     AccessRule(group="", resources=("serviceaccounts",), verbs=("get", "create", "patch", "delete")),
     AccessRule(group="apps", resources=("deployments",), verbs=("get", "create", "patch", "delete")),
     AccessRule(group="discovery.k8s.io", resources=("endpointslices",), verbs=("get", "create", "patch", "delete")),
+    AccessRule(group="policy", resources=("poddisruptionbudgets",), verbs=("get", "create", "patch", "delete")),
 )
 """What it may do where ROOT_PROXIES is bound to it."""
 

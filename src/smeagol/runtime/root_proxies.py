@@ -31,6 +31,7 @@ from smeagol.status import Event, EventType
 from smeagol.webhook import Bootstrap, InjectionSettings
 from smeagol.webhook.root_proxy import (
     account,
+    budget,
     deployment,
     endpoint_slices,
     none_ready,
@@ -48,6 +49,7 @@ RESYNC_SECONDS = 30.0
 
 ACCOUNTS = PeerKind("v1", "ServiceAccount", "serviceaccounts")
 DEPLOYMENTS = PeerKind("apps/v1", "Deployment", "deployments")
+BUDGETS = PeerKind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 SLICES = PeerKind("discovery.k8s.io/v1", "EndpointSlice", "endpointslices")
 
 _BEING_MADE = "its root proxies are being made"
@@ -175,6 +177,7 @@ class RootProxies:
         slices = endpoint_slices(canary, uid, root.cluster_ips if root is not None else (), pods)
         objects = (
             (ACCOUNTS, account(canary, uid)),
+            (BUDGETS, budget(canary, uid)),
             (DEPLOYMENTS, deployment(canary, uid, self._settings, self._bootstrap)),
             *((SLICES, made) for made in slices),
         )
@@ -230,7 +233,7 @@ class RootProxies:
             return True  # it has gone, and all of it goes too
         name = object_name(canary)
         slices = [(SLICES, key[1]) for key, owner in self._made.items() if owner == canary]
-        for kind, known in (*slices, (ACCOUNTS, name), (DEPLOYMENTS, name)):
+        for kind, known in (*slices, (ACCOUNTS, name), (BUDGETS, name), (DEPLOYMENTS, name)):
             if not await self._take_back(keeper, kind, canary.namespace, known, uid):
                 return False
         return True

@@ -1,7 +1,8 @@
 """The Kubernetes objects of a Canary's root proxies: pure, and all owned by the Canary, so that they go with it.
 
 A ServiceAccount, whose identity servers see; a Deployment of Pods with a proxy and nothing else, which need no
-capability since they redirect nothing; and EndpointSlices that lead the clients of the root to those that are ready.
+capability since they redirect nothing; a PodDisruptionBudget of them; and EndpointSlices that lead the clients of the
+root to those that are ready.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from smeagol.refs import ObjectRef
 from smeagol.webhook.inject import Bootstrap, proxy_container, proxy_volumes
 from smeagol.webhook.settings import ANNOTATION_DOMAIN, InjectionSettings, PodOptions
 
-__all__ = ["account", "deployment", "endpoint_slices", "none_ready", "object_name", "root_proxy_of", "unfit"]
+__all__ = ["account", "budget", "deployment", "endpoint_slices", "none_ready", "object_name", "root_proxy_of", "unfit"]
 
 DRAIN_SECONDS = 10
 """A Pod that is to go serves on for so long, until no node leads a client there any more. Half of it is for the clients
@@ -99,6 +100,15 @@ def deployment(canary: CanaryIntent, uid: str, settings: InjectionSettings, boot
                 "spec": pod,
             },
         },
+    }
+
+
+def budget(canary: CanaryIntent, uid: str) -> dict[str, JSON]:
+    """Who empties nodes takes one after the other. One that is not ready keeps no node."""
+    selector: JSON = {"matchLabels": {_SELECTED_BY: object_name(canary.ref)}}
+    return {
+        **_head("policy/v1", "PodDisruptionBudget", canary, uid),
+        "spec": {"maxUnavailable": 1, "selector": selector, "unhealthyPodEvictionPolicy": "AlwaysAllow"},
     }
 
 
