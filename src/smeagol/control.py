@@ -275,6 +275,8 @@ class Edge(_Wire, frozen=True, kw_only=True):
     mutual_tls: bool = msgspec.field(default=False, name="mutualTLS")
     client_names: tuple[str, ...] = ()
     requests: float = 0
+    connections: float = 0
+    """of protocols other than HTTP"""
 
 
 class Certificate(_Wire, frozen=True, kw_only=True):

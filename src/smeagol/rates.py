@@ -25,7 +25,7 @@ def grown(before: Traffic, after: Traffic) -> Traffic:
     """
     requests = {_request_key(series): series.count for series in before.requests}
     latency = {_where(series): series for series in before.latency}
-    edges = {_edge_key(edge): edge.requests for edge in before.edges}
+    edges = {_edge_key(edge): edge for edge in before.edges}
     return Traffic(
         time=after.time - before.time,
         requests=tuple(
@@ -33,10 +33,7 @@ def grown(before: Traffic, after: Traffic) -> Traffic:
             for series in after.requests
         ),
         latency=tuple(_latency_growth(latency.get(_where(series)), series) for series in after.latency),
-        edges=tuple(
-            msgspec.structs.replace(edge, requests=_growth(edges.get(_edge_key(edge), 0), edge.requests))
-            for edge in after.edges
-        ),
+        edges=tuple(_edge_growth(edges.get(_edge_key(edge)), edge) for edge in after.edges),
     )
 
 
@@ -47,8 +44,10 @@ def sum_of_edges(one: Iterable[Edge], other: Iterable[Edge]) -> tuple[Edge, ...]
         known = found.get(_edge_key(edge))
         if known is None:
             found[_edge_key(edge)] = edge
-        elif edge.requests:
-            found[_edge_key(edge)] = msgspec.structs.replace(edge, requests=known.requests + edge.requests)
+        elif edge.requests or edge.connections:
+            found[_edge_key(edge)] = msgspec.structs.replace(
+                edge, requests=known.requests + edge.requests, connections=known.connections + edge.connections
+            )
     return tuple(found[key] for key in sorted(found))
 
 
@@ -139,6 +138,16 @@ def _where(series: Series) -> tuple[str, ...]:
 
 def _request_key(series: RequestSeries) -> tuple[str, ...]:
     return *_where(series), series.code
+
+
+def _edge_growth(before: Edge | None, after: Edge) -> Edge:
+    if before is None:
+        return after
+    return msgspec.structs.replace(
+        after,
+        requests=_growth(before.requests, after.requests),
+        connections=_growth(before.connections, after.connections),
+    )
 
 
 def _edge_key(edge: Edge) -> tuple[str, str, str]:

@@ -7,6 +7,7 @@ them so is shown where it runs (`tests/examples`).
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socketserver
 import tempfile
@@ -27,7 +28,7 @@ from smeagol.cli.meshes import NotFoundError, ago, pod_named, table
 from smeagol.cli.status import status_text
 from smeagol.cli.top import top_text
 from smeagol.client import LogTail, Mesh, MeshNotFoundError, running_meshes
-from smeagol.control import Status, Traffic
+from smeagol.control import Edge, Status, Traffic
 
 NOW = datetime(2024, 5, 1, 12, 0, 0, tzinfo=UTC)
 SPIFFE = "spiffe://cluster.local/ns/shop/sa/default"
@@ -349,6 +350,16 @@ class TestTop:
         found = msgspec.json.decode(traffic(2, 19), type=Traffic)
         assert edges_text(found)[1].split() == ["shop/cart", "shop/web", "shop/web-v1", "yes", "19", "cart.example"]
         assert len(edges_text(found, "other")) == 1
+
+    def test_edges_of_ports_that_are_not_http(self) -> None:
+        """They have connections and no requests; one Service may have both."""
+        edge = Edge(client="shop/cart", service="shop/ledger", backend="shop/ledger", connections=288)
+        mixed = msgspec.structs.replace(edge, requests=5)
+        found = Traffic(time=1.0, edges=(edge, mixed))
+        assert [re.split(" {2,}", line)[-2] for line in edges_text(found)[1:]] == [
+            "288 connections",
+            "5, 288 connections",
+        ]
 
 
 class TestPodNamed:

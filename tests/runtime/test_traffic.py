@@ -94,3 +94,21 @@ def test_latency_buckets_are_in_order_with_the_total_last() -> None:
     (latency,) = found.latency
     assert latency.buckets == ((0.005, 1), (0.5, 3), (None, 4))
     assert (latency.count, latency.sum) == (4, 1.5)
+
+
+def test_an_edge_counts_the_connections_of_other_protocols() -> None:
+    """A port of raw bytes has no requests; who dials it, and under which names, is seen all the same."""
+    found = traffic(
+        [
+            sample("smi_tcp_connections_total", 4, service="ledger", backend="ledger", port="7000"),
+            sample("smi_tcp_connections_total", 2, service="web", backend="web", port="9000"),
+            sample("smi_requests_total", 5, service="web", backend="web", port="80", response_code="200"),
+        ],
+        at=1.0,
+        workloads={CART.pod: CART},
+        services={ServiceRef("shop", "ledger"): service("ledger", mutual_tls=True)},
+    )
+    assert [(e.service, e.requests, e.connections, e.client_names) for e in found.edges] == [
+        ("shop/ledger", 0, 4, ("cart.example",)),
+        ("shop/web", 5, 2, ()),
+    ]

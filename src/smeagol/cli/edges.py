@@ -9,7 +9,7 @@ import typer
 from smeagol.cli.meshes import ContextOption, KubeconfigOption, NameOption, NamespaceOption, Output, StateDirOption
 
 if TYPE_CHECKING:
-    from smeagol.control import Traffic
+    from smeagol.control import Edge, Traffic
 
 __all__ = ["edges_text", "register"]
 
@@ -49,10 +49,17 @@ def edges_text(traffic: Traffic, namespace: str = "") -> list[str]:
                 edge.service,
                 edge.backend if edge.backend != edge.service else "-",
                 "yes" if edge.mutual_tls else "no",
-                f"{edge.requests:.0f}",
+                _calls(edge),
                 ", ".join(edge.client_names) or "-",
             ]
             for edge in traffic.edges
             if not namespace or edge.client.startswith(f"{namespace}/")
         ],
     )
+
+
+def _calls(edge: Edge) -> str:
+    """Requests, and what a port that is not HTTP has instead."""
+    connections = f"{edge.connections:.0f} connections" if edge.connections else ""
+    requests = f"{edge.requests:.0f}" if edge.requests or not connections else ""
+    return ", ".join(filter(None, (requests, connections)))

@@ -95,6 +95,7 @@ def traffic(
 ) -> Traffic:
     """The counters as readers of the control API get them. Pure. `at`: seconds, any clock that only goes forward."""
     requests: dict[tuple[_Where, str], float] = defaultdict(float)
+    connections: dict[_Where, float] = defaultdict(float)
     buckets: dict[_Where, dict[float | None, float]] = defaultdict(lambda: defaultdict(float))
     sums: dict[_Where, float] = defaultdict(float)
     for sample in samples:
@@ -103,6 +104,8 @@ def traffic(
         match sample.name:
             case "smi_requests_total":
                 requests[where, labels["response_code"]] += sample.value
+            case "smi_tcp_connections_total":
+                connections[where] += sample.value
             case "smi_request_duration_seconds_bucket":
                 bound = None if labels["le"] == "+Inf" else float(labels["le"])
                 buckets[where][bound] += sample.value
@@ -112,7 +115,7 @@ def traffic(
         time=at,
         requests=tuple(_request_series(where, code, n) for (where, code), n in sorted(requests.items())),
         latency=tuple(_latency_series(where, found, sums[where]) for where, found in sorted(buckets.items())),
-        edges=tuple(_edges(requests, workloads, services)),
+        edges=tuple(_edges(requests, connections, workloads, services)),
     )
 
 
@@ -155,13 +158,15 @@ def _latency_series(where: _Where, found: Mapping[float | None, float], total: f
 
 def _edges(
     requests: Mapping[tuple[_Where, str], float],
+    connections: Mapping[_Where, float],
     workloads: Mapping[PodRef, WorkloadIntent],
     services: Mapping[ServiceRef, ServiceIntent],
 ) -> Iterable[Edge]:
     totals: dict[_Where, float] = defaultdict(float)
     for (where, _code), count in requests.items():
         totals[where] += count
-    for (namespace, pod, direction, service, backend), count in sorted(totals.items()):
+    for where in sorted(totals.keys() | connections.keys()):
+        namespace, pod, direction, service, backend = where
         if direction != "outbound" or not service:
             continue
         client = workloads.get(PodRef(namespace, pod))
@@ -173,5 +178,6 @@ def _edges(
             backend=backend,
             mutual_tls=secured,
             client_names=client.client_names if client is not None and secured else (),
-            requests=count,
+            requests=totals.get(where, 0),
+            connections=connections.get(where, 0),
         )
