@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
+import pytest
 from starlette.testclient import TestClient
 
 from smeagol.durations import BUCKETS, Durations
 from smeagol.runtime.health import Readiness, health_app
+from smeagol.runtime.web import AddressTakenError, listening
 
 
 def test_ready_once_all_is_there_and_not_while_ending() -> None:
@@ -43,3 +47,12 @@ def test_buckets_are_cumulated() -> None:
     found = dict(durations.buckets())
     assert (found["0.001"], found["0.25"], found["0.5"], found["+Inf"]) == (2, 2, 3, 4)
     assert len(found) == len(BUCKETS) + 1
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::]"])
+def test_an_address_in_use_is_named(host: str) -> None:
+    """Two control planes by hand on one machine: the second says which address, and what to do."""
+    with listening(f"{host}:0") as first:
+        taken = f"{host}:{first.getsockname()[1]}"
+        with pytest.raises(AddressTakenError, match=re.escape(taken)), listening(taken):
+            pass

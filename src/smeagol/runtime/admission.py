@@ -164,7 +164,7 @@ class Admission:
         self._certificate.renew()
 
     async def serve(self, started: asyncio.Event) -> None:
-        """Answer until cancelled; `started` is set once reviews can come. Raises OSError if the port is taken."""
+        """Answer until cancelled; `started` is set once reviews can come. Raises AddressTakenError."""
         with listening(self._settings.address) as bound:
             started.set()
             async with asyncio.TaskGroup() as tasks:
