@@ -20,13 +20,13 @@ INTRODUCTION = {
 
 def plan(kind, unit):
     """What must exist for one of the user's objects."""
-    if kind != "Canary":
-        feature = "MutualTLS" if kind == "MutualTLS" else "SidecarMetrics"
-        why = {"field": "spec", "feature": feature, "message": "a map divides traffic and does nothing else"}
-        return {"unsupported": [why], "failedClosed": True}
-    absent = {left["service"]["name"] for left in unit["leftOut"]}
-    taking = {service["name"]: weight for service, weight in unit["wanted"] if service["name"] not in absent}
-    if not unit["ports"] or not any(taking.values()):
+    headless = "CanaryHeadless" if unit.get("rootHeadless") else ""  # clients dial its Pods, past HAProxy
+    if lacking := {"MutualTLS": "MutualTLS", "Sidecar": "SidecarMetrics"}.get(kind, headless):
+        why = {"feature": lacking, "message": "a map divides traffic and does nothing else"}
+        return {"unsupported": [why | {"field": "spec.service" if headless else "spec"}], "failedClosed": True}
+    absent = [left["service"] for left in unit["leftOut"]]
+    taking = {service["name"]: weight for service, weight in unit["wanted"] if service not in absent}
+    if not (unit["ports"] and any(taking.values())):
         return {}  # the root's own Pods serve
     weights = "".join(f"{name} {weight}\n" for name, weight in taking.items())
     return {"objects": [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "map-" + unit["ref"]["name"]},
