@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
 def uninstall(
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = "",
-    yes: Annotated[bool, typer.Option("--yes", help="Delete objects of the mesh too, without asking.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete objects of the mesh too, without asking.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, change nothing.")] = False,
     timeout: Annotated[int, typer.Option("--timeout", help="Seconds to wait for each kind to be gone.")] = 120,
 ) -> None:
