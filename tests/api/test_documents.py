@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smeagol.api.documents import MAX_BYTES, MAX_DEPTH, Json, Reading, read_path, read_text, write_text
+from smeagol.api.documents import MAX_BYTES, MAX_DEPTH, MAX_VALUES, Json, Reading, read_path, read_text, write_text
 from smeagol.api.problems import Path as FieldPath
 
 
@@ -106,10 +106,34 @@ class TestDocuments:
             ({"b": 2}, 4),
         ]
 
-    def test_what_was_read_before_a_mistake_is_kept(self) -> None:
-        reading = read_text("a: 1\n---\nb: [\n---\nc: 3\n")
-        assert [document.value for document in reading.documents] == [{"a": 1}]
-        assert code_of(reading) == "SMI-F003"
+    @pytest.mark.parametrize(
+        ("broken", "code", "line"),
+        [
+            ("b: [", "SMI-F003", 4),
+            ('b: "open\nand on', "SMI-F003", 5),
+            ("b: 1\nb: 2", "SMI-F004", 4),
+            ("b: .inf\nx: y", "SMI-F003", 3),
+            ("--- {b: c: d}", "SMI-F003", 3),
+            ("b: *nobody", "SMI-F003", 3),
+        ],
+    )
+    def test_one_that_is_no_yaml_hides_no_other(self, broken: str, code: str, line: int) -> None:
+        """Those before and after it are read, in their places, and each mistake is told once."""
+        reading = read_text(f"a: 1\n---\n{broken}\n---\nc: 3\n---\n{broken}\n--- # after\nd: 4\n")
+        assert [document.value for document in reading.documents] == [{"a": 1}, {"c": 3}, {"d": 4}]
+        further = broken.count("\n")
+        assert [document.place.line for document in reading.documents] == [1, 5 + further, 9 + 2 * further]
+        first, second = reading.problems
+        assert (first.code, first.place.line) == (code, line)
+        assert (second.code, second.place.line) == (code, line + 4 + further)
+
+    def test_of_many_that_are_broken_some_are_told(self) -> None:
+        """And that the rest is not read; the values of all are counted together."""
+        reading = read_text("--- [a\n" * 100_000)
+        assert len(reading.problems) == 21
+        assert "the rest is not read" in str(reading.problems[-1])
+        quarter = "---\n[" + "x, " * (MAX_VALUES // 4) + "]\n---\nb: [\n"
+        assert [problem.code for problem in read_text(quarter * 4).problems] == ["SMI-F003"] * 3 + ["SMI-F006"]
 
     @pytest.mark.parametrize(
         ("path", "line"),

@@ -122,9 +122,13 @@ def _unreadable(path: FilePath, error: OSError) -> Problem:
 
 
 def read_text(text: str | bytes, *, file: str = STDIN) -> Reading:
-    """Read all documents of a text. `file` is what places name. Empty documents are left out, lists are taken apart."""
+    """Read all documents of a text. `file` is what places name. Empty documents are left out, lists are taken apart.
+
+    One that is no YAML hides none of the others.
+    """
     data = text if isinstance(text, bytes) else text.encode("utf-8", errors="surrogatepass")
     documents: list[Document] = []
+    problems: list[Problem] = []
     try:
         if len(data) > MAX_BYTES:
             raise _Refused(
@@ -132,11 +136,11 @@ def read_text(text: str | bytes, *, file: str = STDIN) -> Reading:
                 f"the text is larger than {MAX_BYTES // 1024**2} MiB",
                 "Split it into several files",
             )
-        for document in _parse(_decoded(data), file):
+        for document in _parse(_decoded(data), file, problems):
             documents.extend(_items(document))
     except _Refused as refused:
-        return Reading(documents=tuple(documents), problems=(refused.problem(file),))
-    return Reading(documents=tuple(documents))
+        problems.append(refused.problem(file))
+    return Reading(documents=tuple(documents), problems=tuple(problems))
 
 
 def write_text(*values: Json) -> str:
@@ -189,7 +193,7 @@ def _items(document: Document) -> Iterator[Document]:
 # JSON
 
 
-def _parse(text: str, file: str) -> Iterator[Document]:
+def _parse(text: str, file: str, problems: list[Problem]) -> Iterator[Document]:
     if text.lstrip()[:1] == "{":
         # JSON is nearly YAML, but libyaml refuses its surrogate pairs. What is no JSON either is judged as YAML.
         try:
@@ -199,7 +203,7 @@ def _parse(text: str, file: str) -> Iterator[Document]:
         else:
             yield Document(value=_bounded(value), place=Place(file=file, line=1), lines={})
             return
-    yield from _Composer(text, file).documents()
+    yield from _yaml(text, file, problems)
 
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -250,6 +254,42 @@ def _check_limits(depth: int, values: int, line: int) -> None:
 # YAML
 
 
+_SEPARATOR = re.compile(r"^---(?=\s|$)", re.MULTILINE)
+_OF_ONE_DOCUMENT = frozenset({"SMI-F003", "SMI-F004"})
+_MOST_BROKEN = 20
+"""So many documents of a text are told to be broken; after each, reading begins anew."""
+
+
+def _yaml(text: str, file: str, problems: list[Problem]) -> Iterator[Document]:
+    """All documents but those that are none, which are told to `problems`. Raises _Refused for what no text may be."""
+    values = 0
+    while True:
+        composer = _Composer(text, file, values)
+        try:
+            yield from composer.documents()
+        except _Refused as refused:
+            rest = _after(text, max(refused.line, composer.began + 1)) if refused.code in _OF_ONE_DOCUMENT else ""
+            if not rest:
+                raise
+            problems.append(refused.problem(file))
+            if len(problems) == _MOST_BROKEN:
+                raise _Refused("SMI-F003", "the rest is not read", "Mend the documents above", refused.line) from None
+            text, values = rest, composer.values
+        else:
+            return
+
+
+def _after(text: str, line: int) -> str:
+    """The text from the first document on that begins at this line or later, in its place; empty if there is none."""
+    at, seen = 0, 1
+    for match in _SEPARATOR.finditer(text):
+        seen += text.count("\n", at, match.start())
+        at = match.start()
+        if seen >= line:
+            return "\n" * (seen - 1) + text[at:]
+    return ""
+
+
 @dataclass(slots=True)
 class _Open:
     """A mapping or list that is being read."""
@@ -266,10 +306,13 @@ class _Open:
 class _Composer:
     """Builds values from libyaml's events, on a stack of its own, so that nesting cannot exhaust Python's."""
 
-    def __init__(self, text: str, file: str) -> None:
+    def __init__(self, text: str, file: str, values: int) -> None:
+        """`values`: how many there are before this text."""
+        self.began = 0
+        """the line at which the last document began"""
+        self.values = values
         self._text = text
         self._file = file
-        self._values = 0
         self._lines: Lines = {}
         self._sizes: dict[int, int] = {}
         self._anchors: dict[str, Json] = {}
@@ -283,6 +326,7 @@ class _Composer:
                 match event:
                     case yaml.DocumentStartEvent():
                         self._anchors, self._root, self._lines, self._sizes = {}, None, {}, {}
+                        self.began = _line(event.start_mark)
                         line = _line(event.end_mark)
                     case yaml.DocumentEndEvent():
                         yield Document(value=self._root, place=Place(file=self._file, line=line), lines=self._lines)
@@ -319,7 +363,7 @@ class _Composer:
                 if isinstance(self._stack[-1].lines if self._stack else None, list):
                     self._note_line(line)
                 self._stack.append(frame)
-                _check_limits(len(self._stack), self._values, line)
+                _check_limits(len(self._stack), self.values, line)
             case yaml.MappingEndEvent() | yaml.SequenceEndEvent():
                 frame = self._stack.pop()
                 self._lines[id(frame.container)] = frame.lines
@@ -356,8 +400,8 @@ class _Composer:
         self._put(value, size, line)
 
     def _count(self, values: int, line: int) -> None:
-        self._values += values
-        _check_limits(0, self._values, line)
+        self.values += values
+        _check_limits(0, self.values, line)
 
     def _expects_key(self) -> bool:
         return bool(self._stack) and isinstance(self._stack[-1].container, dict) and self._stack[-1].key is None
