@@ -253,6 +253,13 @@ def believes_the_header() -> None:
     _wrap(inbound, "IDENTITY", lambda _: "x-something-else")
 
 
+def believes_strangers() -> None:
+    """A root proxy passes on what a client says that its name is."""
+    from smeagol.providers.envoy import root_proxy
+
+    _wrap(root_proxy, "IDENTITY", lambda _: "x-something-else")
+
+
 def long_lived_certificates() -> None:
     from smeagol.runtime.certificates import Certificates
 
@@ -387,6 +394,7 @@ MUTANTS: dict[str, Callable[[], Mutant]] = {
     "takes_any_object": _broken(takes_any_object),
     "asks_for_no_certificate": _broken(asks_for_no_certificate),
     "believes_the_header": _broken(believes_the_header),
+    "believes_strangers": _broken(believes_strangers),
     "long_lived_certificates": _broken(long_lived_certificates),
     "asks_only_once": _broken(asks_only_once),
     "calls_ready_pods_only": _broken(calls_ready_pods_only),
@@ -399,7 +407,13 @@ MUTANTS: dict[str, Callable[[], Mutant]] = {
 }
 
 BREAKS: dict[str, tuple[str, ...]] = {
-    "ignores_weights": ("canary-weights", "canary-zero-weight", "canary-connections", "canary-rollout"),
+    "ignores_weights": (
+        "canary-weights",
+        "canary-zero-weight",
+        "canary-connections",
+        "canary-rollout",
+        "canary-root-proxy",
+    ),
     "ignores_canaries": (
         "canary-headless",
         "canary-by-address",
@@ -454,6 +468,7 @@ BREAKS: dict[str, tuple[str, ...]] = {
     "takes_bytes_for_http": ("mutual-tls-and-other-protocols", "canary-undeclared-ports"),
     "asks_for_no_certificate": ("mutual-tls-refuses-strangers-with-tls",),
     "believes_the_header": ("identity-cannot-be-forged", "identity-of-outsiders"),
+    "believes_strangers": ("canary-root-proxy-and-names",),
     "long_lived_certificates": ("certificates-are-short-lived",),
     "gives_everyone_a_proxy": ("mutual-tls-and-pods-kept-out",),
     "asks_only_once": ("mutual-tls-and-probes", "service-of-ready-pods"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,14 +13,26 @@ import yaml
 
 from e2e.cluster.cluster import Cluster
 from e2e.images import Images
+from e2e_kit.installed import SYSTEM
 from smeagol.infra.kubernetes.connection import connect_blocking
 from smeagol.infra.kubernetes.exec import exec_in_container
+from smeagol.install.access import CONTROLLER, ROOT_PROXIES
 from smeagol.refs import PodRef
 
 pytestmark = [pytest.mark.slow, pytest.mark.envoy, pytest.mark.xdist_group("cluster")]
 
 
+@pytest.fixture
+def allowed(mesh: Cluster) -> Iterator[None]:
+    """Root proxies may be made in the namespaces of the suite, which it makes itself."""
+    account = f"--serviceaccount={SYSTEM}:{CONTROLLER}"
+    mesh.kubectl("create", "clusterrolebinding", "smi-conformance", f"--clusterrole={ROOT_PROXIES}", account)
+    yield
+    mesh.kubectl("delete", "clusterrolebinding", "smi-conformance")
+
+
 @pytest.mark.timeout(900)
+@pytest.mark.usefixtures("allowed")
 def test_envoy_conforms_on_a_cluster(mesh: Cluster, images: Images, tmp_path: Path) -> None:
     """Core and extended features of all profiles succeed, the report says of what, and no namespace stays."""
     output = tmp_path / "report.yaml"

@@ -21,7 +21,6 @@ UNSEEN = {
     "SMI-MTLS-11": "a ProviderClass that grants or withholds names would do so to others in a cluster that is in use",
     "SMI-MTLS-21": "which authority signs is set up by whoever installs the provider",
     "SMI-MTLS-24": "where a proxy listens, and how a Pod's owner excludes a port, is the provider's own",
-    "SMI-CAN-22": "takes a Pod outside of the mesh, and rights that the suite does not give to a provider; to come",
     "SMI-STATUS-03": "writing a foreign condition needs the right to write status, which users do not have",
     "SMI-STATUS-06": "a proxy that refuses its configuration cannot be brought about from outside",
     "SMI-STATUS-08": "writes that change nothing leave no trace",

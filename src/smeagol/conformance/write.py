@@ -10,7 +10,18 @@ import yaml
 
 from smeagol.conformance.driver import Manifest
 
-__all__ = ["canary", "deployment", "mutual_tls", "namespace", "pod", "provider_class", "service", "sidecar", "stage"]
+__all__ = [
+    "canary",
+    "deployment",
+    "mutual_tls",
+    "namespace",
+    "pod",
+    "provider_class",
+    "root_proxied",
+    "service",
+    "sidecar",
+    "stage",
+]
 
 
 def stage(name: str) -> list[Manifest]:
@@ -22,6 +33,11 @@ def stage(name: str) -> list[Manifest]:
 def canary(root: str, weights: Mapping[str, str | int], *, name: str = "", namespace: str = "smi-canary") -> Manifest:
     backends = [{"service": backend, "weight": weight} for backend, weight in weights.items()]
     return _smi("Canary", namespace, name or root.partition(".")[0], {"service": root, "backends": backends})
+
+
+def root_proxied(split: Manifest) -> Manifest:
+    """The Canary, with a root proxy."""
+    return {**split, "spec": {**split["spec"], "rootProxy": {}}}
 
 
 def mutual_tls(

@@ -8,7 +8,7 @@ from smeagol.conformance.bench import Bench, told
 from smeagol.conformance.call import Call
 from smeagol.conformance.driver import Manifest
 from smeagol.conformance.model import Maker, UnmetError, case_of
-from smeagol.conformance.write import canary, deployment, namespace, pod, provider_class, service
+from smeagol.conformance.write import canary, deployment, namespace, pod, provider_class, root_proxied, service
 
 __all__ = ["CASES"]
 
@@ -279,6 +279,38 @@ def canary_and_clients_without_a_proxy(bench: Bench) -> None:
         raise UnmetError("the root called by a client without a proxy", expected="all of its Pods", seen=told(got))
 
 
+@case_of("SMI-CANARY", "SMI-CAN-22", features=("Canary", "CanaryTCP", "CanaryRootProxy"), stage=("canary",))
+def canary_root_proxy(bench: Bench) -> None:
+    """A client without a proxy is divided by weights, on every port; without the Canary the root is plain again."""
+    front, url = service(NS, "front", None, PORTS), f"http://front.{NS}/"
+    split = root_proxied(canary("front", {"web-v1": 3, "web-v2": 1, "web-v3": 0}))
+    bench.apply(front)
+    bench.apply(split)
+    bench.expect_shares(STRANGER, url, v1=3, v2=1)
+    bench.expect_shares(STRANGER, f"tcp://front.{NS}:9000", v1=3, v2=1)
+    bench.apply(root_proxied(canary("front", {"web-v3": 1})))
+    bench.expect_answers(STRANGER, url, "v3")
+    bench.expect_answers(CLIENT, url, "v3")
+    bench.delete(split)
+    bench.expect_refused(STRANGER, url)
+    bench.apply(service(NS, "front", {"web": "yes"}, PORTS))
+    bench.expect_answers(STRANGER, url, *ALL)
+
+
+@case_of("SMI-CANARY", "SMI-CAN-22", features=("Canary", "CanaryRootProxy"), stage=("canary",))
+def canary_root_proxy_and_names(bench: Bench) -> None:
+    """The name that a client without a proxy gives itself does not arrive through a root proxy."""
+    header = (("x-sme-identity", "spiffe://forged.example/ns/a/sa/b"),)
+    plain = pod(NS, "plain", "http:8080", labels={"smi-spec.io/inject": "disabled"})
+    bench.apply(plain, service(NS, "plain", {"app": "plain"}), service(NS, "front", None))
+    bench.apply(root_proxied(canary("front", {"plain": 1})))
+    for url, names in ((f"http://plain.{NS}/", {header[0][1]}), (f"http://front.{NS}/", {"-"})):
+        bench.expect_answers(STRANGER, url, "plain", headers=header)
+        got = bench.call(STRANGER, Call(url=url, count=bench.limits.few, headers=header))[0]
+        if set(got.identities) != names or got.errors:
+            raise UnmetError(f"the identity at a server without a proxy, by {url}", expected=names, seen=got.identities)
+
+
 @rule("SMI-CAN-20", tcp=True)
 def canary_connections(bench: Bench) -> None:
     """Other protocols than HTTP are divided connection by connection; weight zero gets none."""
@@ -483,6 +515,8 @@ CASES = (
     canary_not_followed,
     canary_refused_at_admission,
     canary_and_clients_without_a_proxy,
+    canary_root_proxy,
+    canary_root_proxy_and_names,
     canary_connections,
     canary_grpc,
     canary_undeclared_ports,
