@@ -73,6 +73,11 @@ async def test_nothing_is_written_twice_and_nothing_is_left(api: ApiServer, monk
             while not await asyncio.to_thread(holds):
                 await asyncio.sleep(0.1)
 
+    async def news() -> None:
+        while True:  # as where Pods come and go all the time
+            proxies._news.set()
+            await asyncio.sleep(0.05)
+
     def there() -> list[str]:
         return api.kubectl("-n", shop, "get", *OWNED, "--ignore-not-found", "-o", "name").split()
 
@@ -87,7 +92,9 @@ async def test_nothing_is_written_twice_and_nothing_is_left(api: ApiServer, monk
         await until(lambda: len(asked) > 12 and set(asked[-2 * len(OWNED) :]) == {"GET"})
 
         await asyncio.to_thread(api.kubectl, "-n", shop, "scale", DEPLOYMENT, "--replicas=9")
+        hearing = asyncio.create_task(news())
         await until(lambda: api.get("deployment", "web-root-proxy", shop)["spec"]["replicas"] == 2)
+        hearing.cancel()
 
         made = await asyncio.to_thread(api.get, "endpointslice", "web-root-proxy-ipv4", shop)
         key = (shop, "web-root-proxy-ipv4")

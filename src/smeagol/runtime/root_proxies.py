@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 
 import structlog
 
@@ -134,6 +135,8 @@ class RootProxies:
     async def keep(self, keeper: Keeper) -> None:
         """Until cancelled."""
         backoff = Backoff(first=1.0, most=RESYNC_SECONDS)
+        clock = asyncio.get_running_loop().time
+        looked = clock()
         while True:
             self._news.clear()
             found = {ref: unfit(canary) for ref, canary in sorted(self._asking.items())}
@@ -160,10 +163,12 @@ class RootProxies:
             self._note_problems(found)
             if done:
                 backoff.reset()
-            try:
-                async with asyncio.timeout(RESYNC_SECONDS if done else backoff.wait()):
+            again = min(looked + RESYNC_SECONDS, clock() + (RESYNC_SECONDS if done else backoff.wait()))
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(again):
                     await self._news.wait()
-            except TimeoutError:
+            if clock() >= again:  # also where there is news all the time
+                looked = clock()
                 self._applied = {ref: self._applied[ref] for ref in self._fresh}
                 self._fresh = set()
 
