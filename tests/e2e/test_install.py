@@ -90,6 +90,17 @@ class Place:
             for live in self.server.list(resource)
         }
 
+    def settled(self) -> dict[str, Json]:
+        """The same, when Kubernetes' own controllers have done what follows from the last change."""
+        seen = [self.everything()]
+
+        def is_still() -> bool:
+            seen.append(self.everything())
+            return seen[-1] == seen[-2]
+
+        wait_for("nothing changes any more", is_still, within_seconds=60, every_seconds=1)
+        return seen[-1]
+
     def events_of_smeagol(self) -> list[Json]:
         found: Json = json.loads(self.cluster.kubectl("get", "events", "-A", "-o", "json"))["items"]
         assert isinstance(found, list)
@@ -171,7 +182,7 @@ class TestInstall:
 
     def test_a_dry_run_changes_nothing(self, place: Place) -> None:
         """Before the first installation too, where half of it has nothing to stand on yet."""
-        before = place.everything()
+        before = place.settled()
         printed = place.smeagol("install", "--dry-run")
         assert "Nothing was changed" in printed
         assert place.everything() == before
@@ -267,7 +278,7 @@ class TestUpgrade:
             content={"spec": {"ports": [{"port": 1}]}},
         )
         place.server.apply(old)
-        before = place.everything()
+        before = place.settled()
         said = place.smeagol("upgrade", "--dry-run")
         assert f"Service {SYSTEM}/smeagol-old deleted" in said
         assert "Nothing was changed" in said
@@ -309,7 +320,7 @@ class TestUninstall:
 
     def test_all_objects_are_as_before(self, place: Place, tmp_path: Path) -> None:
         """After the control plane has worked there too: its keys, its Lease, its Events and its objects are gone."""
-        before = place.everything()
+        before = place.settled()
         place.smeagol("install")
         with control_plane(place, tmp_path):
             place.cluster.kubectl("apply", "-f", "-", stdin=SIDECAR)
@@ -325,7 +336,7 @@ class TestUninstall:
         place.cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
         wait_for("the kinds", lambda: "sidecars" in place.cluster.kubectl("api-resources"), within_seconds=60)
         place.cluster.kubectl("apply", "-f", "-", stdin=SIDECAR)
-        before = place.everything()
+        before = place.settled()
         place.smeagol("install")
         printed = place.smeagol("uninstall")
         assert "CustomResourceDefinition sidecars.smi-spec.io given back" in printed
