@@ -324,14 +324,8 @@ def canary_connections(bench: Bench) -> None:
 @rule("SMI-PORT-01", "SMI-CAN-20")
 def canary_grpc(bench: Bench) -> None:
     """gRPC calls on one connection are divided one by one: the port declares itself by its name or its appProtocol."""
-    for name in ("rpc", "rpc-v1", "rpc-v2"):
-        made = service(NS, name, {"rpc": "yes"} if name == "rpc" else {"app": name},
-                       [("grpc-api", 80, 9090), ("main", 81, 9090)])  # fmt: skip
-        made["spec"]["ports"][1]["appProtocol"] = "kubernetes.io/h2c"
-        bench.apply(made)
-    servers = [pod(NS, f"rpc-{v}", "http:8080", "grpc:9090", version=v, labels={"rpc": "yes"}) for v in ("v1", "v2")]
-    bench.apply(*servers)
-    bench.apply(canary("rpc", {"rpc-v1": 3, "rpc-v2": 1}))
+    _divided(bench, "rpc", [("grpc-api", 80, 9090), ("main", 81, 9090)], "http:8080", "grpc:9090",
+             protocols=("", "kubernetes.io/h2c"))  # fmt: skip
     for port in (80, 81):
         bench.expect_shares(CLIENT, f"grpc://rpc.{NS}:{port}/", v1=3, v2=1)
 
@@ -339,18 +333,26 @@ def canary_grpc(bench: Bench) -> None:
 @rule("SMI-PORT-02", tcp=True)
 def canary_undeclared_ports(bench: Bench) -> None:
     """Where nothing is declared the first bytes decide; an appProtocol that nobody knows says more than a name."""
-    for name in ("mixed", "mixed-v1", "mixed-v2"):
-        made = service(NS, name, {"mixed": "yes"} if name == "mixed" else {"app": name},
-                       [("main", 80, 8080), ("tcp-main", 81, 8080), ("http-main", 82, 9000)])  # fmt: skip
-        for port in made["spec"]["ports"][1:]:
-            port["appProtocol"] = "example.com/unknown"
-        bench.apply(made)
-    servers = [pod(NS, f"mixed-{v}", "http:8080", "tcp:9000", version=v, labels={"mixed": "yes"}) for v in ("v1", "v2")]
-    bench.apply(*servers)
-    bench.apply(canary("mixed", {"mixed-v1": 3, "mixed-v2": 1}))
+    unknown = "example.com/unknown"
+    _divided(bench, "mixed", [("main", 80, 8080), ("tcp-main", 81, 8080), ("http-main", 82, 9000)],
+             "http:8080", "tcp:9000", protocols=("", unknown, unknown))  # fmt: skip
     for port in (80, 81):
         bench.expect_shares(CLIENT, f"http://mixed.{NS}:{port}/", v1=3, v2=1)
     bench.expect_answers(CLIENT, f"tcp://mixed.{NS}:82", "v1", "v2")
+
+
+def _divided(
+    bench: Bench, root: str, ports: list[tuple[str, int, int]], *listens: str, protocols: tuple[str, ...]
+) -> None:
+    """A root with these ports, divided three to one between v1 and v2. `protocols`: each port's appProtocol, or ""."""
+    for name in (root, f"{root}-v1", f"{root}-v2"):
+        made = service(NS, name, {root: "yes"} if name == root else {"app": name}, ports)
+        for port, protocol in zip(made["spec"]["ports"], protocols, strict=True):
+            if protocol:
+                port["appProtocol"] = protocol
+        bench.apply(made)
+    bench.apply(*(pod(NS, f"{root}-{v}", *listens, version=v, labels={root: "yes"}) for v in ("v1", "v2")))
+    bench.apply(canary(root, {f"{root}-v1": 3, f"{root}-v2": 1}))
 
 
 @case_of("SMI-CANARY", "SMI-CAN-06", features=("Canary", "CanaryHeadless"), stage=("canary",))
