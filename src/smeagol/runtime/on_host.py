@@ -34,7 +34,7 @@ from smeagol.objects import Container, EndpointSlice, Pod, Service
 from smeagol.objects import Probe as KubernetesProbe
 from smeagol.objects.core import ContainerStatus as KubernetesContainerStatus
 from smeagol.objects.core import PodCondition
-from smeagol.plan import ADMIN_SOCKET, READINESS_PORT
+from smeagol.plan import ADMIN_SOCKET, READINESS_PATH, READINESS_PORT
 from smeagol.refs import PodRef, ServiceRef
 
 __all__ = ["PROXY_FILES", "pod_on_host", "pod_status", "proxy_container", "service_on_host"]
@@ -75,7 +75,7 @@ def pod_on_host(pod: Pod, proxy: ContainerOnHost | None) -> PodSpecOnHost:
 
 def proxy_container(command: Sequence[str], files: Mapping[str, bytes]) -> ContainerOnHost:
     """The proxy as the first native sidecar of a Pod: the application starts once it answers, and ends before it."""
-    ready = HttpGet(port=READINESS_PORT, path="/ready")
+    ready = HttpGet(port=READINESS_PORT, path=READINESS_PATH)
     return ContainerOnHost(
         name=PROXY_CONTAINER,
         command=tuple(command),
@@ -89,7 +89,7 @@ def proxy_container(command: Sequence[str], files: Mapping[str, bytes]) -> Conta
 
 def _root_proxy(proxy: ContainerOnHost) -> ContainerOnHost:
     """Ready once it has the listeners of its root."""
-    ready = HttpGet(port=ROOT_READINESS_PORT, path="/ready")
+    ready = HttpGet(port=ROOT_READINESS_PORT, path=READINESS_PATH)
     return replace(proxy, startup=None, readiness=Probe(action=ready, period_seconds=0.5), restart_always=False)
 
 

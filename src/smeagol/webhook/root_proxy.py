@@ -23,7 +23,7 @@ from smeagol.intent import (
     pod_facts,
 )
 from smeagol.objects import Pod
-from smeagol.plan import JSON
+from smeagol.plan import JSON, READINESS_PATH
 from smeagol.refs import ObjectRef
 from smeagol.webhook.inject import Bootstrap, proxy_container, proxy_volumes
 from smeagol.webhook.settings import ANNOTATION_DOMAIN, InjectionSettings, PodOptions
@@ -62,7 +62,7 @@ def deployment(canary: CanaryIntent, uid: str, settings: InjectionSettings, boot
     container: dict[str, Any] = {
         **proxy_container(PodOptions(settings=settings), bootstrap(())),
         "readinessProbe": {
-            "httpGet": {"path": "/ready", "port": ROOT_READINESS_PORT, "scheme": "HTTP"},
+            "httpGet": {"path": READINESS_PATH, "port": ROOT_READINESS_PORT, "scheme": "HTTP"},
             "periodSeconds": 2,
             "timeoutSeconds": 3,
             "failureThreshold": 3,
