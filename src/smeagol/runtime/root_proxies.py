@@ -2,6 +2,9 @@
 
 All follows from the Canaries and the Pods: what somebody changes comes back, and what is no longer asked for goes. What
 goes with its Canary is Kubernetes' to collect. Objects of the same names that are somebody else's are left alone.
+
+A leader knows of what others before it have made by the EndpointSlices, which all replicas watch. So they are there
+before what runs Pods, and longer.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ from smeagol.webhook.root_proxy import (
     account,
     budget,
     deployment,
+    emptied,
     endpoint_slices,
     none_ready,
     object_name,
@@ -84,8 +88,8 @@ class RootProxies:
         self._asking: dict[ObjectRef, CanaryIntent] = {}
         self._pods: dict[ObjectKey, tuple[ObjectRef, Pod]] = {}
         """Root proxies that there are, with whose they are"""
-        self._made: dict[ObjectKey, ObjectRef] = {}
-        """EndpointSlices of ours that there are, and whose they are"""
+        self._made: dict[ObjectKey, tuple[ObjectRef, EndpointSlice]] = {}
+        """EndpointSlices of ours that there are, with whose they are"""
         self._applied: dict[ObjectRef, tuple[Mapping[str, JSON], str]] = {}
         """What was applied last, and which version of the object that made"""
         self._fresh: set[ObjectRef] = set()
@@ -122,7 +126,7 @@ class RootProxies:
         before = self._made.pop(key, None)
         if found is not None and found.metadata.labels.get(SLICE_MANAGER_LABEL) == SLICE_MANAGER:
             owners = (o.name for o in found.metadata.owner_references if o.kind == "Canary")
-            self._made[key] = ObjectRef("Canary", key[0], next(owners, ""))
+            self._made[key] = ObjectRef("Canary", key[0], next(owners, "")), found
         if before != self._made.get(key):
             self._news.set()
 
@@ -149,7 +153,7 @@ class RootProxies:
                     log.exception("root proxies not made", canary=str(canary.ref))
                     found[canary.ref], applied = f"its root proxies cannot be made: {type(error).__name__}", False
                 done = done and applied
-            self._leaving |= {*self._made.values(), *(canary for canary, _ in self._pods.values())}
+            self._leaving |= {canary for canary, _ in (*self._made.values(), *self._pods.values())}
             self._leaving -= {canary.ref for canary in fit}
             for ref in sorted(self._leaving):
                 try:
@@ -182,9 +186,9 @@ class RootProxies:
         slices = endpoint_slices(canary, uid, root.cluster_ips if root is not None else (), pods)
         objects = (
             (ACCOUNTS, account(canary, uid)),
+            *((SLICES, made) for made in slices),
             (BUDGETS, budget(canary, uid)),
             (DEPLOYMENTS, deployment(canary, uid, self._settings, self._bootstrap)),
-            *((SLICES, made) for made in slices),
         )
         for kind, made in objects:
             why = await self._apply(keeper, kind, made, uid)
@@ -193,7 +197,7 @@ class RootProxies:
                     await self._tell(canary.ref, Event(EventType.WARNING, "RootProxyNotMade", why))
                 return why, False
         named = {ref_of(made).name for made in slices}
-        old = [name for (_, name), owner in self._made.items() if owner == canary.ref and name not in named]
+        old = {found.metadata.name for found in self._slices_of(canary.ref)} - named
         for name in sorted(old):
             if not await self._take_back(keeper, SLICES, canary.ref.namespace, name, uid):
                 return _BEING_MADE, False
@@ -232,16 +236,25 @@ class RootProxies:
     async def _withdraw(self, keeper: Keeper, canary: ObjectRef) -> bool:
         """Take back what was made for a Canary that no longer asks for it; False if it must be tried again.
 
-        First of all, nobody is led there; last goes what runs the Pods, by which a next leader knows of the rest.
+        First of all, nobody is led there; last goes that by which a next leader knows of the rest.
         """
         if not (uid := self._uid(canary)):
             return True  # it has gone, and all of it goes too
-        name = object_name(canary)
-        slices = [(SLICES, key[1]) for key, owner in self._made.items() if owner == canary]
-        for kind, known in (*slices, (ACCOUNTS, name), (BUDGETS, name), (DEPLOYMENTS, name)):
-            if not await self._take_back(keeper, kind, canary.namespace, known, uid):
+        name, slices = object_name(canary), self._slices_of(canary)
+        for found in slices:
+            if found.endpoints and uid in {owner.uid for owner in found.metadata.owner_references}:
+                self._fresh.discard(ObjectRef(SLICES.kind, canary.namespace, found.metadata.name))
+                applied = await keeper.apply(SLICES, emptied(found, canary, uid), uid=found.metadata.uid)
+                if isinstance(applied, Unreached):
+                    return False
+        known = [(SLICES, found.metadata.name) for found in slices]
+        for kind, named in ((ACCOUNTS, name), (BUDGETS, name), (DEPLOYMENTS, name), *known):
+            if not await self._take_back(keeper, kind, canary.namespace, named, uid):
                 return False
         return True
+
+    def _slices_of(self, canary: ObjectRef) -> list[EndpointSlice]:
+        return [found for whose, found in self._made.values() if whose == canary]
 
     async def _take_back(self, keeper: Keeper, kind: PeerKind, namespace: str, name: str, uid: str) -> bool:
         """Delete an object, if there is one and it is the Canary's; False if it must be tried again."""

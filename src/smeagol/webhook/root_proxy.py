@@ -22,13 +22,23 @@ from smeagol.intent import (
     listening_ports,
     pod_facts,
 )
-from smeagol.objects import Pod
+from smeagol.objects import EndpointSlice, Pod
 from smeagol.plan import JSON, READINESS_PATH
 from smeagol.refs import ObjectRef
 from smeagol.webhook.inject import Bootstrap, proxy_container, proxy_volumes
 from smeagol.webhook.settings import ANNOTATION_DOMAIN, InjectionSettings, PodOptions
 
-__all__ = ["account", "budget", "deployment", "endpoint_slices", "none_ready", "object_name", "root_proxy_of", "unfit"]
+__all__ = [
+    "account",
+    "budget",
+    "deployment",
+    "emptied",
+    "endpoint_slices",
+    "none_ready",
+    "object_name",
+    "root_proxy_of",
+    "unfit",
+]
 
 DRAIN_SECONDS = 10
 """A Pod that is to go serves on for so long, until no node leads a client there any more. Half of it is for the clients
@@ -52,7 +62,7 @@ def object_name(canary: ObjectRef) -> str:
 
 def account(canary: CanaryIntent, uid: str) -> dict[str, JSON]:
     """`uid`: of the Canary."""
-    return {**_head("v1", "ServiceAccount", canary, uid), "automountServiceAccountToken": False}
+    return {**_head("v1", "ServiceAccount", canary.ref, uid), "automountServiceAccountToken": False}
 
 
 def deployment(canary: CanaryIntent, uid: str, settings: InjectionSettings, bootstrap: Bootstrap) -> dict[str, JSON]:
@@ -87,7 +97,7 @@ def deployment(canary: CanaryIntent, uid: str, settings: InjectionSettings, boot
         "volumes": proxy_volumes(settings),
     }
     return {
-        **_head("apps/v1", "Deployment", canary, uid),
+        **_head("apps/v1", "Deployment", canary.ref, uid),
         "spec": {
             "replicas": canary.root_proxies,
             "selector": {"matchLabels": selected},
@@ -107,7 +117,7 @@ def budget(canary: CanaryIntent, uid: str) -> dict[str, JSON]:
     """Who empties nodes takes one after the other. One that is not ready keeps no node."""
     selector: JSON = {"matchLabels": {_SELECTED_BY: object_name(canary.ref)}}
     return {
-        **_head("policy/v1", "PodDisruptionBudget", canary, uid),
+        **_head("policy/v1", "PodDisruptionBudget", canary.ref, uid),
         "spec": {"maxUnavailable": 1, "selector": selector, "unhealthyPodEvictionPolicy": "AlwaysAllow"},
     }
 
@@ -126,7 +136,7 @@ def endpoint_slices(
     parts = [ports[at : at + _PORTS_AT_MOST] for at in range(0, len(ports), _PORTS_AT_MOST)]
     return tuple(
         {
-            **_head("discovery.k8s.io/v1", "EndpointSlice", canary, uid, suffix=_suffix(family, number)),
+            **_slice_head(f"{object_name(canary.ref)}{_suffix(family, number)}", canary.ref, uid, canary.root.name),
             "addressType": family,
             "ports": part,
             "endpoints": [
@@ -139,6 +149,15 @@ def endpoint_slices(
         for family in families
         for number, part in enumerate(parts)
     )
+
+
+def emptied(found: EndpointSlice, canary: ObjectRef, uid: str) -> dict[str, JSON]:
+    """One of a Canary's EndpointSlices, as it leads nobody anywhere any more."""
+    return {
+        **_slice_head(found.metadata.name, canary, uid, found.service_name),
+        "addressType": found.address_type,
+        "endpoints": [],
+    }
 
 
 def root_proxy_of(pod: Pod) -> ObjectRef | None:
@@ -189,21 +208,23 @@ def _family(address: str) -> str:
     return f"IPv{ip_address(address).version}"
 
 
-def _head(api_version: str, kind: str, canary: CanaryIntent, uid: str, suffix: str = "") -> dict[str, JSON]:
-    owner = {"apiVersion": "smi-spec.io/v1beta1", "kind": "Canary", "name": canary.ref.name, "uid": uid}
-    labels: Mapping[str, JSON] = {
-        "app.kubernetes.io/name": "smeagol-root-proxy",
-        "app.kubernetes.io/managed-by": "smeagol",
-    }
-    if suffix:
-        labels = {**labels, SLICE_MANAGER_LABEL: SLICE_MANAGER, "kubernetes.io/service-name": canary.root.name}
+def _slice_head(name: str, canary: ObjectRef, uid: str, root: str) -> dict[str, JSON]:
+    labels: dict[str, JSON] = {SLICE_MANAGER_LABEL: SLICE_MANAGER, "kubernetes.io/service-name": root}
+    return _head("discovery.k8s.io/v1", "EndpointSlice", canary, uid, name=name, labels=labels)
+
+
+def _head(
+    api_version: str, kind: str, canary: ObjectRef, uid: str, *, name: str = "", labels: Mapping[str, JSON] = {}
+) -> dict[str, JSON]:
+    owner = {"apiVersion": "smi-spec.io/v1beta1", "kind": "Canary", "name": canary.name, "uid": uid}
+    common = {"app.kubernetes.io/name": "smeagol-root-proxy", "app.kubernetes.io/managed-by": "smeagol"}
     return {
         "apiVersion": api_version,
         "kind": kind,
         "metadata": {
-            "name": f"{object_name(canary.ref)}{suffix}",
-            "namespace": canary.ref.namespace,
-            "labels": labels,
+            "name": name or object_name(canary),
+            "namespace": canary.namespace,
+            "labels": {**common, **labels},
             "ownerReferences": [{**owner, "controller": True}],
         },
     }
