@@ -239,6 +239,14 @@ class TestStatus:
         assert "other" in text
         assert "web-v1-x" not in text
 
+    def test_fits_a_terminal_and_says_the_same(self, status: Status) -> None:
+        lines, whole = status_text(status, now=NOW, width=60), status_text(status, now=NOW)
+        tables = lines.index("KIND       NAMESPACE  NAME  ACCEPTED  RESOLVED         PROGRAMMED  AGE")
+        assert max(map(len, lines[tables:])) <= 72
+        assert [word for word in " ".join(lines).split() if word != "-"] == [
+            word for word in " ".join(whole).split() if word != "-"
+        ]
+
     def test_an_empty_mesh_has_no_tables(self) -> None:
         empty = msgspec.json.decode('{"mesh": {"name": "one", "directory": "/srv"}}', type=Status)
         assert status_text(empty, now=NOW) == ["mesh one: /srv"]
@@ -335,6 +343,13 @@ class TestTop:
         rows = [line.split() for line in top_text(growth, status)]
         assert ["shop/web-v1", "9.5", "100.00%", "-", "-", "-"] in rows
         assert ["shop/cart", "shop/web", "shop/web-v1", "yes", "10.0", "95.00%", "5.5ms", "9.6ms", "9.9ms"] in rows
+
+    def test_fits_a_terminal(self, status: Status) -> None:
+        """Services of the client's namespace go by their names alone."""
+        growth = msgspec.json.decode(traffic(2, 19), type=Traffic)
+        lines = top_text(growth, status, width=80)
+        assert max(map(len, lines)) <= 80
+        assert lines[-1].split()[:4] == ["shop/cart", "web", "web-v1", "yes"]
 
     def test_one_namespace_alone(self, status: Status) -> None:
         growth = msgspec.json.decode(traffic(2, 19), type=Traffic)
@@ -471,3 +486,12 @@ class TestWords:
     def test_a_table_is_never_cut(self) -> None:
         assert table(["A", "B"], [["x" * 200, "y"]])[1] == f"{'x' * 200}   y"
         assert table(["A", "B"], []) == ["A   B"]
+
+    def test_a_table_fits_a_terminal(self) -> None:
+        """By less space between columns, else with the last one below; what still does not fit is not cut either."""
+        rows = [["web", "two words"], ["api", "-"]]
+        assert table(["A", "ABOUT"], rows, width=15) == ["A     ABOUT", "web   two words", "api   -"]
+        assert table(["A", "ABOUT"], rows, width=14) == ["A    ABOUT", "web  two words", "api  -"]
+        assert table(["A", "ABOUT"], rows, width=9) == ["A", "    ABOUT", "web", "    two", "    words", "api"]
+        assert table(["A", "ABOUT"], [["x" * 20, "-"]], width=9) == ["A", "x" * 20]
+        assert table(["A", "B"], [["x" * 20, "y" * 20]], width=9)[2:] == ["x" * 20, "    " + "y" * 20]

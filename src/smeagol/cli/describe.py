@@ -27,6 +27,7 @@ from smeagol.cli.meshes import (
     told,
 )
 from smeagol.cli.status import proxy_state
+from smeagol.cli.terminal import columns
 from smeagol.control import Pod, Service, SmiObject, Status
 
 __all__ = ["describe_text", "register"]
@@ -63,7 +64,7 @@ def describe(
         raise typer.BadParameter(f"{kind!r} is none of {', '.join(sorted(set(KINDS.values())))}")
     with find_mesh(name, state_dir, kubeconfig, context) as mesh:
         status = mesh.status()
-    typer.echo("\n".join(describe_text(status, wanted, object_name, namespace, now=datetime.now(UTC))))
+    typer.echo("\n".join(describe_text(status, wanted, object_name, namespace, now=datetime.now(UTC), width=columns())))
 
 
 class _Named(Protocol):
@@ -85,7 +86,9 @@ class _Deployment:
     pods: tuple[Pod, ...]
 
 
-def describe_text(status: Status, kind: str, name: str, namespace: str = "", *, now: datetime) -> list[str]:
+def describe_text(
+    status: Status, kind: str, name: str, namespace: str = "", *, now: datetime, width: int | None = None
+) -> list[str]:
     """All that is known of `name`, for a Pod also by its workload. Pure.
 
     Raises NotFoundError if it is not there, or in several namespaces.
@@ -103,9 +106,9 @@ def describe_text(status: Status, kind: str, name: str, namespace: str = "", *, 
             body = _service(service)
         case _:
             found = smi = _one(kind, name, namespace, [o for o in status.objects if o.kind == kind])
-            body = _smi(smi, status, now)
+            body = _smi(smi, status, now, width)
     title = f"{kind} {found.namespace}/{found.name}"
-    return [title, *body, *_problems(title, status), *_events(title, status, now)]
+    return [title, *body, *_problems(title, status), *_events(title, status, now, width)]
 
 
 def _one(kind: str, name: str, namespace: str, things: Sequence[_N]) -> _N:
@@ -133,7 +136,7 @@ def _deployments(status: Status) -> list[_Deployment]:
     ]
 
 
-def _smi(found: SmiObject, status: Status, now: datetime) -> list[str]:
+def _smi(found: SmiObject, status: Status, now: datetime, width: int | None) -> list[str]:
     observed = found.status.observed_generation
     seen = "" if observed == found.generation else f", {observed} has been seen"
     lines = [f"  {found.summary}"] if found.summary else []
@@ -144,7 +147,7 @@ def _smi(found: SmiObject, status: Status, now: datetime) -> list[str]:
         [c.type, c.status, c.reason or "-", ago(c.last_transition_time, now), c.message or "-"]
         for c in found.status.conditions
     ]
-    lines += ["", *table(["CONDITION", "STATUS", "REASON", "SINCE", "MESSAGE"], conditions)]
+    lines += ["", *table(["CONDITION", "STATUS", "REASON", "SINCE", "MESSAGE"], conditions, width=width)]
     lines += _pods(pod for pod in status.pods if f"{pod.namespace}/{pod.name}" in found.pods)
     behind = [service for service in status.services if f"{service.namespace}/{service.name}" in found.services]
     missing = set(found.services) - {f"{service.namespace}/{service.name}" for service in behind}
@@ -203,6 +206,6 @@ def _problems(title: str, status: Status) -> list[str]:
     return ["", "PROBLEMS", *lines] if lines else []
 
 
-def _events(title: str, status: Status, now: datetime) -> list[str]:
+def _events(title: str, status: Status, now: datetime, width: int | None) -> list[str]:
     rows = [[ago(e.time, now), e.type, e.reason, e.message] for e in status.events if e.object == title]
-    return ["", *table(["AGO", "EVENT", "REASON", "MESSAGE"], rows)] if rows else []
+    return ["", *table(["AGO", "EVENT", "REASON", "MESSAGE"], rows, width=width)] if rows else []

@@ -28,16 +28,17 @@ def edges(
 ) -> None:
     """Show who has called whom since the proxies started, whether by mutual TLS, and as whom."""
     from smeagol.cli.meshes import find_mesh, printed
+    from smeagol.cli.terminal import columns
 
     with find_mesh(name, state_dir, kubeconfig, context) as mesh:
         traffic = mesh.traffic()
     if output is Output.TEXT:
-        typer.echo("\n".join(edges_text(traffic, namespace)))
+        typer.echo("\n".join(edges_text(traffic, namespace, width=columns())))
     else:
         typer.echo(printed(traffic.edges, output), nl=False)
 
 
-def edges_text(traffic: Traffic, namespace: str = "") -> list[str]:
+def edges_text(traffic: Traffic, namespace: str = "", *, width: int | None = None) -> list[str]:
     """One line an edge. Pure."""
     from smeagol.cli.meshes import table
 
@@ -55,6 +56,7 @@ def edges_text(traffic: Traffic, namespace: str = "") -> list[str]:
             for edge in traffic.edges
             if not namespace or edge.client.startswith(f"{namespace}/")
         ],
+        width=width,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from enum import Enum
@@ -128,12 +129,35 @@ def printed(value: object, output: Output) -> str:
     return write_text(msgspec.json.decode(encoded))
 
 
-def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Left-aligned columns, as kubectl prints them: never cut, so that they can be read by programs too."""
-    widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
+def table(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], *, gap: int = 3, width: int | None = None
+) -> list[str]:
+    """Left-aligned columns, as kubectl prints them: never cut, so that they can be read by programs too.
+
+    `width`: of the terminal, if there is one. Where it does not do, columns stand closer, or each row has its last
+    column below it, if that says something.
+    """
+    whole = (headers, *rows)
+    if width is None:
+        return _aligned(whole, gap)
+    for spaces in (gap, 2):
+        lines = _aligned(whole, spaces)
+        if max(map(len, lines)) <= width:
+            return lines
+    below = textwrap.TextWrapper(
+        width, initial_indent="    ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
+    lasts = [row[-1] if row[-1] != "-" else "" for row in whole]
+    if not any(lasts[1:]):
+        lasts[0] = ""
+    lines = _aligned([row[:-1] for row in whole], 2)
+    return [each for line, last in zip(lines, lasts, strict=True) for each in (line, *below.wrap(last))]
+
+
+def _aligned(rows: Sequence[Sequence[str]], gap: int) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
-        "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in (headers, *rows)
+        (" " * gap).join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
 
 

@@ -117,6 +117,7 @@ def _shown(one: Found) -> dict[str, JSON]:
 
 def _table(found: tuple[Found, ...]) -> str:
     from smeagol.cli.meshes import table
+    from smeagol.cli.terminal import columns
 
     rows = [
         [
@@ -129,7 +130,7 @@ def _table(found: tuple[Found, ...]) -> str:
         for one in found
     ]
     notes = [f"{one.name}: {one.peer.problem}." for one in found if one.peer is not None and one.peer.problem]
-    lines = table(["NAME", "CONTROLLER", "MAKES", "MESH", "FEATURES"], rows)
+    lines = table(["NAME", "CONTROLLER", "MAKES", "MESH", "FEATURES"], rows, width=columns())
     return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
 
 

@@ -30,6 +30,7 @@ def status(
 ) -> None:
     """Show a running mesh: its problems, the SMI objects, Pods and Services."""
     from smeagol.cli.meshes import find_mesh, printed, watch
+    from smeagol.cli.terminal import columns
 
     with find_mesh(name, state_dir, kubeconfig, context) as mesh:
 
@@ -37,7 +38,7 @@ def status(
             found = mesh.status()
             if output is not Output.TEXT:
                 return printed(found, output).rstrip("\n")
-            return "\n".join(status_text(found, now=datetime.now(UTC), namespace=namespace))
+            return "\n".join(status_text(found, now=datetime.now(UTC), namespace=namespace, width=columns()))
 
         if watch_it:
             watch(picture, 1.0)
@@ -45,7 +46,7 @@ def status(
             typer.echo(picture())
 
 
-def status_text(found: Status, *, now: datetime, namespace: str = "") -> list[str]:
+def status_text(found: Status, *, now: datetime, namespace: str = "", width: int | None = None) -> list[str]:
     """The tables, problems first. Pure."""
     from smeagol.cli.meshes import ago, table, told
 
@@ -89,7 +90,7 @@ def status_text(found: Status, *, now: datetime, namespace: str = "") -> list[st
         (["NAMESPACE", "SERVICE", "CLUSTER IP", "PORTS", "ENDPOINTS", "CANARY"], services),
     ):
         if rows:
-            lines += ["", *table(headers, rows)]
+            lines += ["", *table(headers, rows, width=width)]
     reasons = [
         f"{p.namespace}/{p.name}: {p.message}"
         for p in found.pods

@@ -1,8 +1,9 @@
-"""Colours, only where somebody can see them."""
+"""Colours and the width of lines, where somebody looks."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from typing import TYPE_CHECKING, Literal
 
@@ -13,7 +14,7 @@ from smeagol.errors import sentence
 if TYPE_CHECKING:
     from smeagol.api.problems import Problem
 
-__all__ = ["paint", "problem_line"]
+__all__ = ["columns", "paint", "problem_line"]
 
 
 def paint(text: str, colour: Literal["red", "green", "yellow", "cyan"], *, bold: bool = False) -> str:
@@ -21,6 +22,11 @@ def paint(text: str, colour: Literal["red", "green", "yellow", "cyan"], *, bold:
     if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
         return text
     return typer.style(text, fg=colour, bold=bold)
+
+
+def columns() -> int | None:
+    """How many characters a line of the terminal has; None if standard output is read by a program."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def problem_line(problem: Problem) -> str:

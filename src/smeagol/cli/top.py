@@ -40,6 +40,7 @@ def top(
     from collections import deque
 
     from smeagol.cli.meshes import find_mesh, watch
+    from smeagol.cli.terminal import columns
     from smeagol.rates import grown
 
     with find_mesh(name, state_dir, kubeconfig, context) as mesh:
@@ -51,7 +52,7 @@ def top(
             looks.append(mesh.traffic())
             while looks[-1].time - looks[1].time >= seconds:
                 looks.popleft()
-            return "\n".join(top_text(grown(looks[0], looks[-1]), mesh.status(), namespace))
+            return "\n".join(top_text(grown(looks[0], looks[-1]), mesh.status(), namespace, width=columns()))
 
         if alone:
             typer.echo(picture())
@@ -59,8 +60,12 @@ def top(
             watch(picture, REFRESH_SECONDS)
 
 
-def top_text(growth: Traffic, status: Status, namespace: str = "") -> list[str]:
-    """Two tables: what each workload was asked, and who asked whom. Pure."""
+def top_text(growth: Traffic, status: Status, namespace: str = "", *, width: int | None = None) -> list[str]:
+    """Two tables: what each workload was asked, and who asked whom. Pure.
+
+    Where `width` does not do, Services of the client's own namespace are called by their names alone, as the client
+    calls them.
+    """
     from smeagol.cli.meshes import table
     from smeagol.rates import Series, rates
 
@@ -87,11 +92,17 @@ def top_text(growth: Traffic, status: Status, namespace: str = "") -> list[str]:
         if rate.requests
     ]
     headers = ["RPS", "SUCCESS", "P50", "P95", "P99"]
-    return [
-        *table(["WORKLOAD", *headers], inbound),
-        "",
-        *table(["CLIENT", "SERVICE", "BACKEND", "MTLS", *headers], outbound),
-    ]
+    names = ["CLIENT", "SERVICE", "BACKEND", "MTLS"]
+    edges = table([*names, *headers], outbound)
+    if width is not None and max(map(len, edges)) > width:
+        edges = table([*names, *headers], [_near(row) for row in outbound], gap=2)
+    return [*table(["WORKLOAD", *headers], inbound), "", *edges]
+
+
+def _near(row: list[str]) -> list[str]:
+    client, service, backend, *rest = row
+    here = f"{client.split('/', 1)[0]}/"
+    return [client, service.removeprefix(here), backend.removeprefix(here), *rest]
 
 
 def _cells(rate: Rate) -> list[str]:
