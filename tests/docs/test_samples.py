@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+import yaml
 
+from intent.builders import World, canary, port, service
 from smeagol.api import Refused, modernize, parse, read_text
 from smeagol.demo.script import ROLLOUT
+from smeagol.install.manifests import DISCOVERY_PORT
+from smeagol.plan import METRICS_PORT
 from smeagol.providers.envoy.metrics import FAMILIES
+from smeagol.webhook.root_proxy import deployment, endpoint_slices
+from webhook.pods import SETTINGS, bootstrap
 
 from .pages import DOCS, ROOT, blocks, pages
 from .problem_codes import PAGES
@@ -30,6 +37,22 @@ def test_manifests_are_accepted(page: Path) -> None:
             modern = modernize(document)
             result = modern if isinstance(modern, Refused) else parse(modern.document)
             assert not isinstance(result, Refused), result
+
+
+def test_the_policy_of_root_proxies_is_about_what_they_use() -> None:
+    """Their Pods, where they listen for port 80 of a root, and the ports of proxies and of the control plane."""
+    (shown,) = (block.text for block in blocks(DOCS / "operations.md", "yaml") if "kind: NetworkPolicy" in block.text)
+    policy = yaml.safe_load(shown)
+    split = canary("web", "web", {"web-v1": "1"}, root_proxies=2)
+    asked = World(service("web", port(80, "http")), service("web-v1", port(80, "http")), split).canary("web")
+    run: Any = deployment(asked, "", SETTINGS, bootstrap)
+    led: Any = endpoint_slices(asked, "", ("10.96.0.1",), ())
+    assert policy["metadata"]["namespace"] == run["metadata"]["namespace"]
+    assert policy["spec"]["podSelector"] == run["spec"]["selector"]
+    come = [one["port"] for rule in policy["spec"]["ingress"] for one in rule["ports"]]
+    assert come == [led[0]["ports"][0]["port"], METRICS_PORT]
+    gone = [one["port"] for rule in policy["spec"]["egress"] for one in rule["ports"]]
+    assert gone == [8080, DISCOVERY_PORT, 53, 53]
 
 
 def test_every_series_is_described() -> None:
