@@ -13,8 +13,8 @@ __all__ = ["SmeagolError", "sentence"]
 
 def sentence(what: str, fix: str = "") -> str:
     """Join cause and cure into the one text that all surfaces show: two sentences."""
-    text = what.rstrip(".") + "."
-    return f"{text} {fix[0].upper()}{fix[1:].rstrip('.')}." if fix else text
+    parts = (what, f"{fix[0].upper()}{fix[1:]}" if fix else "")
+    return " ".join(part if part.endswith("?") else f"{part.rstrip('.')}." for part in parts if part)
 
 
 class SmeagolError(Exception):

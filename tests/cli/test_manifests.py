@@ -86,6 +86,10 @@ class TestValidate:
             "2 objects, 1 problem\n"
         )
 
+    def test_what_may_have_been_meant_is_asked(self) -> None:
+        result = smeagol("validate", "-", stdin=GOOD.replace("weight: 1", "wieght: 1"))
+        assert "unknown field. Did you mean 'weight'? [SMI-V004]" in result.output
+
     def test_json(self) -> None:
         result = smeagol("validate", "-o", "json", "-", stdin=BAD)
         assert result.exit_code == 1

@@ -82,7 +82,7 @@ async def leader(api: ApiServer, shop: str, world: World) -> RootProxies:
 
 def read(found: Json) -> EndpointSlice:
     """Go writes an empty list as null."""
-    return msgspec.convert({**found, "endpoints": found["endpoints"] or []}, EndpointSlice)
+    return msgspec.convert({name: value for name, value in found.items() if value is not None}, EndpointSlice)
 
 
 async def until(holds: Callable[[], bool]) -> None:
