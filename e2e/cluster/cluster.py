@@ -21,7 +21,7 @@ from e2e.cluster.binaries import Binaries, build
 from e2e.cluster.commands import run, wait_for
 from e2e.cluster.control_plane import ControlPlane, make_keys, write_api, write_controllers
 from e2e.cluster.errors import ClusterError
-from e2e.cluster.network import Network, connect_host, free_networks
+from e2e.cluster.network import Network, connect_host, free_networks, has_ipv6
 from e2e.cluster.nodes import Node, start_nodes, wait_until_ready
 from e2e.cluster.packages import install_for_nodes, require_root
 from e2e.cluster.places import ROOT, held, state_base, state_folder
@@ -57,6 +57,11 @@ class Cluster:
     @property
     def ca_key(self) -> Path:
         return self.folder / "keys" / "ca.key"
+
+    @property
+    def pod_cidrs(self) -> tuple[str, ...]:
+        """Where the addresses of Pods lie, in each family."""
+        return tuple(str(ranges.pods) for ranges in Network.of(self.service_cidr).families)
 
     def kubectl(self, *arguments: str | Path, stdin: str | None = None) -> str:
         """Run kubectl as the administrator and return what it prints. Raises ClusterError with what it complains of."""
@@ -207,12 +212,11 @@ def _start(name: str, folder: Path, binaries: Binaries, nodes: int) -> Cluster:
     assert supervisor
     if nodes:
         network = _join(folder, supervisor, nodes)
-        plane = ControlPlane(folder=folder, address=network.host, port=6443, network=network, with_nodes=True)
+        plane = ControlPlane(folder=folder, address=network.ipv4.host, port=6443, network=network, with_nodes=True)
     else:
         loopback = IPv4Address("127.0.0.1")
-        plane = ControlPlane(
-            folder=folder, address=loopback, port=free_port(), network=Network(index=0), with_nodes=False
-        )
+        network = Network(index=0, ipv6=has_ipv6())
+        plane = ControlPlane(folder=folder, address=loopback, port=free_port(), network=network, with_nodes=False)
     keys = make_keys(plane)
     write_api(plane, keys, binaries)
     os.kill(supervisor, signal.SIGHUP)
@@ -222,7 +226,7 @@ def _start(name: str, folder: Path, binaries: Binaries, nodes: int) -> Cluster:
         folder=folder,
         server=plane.server,
         kubectl_program=binaries.kubectl,
-        service_cidr=str(plane.network.services),
+        service_cidr=str(plane.network.ipv4.services),
         nodes=tuple(node.name for node in machines),
     )
     cluster.wait_for_api()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from e2e.cluster.binaries import Binaries
@@ -21,7 +21,7 @@ class ControlPlane:
     """Where the API server listens and what it is to know of the network."""
 
     folder: Path
-    address: IPv4Address
+    address: IPv4Address | IPv6Address
     port: int
     network: Network
     with_nodes: bool
@@ -125,7 +125,7 @@ def _api_server(plane: ControlPlane, keys: Keys, binaries: Binaries) -> list[str
         "tls-cert-file": keys.serving.certificate,
         "tls-private-key-file": keys.serving.key,
         "client-ca-file": keys.authority.files.certificate,
-        "service-cluster-ip-range": plane.network.services,
+        "service-cluster-ip-range": ",".join(str(ranges.services) for ranges in plane.network.families),
         "service-account-issuer": f"https://kubernetes.default.svc.{CLUSTER_DOMAIN}",
         "service-account-key-file": keys.service_account.certificate,
         "service-account-signing-key-file": keys.service_account.key,

@@ -8,14 +8,43 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from pathlib import Path
 
 from e2e.cluster.commands import run
 from e2e.cluster.errors import ClusterError
 
-__all__ = ["Network", "connect_host", "connect_node", "free_networks"]
+__all__ = ["Network", "Ranges", "connect_host", "connect_node", "free_networks", "has_ipv6"]
 
 _COUNT = 9
+_SETTINGS_6 = Path("/proc/sys/net/ipv6/conf")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranges:
+    """A cluster's addresses of one family."""
+
+    services: IPv4Network | IPv6Network
+    """ClusterIPs"""
+    machines: IPv4Network | IPv6Network
+    """this machine and the nodes"""
+    pods: IPv4Network | IPv6Network
+    pods_prefix: int
+    """length of the prefix of one node's Pods"""
+
+    @property
+    def host(self) -> IPv4Address | IPv6Address:
+        """This machine, where the API server listens, as Pods and nodes reach it."""
+        return self.machines[1]
+
+    def node(self, number: int) -> IPv4Address | IPv6Address:
+        """The address of a node; numbers start at 1."""
+        return self.machines[1 + number]
+
+    def pods_of(self, number: int) -> IPv4Network | IPv6Network:
+        """The Pods of one node."""
+        first = self.pods[number << (self.pods.max_prefixlen - self.pods_prefix)]
+        return ip_network(f"{first}/{self.pods_prefix}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,51 +52,50 @@ class Network:
     """The address plan of the cluster that is number `index` on this machine, 0 to 8; none overlaps another."""
 
     index: int
+    ipv6: bool
+    """whether Pods, nodes and Services may have addresses of both families"""
 
     @classmethod
     def of(cls, services: str) -> Network:
         """The plan with these ClusterIPs. Raises ClusterError if no plan has them."""
-        for plan in (cls(index=index) for index in range(_COUNT)):
-            if str(plan.services) == services:
+        for plan in _plans():
+            if str(plan.ipv4.services) == services:
                 return plan
         raise ClusterError(f"no cluster of this machine has the ClusterIPs {services}")
 
     @property
-    def services(self) -> IPv4Network:
-        """ClusterIPs. Of the first cluster: 10.96.0.0/12, as is usual."""
-        return IPv4Network(f"10.{96 + 16 * self.index}.0.0/12")
+    def ipv4(self) -> Ranges:
+        """The primary family. ClusterIPs of the first cluster: 10.96.0.0/12, as is usual."""
+        return Ranges(
+            services=IPv4Network(f"10.{96 + 16 * self.index}.0.0/12"),
+            machines=IPv4Network(f"10.{80 + self.index}.0.0/24"),
+            pods=IPv4Network(f"10.{64 + self.index}.0.0/16"),
+            pods_prefix=24,
+        )
 
     @property
-    def api_service(self) -> IPv4Address:
+    def families(self) -> tuple[Ranges, ...]:
+        """IPv4, and IPv6 where there is that: unique local addresses (RFC 4193)."""
+        if not self.ipv6:
+            return (self.ipv4,)
+        prefix = f"fd73:6d65:6167:{self.index}"
+        ipv6 = Ranges(
+            services=IPv6Network(f"{prefix}100::/112"),
+            machines=IPv6Network(f"{prefix}000::/64"),
+            pods=IPv6Network(f"{prefix}200::/56"),
+            pods_prefix=64,
+        )
+        return (self.ipv4, ipv6)
+
+    @property
+    def api_service(self) -> IPv4Address | IPv6Address:
         """The ClusterIP of the Service `kubernetes`, which the API server takes by itself."""
-        return self.services[1]
+        return self.ipv4.services[1]
 
     @property
-    def dns(self) -> IPv4Address:
+    def dns(self) -> IPv4Address | IPv6Address:
         """The ClusterIP of the Service `kube-dns`."""
-        return self.services[10]
-
-    @property
-    def machines(self) -> IPv4Network:
-        """This machine and the nodes."""
-        return IPv4Network(f"10.{80 + self.index}.0.0/24")
-
-    @property
-    def host(self) -> IPv4Address:
-        """This machine, where the API server listens, as Pods and nodes reach it."""
-        return self.machines[1]
-
-    def node(self, number: int) -> IPv4Address:
-        """The address of a node; numbers start at 1."""
-        return self.machines[1 + number]
-
-    @property
-    def pods(self) -> IPv4Network:
-        return IPv4Network(f"10.{64 + self.index}.0.0/16")
-
-    def pods_of(self, number: int) -> IPv4Network:
-        """The Pods of one node."""
-        return IPv4Network(f"10.{64 + self.index}.{number}.0/24")
+        return self.ipv4.services[10]
 
     @property
     def host_link(self) -> str:
@@ -75,15 +103,37 @@ class Network:
         return f"smeagol{self.index}"
 
 
+def has_ipv6() -> bool:
+    """Whether a new interface of this machine can have an IPv6 address."""
+    try:
+        return (_SETTINGS_6 / "default" / "disable_ipv6").read_text().strip() == "0"
+    except FileNotFoundError:
+        return False
+
+
+def _plans() -> list[Network]:
+    ipv6 = has_ipv6()
+    return [Network(index=index, ipv6=ipv6) for index in range(_COUNT)]
+
+
 def free_networks() -> list[Network]:
     """The plans of which no address is routed anywhere yet. Raises ClusterError if there is none."""
-    routes = json.loads(run("ip", "-json", "-4", "route", "show", "table", "all"))
-    taken = [IPv4Network(route["dst"]) for route in routes if route["dst"][0].isdigit()]
-    plans = [Network(index=index) for index in range(_COUNT)]
+    plans = _plans()
+    families = ("-4", "-6") if plans[0].ipv6 else ("-4",)
+    routes = [
+        route
+        for family in families
+        for route in json.loads(run("ip", "-json", family, "route", "show", "table", "all"))
+    ]
+    taken = [ip_network(route["dst"]) for route in routes if route["dst"] != "default"]
+
+    def is_free(ours: IPv4Network | IPv6Network) -> bool:
+        return not any(ours.version == theirs.version and ours.overlaps(theirs) for theirs in taken)
+
     free = [
         plan
         for plan in plans
-        if not any(ours.overlaps(theirs) for ours in (plan.services, plan.machines, plan.pods) for theirs in taken)
+        if all(is_free(part) for ranges in plan.families for part in (ranges.services, ranges.machines, ranges.pods))
     ]
     if not free:
         raise ClusterError("no network is free: this machine routes all of 10.64.0.0/10 and 10.128.0.0/9 already")
@@ -96,12 +146,13 @@ def connect_host(network: Network, switch: int, *, nodes: int) -> None:
     _in(switch, "link", "set", "bridge", "up")
     run("ip", "link", "add", network.host_link, "type", "veth", "peer", "name", "host", "netns", str(switch))
     _in(switch, "link", "set", "host", "master", "bridge", "up")
-    run("ip", "address", "add", f"{network.host}/{network.machines.prefixlen}", "dev", network.host_link)
     run("ip", "link", "set", network.host_link, "up")
-    # Services of the cluster work from here too: the first node's kube-proxy translates for us.
-    run("ip", "route", "add", str(network.services), "via", str(network.node(1)))
-    for number in range(1, nodes + 1):
-        run("ip", "route", "add", str(network.pods_of(number)), "via", str(network.node(number)))
+    for ranges in network.families:
+        _add_address(ranges.host, ranges, network.host_link)
+        # Services of the cluster work from here too: the first node's kube-proxy translates for us.
+        run("ip", "route", "add", str(ranges.services), "via", str(ranges.node(1)))
+        for number in range(1, nodes + 1):
+            run("ip", "route", "add", str(ranges.pods_of(number)), "via", str(ranges.node(number)))
 
 
 def connect_node(network: Network, switch: int, own: int, *, number: int, nodes: int) -> None:
@@ -109,15 +160,25 @@ def connect_node(network: Network, switch: int, own: int, *, number: int, nodes:
     link = f"node-{number}"
     if link in _in(switch, "-br", "link", "show"):
         _in(switch, "link", "delete", link)  # of the node's previous life, which the kernel is still taking down
+    if network.ipv6:
+        # No address is looked for a second time: that takes a second or two, in which a new Pod reaches nobody.
+        for scope in ("all", "default"):
+            (_SETTINGS_6 / scope / "accept_dad").write_text("0")
     _in(switch, "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", str(own))
     _in(switch, "link", "set", link, "master", "bridge", "up")
     run("ip", "link", "set", "lo", "up")
-    run("ip", "address", "add", f"{network.node(number)}/{network.machines.prefixlen}", "dev", "eth0")
     run("ip", "link", "set", "eth0", "up")
-    run("ip", "route", "add", "default", "via", str(network.host))
-    for other in range(1, nodes + 1):
-        if other != number:
-            run("ip", "route", "add", str(network.pods_of(other)), "via", str(network.node(other)))
+    for ranges in network.families:
+        _add_address(ranges.node(number), ranges, "eth0")
+        run("ip", f"-{ranges.pods.version}", "route", "add", "default", "via", str(ranges.host))
+        for other in range(1, nodes + 1):
+            if other != number:
+                run("ip", "route", "add", str(ranges.pods_of(other)), "via", str(ranges.node(other)))
+
+
+def _add_address(address: IPv4Address | IPv6Address, ranges: Ranges, link: str) -> None:
+    at_once = ["nodad"] if address.version == 6 else []
+    run("ip", "address", "add", f"{address}/{ranges.machines.prefixlen}", "dev", link, *at_once)
 
 
 def _in(process: int, *arguments: str) -> str:

@@ -4,7 +4,7 @@ Run twice. `enter`, in a new network namespace, joins the network and steps into
 the first process: it lays out the file system and then keeps the node's programs running. When it ends, the kernel ends
 every process of the node, containers included, and with the last one go its mounts, interfaces and firewall rules.
 
-    python -m e2e.cluster.node enter STATE-FOLDER NETWORK NUMBER NODES
+    python -m e2e.cluster.node enter STATE-FOLDER NETWORK ipv4|both NUMBER NODES
     python -m e2e.cluster.node init NODE-FOLDER
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from e2e.cluster import cgroups
@@ -63,7 +64,9 @@ def init(folder: Path) -> None:
     for name, value in _KERNEL_SETTINGS.items():
         _pretend(Path("/proc/sys") / name, value)
     run("mount", "--make-rshared", "/")  # within the node, so that Pods can ask to see mounts that come later
-    Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+    for forwarding in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
+        with suppress(FileNotFoundError):  # no IPv6
+            Path("/proc/sys/net", forwarding).write_text("1")
     supervise(folder)
 
 
@@ -106,8 +109,8 @@ def _mount(kind: str, source: str, target: Path, options: str) -> None:
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["enter", folder, index, number, nodes]:
-            enter(Path(folder), Network(index=int(index)), int(number), int(nodes))
+        case ["enter", folder, index, families, number, nodes]:
+            enter(Path(folder), Network(index=int(index), ipv6=families == "both"), int(number), int(nodes))
         case ["init", folder]:
             init(Path(folder))
         case _:

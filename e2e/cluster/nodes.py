@@ -68,7 +68,8 @@ def start_nodes(plane: ControlPlane, keys: Keys, binaries: Binaries, supervisor:
         _write_configuration(plane, keys, node, number)
         write_unit(node.folder, "containerd", ["containerd", "--config", node.folder / "containerd.toml"])
         enter = [sys.executable, "-m", "e2e.cluster.node", "enter", str(plane.folder)]
-        place = [str(plane.network.index), str(number), str(count)]
+        families = "both" if plane.network.ipv6 else "ipv4"
+        place = [str(plane.network.index), families, str(number), str(count)]
         write_unit(plane.folder, node.name, ["unshare", "--net", "--", *enter, *place])
     os.kill(supervisor, signal.SIGHUP)
     for node in nodes:
@@ -117,7 +118,7 @@ def _write_kubernetes_units(plane: ControlPlane, binaries: Binaries, node: Node)
             f"--config={node.folder / 'kubelet.json'}",
             f"--kubeconfig={node.folder / 'kubelet.kubeconfig'}",
             f"--hostname-override={node.name}",
-            f"--node-ip={plane.network.node(_number(node))}",
+            f"--node-ip={','.join(str(ranges.node(_number(node))) for ranges in plane.network.families)}",
         ],
     )
     write_unit(
@@ -132,7 +133,7 @@ def _number(node: Node) -> int:
 def _write_configuration(plane: ControlPlane, keys: Keys, node: Node, number: int) -> None:
     (node.folder / "logs").mkdir(parents=True)
     (node.folder / "cni").mkdir()
-    address = str(plane.network.node(number))
+    address = str(plane.network.ipv4.node(number))
     user = f"system:node:{node.name}"
     write_user(plane, keys, node.folder / "kubelet.kubeconfig", user, organization="system:nodes")
     write_user(plane, keys, node.folder / "kube-proxy.kubeconfig", "system:kube-proxy")
@@ -169,7 +170,7 @@ def _write_configuration(plane: ControlPlane, keys: Keys, node: Node, number: in
         "kind": "KubeProxyConfiguration",
         "clientConnection": {"kubeconfig": str(node.folder / "kube-proxy.kubeconfig")},
         "mode": "iptables",
-        "clusterCIDR": str(plane.network.pods),
+        "clusterCIDR": ",".join(str(ranges.pods) for ranges in plane.network.families),
         "hostnameOverride": node.name,
         "conntrack": {"maxPerCore": 0},  # a setting of the whole machine
     }
@@ -180,11 +181,11 @@ def _write_configuration(plane: ControlPlane, keys: Keys, node: Node, number: in
         "name": "pods",
         "plugins": [
             {
-                "type": "ptp",
+                "type": _QUICK_PTP,
                 "ipam": {
                     "type": "host-local",
-                    "ranges": [[{"subnet": str(plane.network.pods_of(number))}]],
-                    "routes": [{"dst": "0.0.0.0/0"}],
+                    "ranges": [[{"subnet": str(ranges.pods_of(number))}] for ranges in plane.network.families],
+                    "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}][: len(plane.network.families)],
                     "dataDir": "/run/cni",
                 },
             },
@@ -193,14 +194,38 @@ def _write_configuration(plane: ControlPlane, keys: Keys, node: Node, number: in
     }
     (node.folder / "kubelet.json").write_text(json.dumps(kubelet, indent=2))
     (node.folder / "kube-proxy.json").write_text(json.dumps(proxy, indent=2))
+    _write_plugins(node.folder / "cni-plugins")
     (node.folder / "cni" / "10-pods.conflist").write_text(json.dumps(network, indent=2))
     (node.folder / "containerd.toml").write_text(_containerd(node))
     # Nothing outside of the cluster is resolved: tests must not depend on what this machine can reach.
     (node.folder / "resolv.conf").write_text(f"nameserver {plane.network.dns}\n")
 
 
+_QUICK_PTP = "quick-ptp"
+_QUICK_PTP_SCRIPT = """\
+#!/bin/sh
+# ptp for a Pod whose IPv6 addresses are not looked for a second time: it would wait a second or two for each Pod.
+if [ "$CNI_COMMAND" = ADD ] && [ -d /proc/sys/net/ipv6 ]; then
+  for scope in all default; do
+    nsenter --net="$CNI_NETNS" sh -c "echo 0 > /proc/sys/net/ipv6/conf/$scope/accept_dad"
+  done
+fi
+exec "$CNI_PATH/ptp"
+"""
+
+
+def _write_plugins(folder: Path) -> None:
+    """The machine's CNI plugins, and our own."""
+    folder.mkdir()
+    machine = next(each for each in CNI_FOLDERS if (each / "ptp").exists())
+    for plugin in machine.iterdir():
+        (folder / plugin.name).symlink_to(plugin)
+    quick = folder / _QUICK_PTP
+    quick.write_text(_QUICK_PTP_SCRIPT)
+    quick.chmod(0o755)
+
+
 def _containerd(node: Node) -> str:
-    plugins = next(folder for folder in CNI_FOLDERS if (folder / "ptp").exists())
     return f"""\
 version = 2
 disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.internal.v1.restart"]
@@ -214,6 +239,6 @@ sandbox_image = "{images.PAUSE}"
 restrict_oom_score_adj = true
 
 [plugins."io.containerd.grpc.v1.cri".cni]
-bin_dir = "{plugins}"
+bin_dir = "{node.folder / "cni-plugins"}"
 conf_dir = "{node.folder / "cni"}"
 """

@@ -8,6 +8,7 @@ import re
 import subprocess
 import urllib.request
 from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -153,7 +154,8 @@ def traces(name: str) -> list[str]:
 @pytest.mark.usefixtures("own_cluster")  # beside which another can be up
 @pytest.mark.timeout(300)
 def test_two_nodes_and_nothing_left_behind() -> None:
-    """Pods on two nodes reach each other; when the cluster ends, no link, route, rule, mount or process stays."""
+    """Pods on two nodes reach each other, by IPv6 too; when the cluster ends, no link, route, rule, mount or process
+    stays."""
 
     def lines(*command: str) -> list[str]:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
@@ -165,7 +167,7 @@ def test_two_nodes_and_nothing_left_behind() -> None:
         )
 
     def links(network: Network) -> list[str]:
-        known = [*lines("ip", "-br", "link"), *lines("ip", "route")]
+        known = [*lines("ip", "-br", "link"), *lines("ip", "route"), *lines("ip", "-6", "route")]
         return [line for line in known if re.search(rf"\b{network.host_link}\b", line)]
 
     before = rules()
@@ -179,8 +181,11 @@ def test_two_nodes_and_nothing_left_behind() -> None:
         assert {pod["spec"]["nodeName"] for pod in found} == set(cluster.nodes)
         for client in found:
             for server in found:
-                url = f"http://{server['status']['podIP']}:8080/name"
-                assert ask(cluster, "default", client["metadata"]["name"], url) == server["metadata"]["name"]
+                addresses = [each["ip"] for each in server["status"]["podIPs"]]
+                assert [ip_address(ip).version for ip in addresses] == [r.pods.version for r in network.families]
+                for ip in addresses:
+                    url = f"http://{f'[{ip}]' if ':' in ip else ip}:8080/name"
+                    assert ask(cluster, "default", client["metadata"]["name"], url) == server["metadata"]["name"]
         assert len(pods) == 2
         assert traces(name)
     assert traces(name) == []
