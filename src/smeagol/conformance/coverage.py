@@ -18,6 +18,7 @@ UNSEEN = {
     "SMI-PORT-04": "needs hand-made EndpointSlices across namespaces, which a cluster may forbid",
     "SMI-SVC-04": "would need Pods that serve while they end, at a moment that the suite cannot hold",
     "SMI-SVC-06": "seen in part by canary-of-an-external-name",
+    "SMI-SVC-07": "would need a cluster whose Pods have addresses of both families",
     "SMI-MTLS-11": "a ProviderClass that grants or withholds names would do so to others in a cluster that is in use",
     "SMI-MTLS-21": "which authority signs is set up by whoever installs the provider",
     "SMI-MTLS-24": "where a proxy listens, and how a Pod's owner excludes a port, is the provider's own",

@@ -40,13 +40,16 @@ endpoints = st.builds(Endpoint, addresses, ports, st.booleans())
 some_endpoints = st.lists(endpoints, max_size=4, unique_by=lambda e: (e.address, e.port)).map(
     lambda drawn: tuple(sorted(drawn))
 )
+of_one_family = some_endpoints.map(
+    lambda drawn: tuple(e for e in drawn if (":" in e.address) == (":" in drawn[0].address))
+)
 weights = st.one_of(st.integers(0, 5000), st.integers(0, 10**21))
 
 
 @st.composite
 def splits(draw: st.DrawFn) -> Split:
     """One to four backends; their endpoints may overlap; at least one weight is positive."""
-    drawn = draw(st.lists(st.tuples(weights, some_endpoints.filter(bool)), min_size=1, max_size=4))
+    drawn = draw(st.lists(st.tuples(weights, of_one_family.filter(bool)), min_size=1, max_size=4))
     backends: list[Backend] = [backend(f"web-v{n}", weight, *members) for n, (weight, members) in enumerate(drawn)]
     if not any(one.weight_milli for one in backends):
         backends[0] = backend("web-v0", draw(st.integers(1, 10**21)), *backends[0].endpoints)
@@ -266,6 +269,62 @@ class TestCanaryChangesLittle:
 
         before, after = root(divided), root(other)
         assert {url.rpartition(".")[2] for url in before if before[url] != after[url]} <= {"RouteConfiguration"}
+
+
+class TestFamilies:
+    """SMI-SVC-07: who dials an address of one family is answered by it, as without a mesh: an application may listen
+    to one only."""
+
+    @staticmethod
+    def answering(unit: ServiceIntent) -> dict[str, list[str]]:
+        """What is dialled, and the addresses that answer there."""
+        made = {(r.type_url.rpartition(".")[2], r.name): message(r) for r in resources(unit)}
+        found: dict[str, list[str]] = {}
+        for (kind, _), listener in made.items():
+            if kind != "Listener":
+                continue
+            others = [other["address"] for other in listener.get("additional_addresses", [])]
+            (route,) = set(mentioned(listener, "route_config_name"))
+            action = made["RouteConfiguration", route]["virtual_hosts"][0]["routes"][0]["route"]
+            clusters = [c["name"] for c in action.get("weighted_clusters", {}).get("clusters", [])] or [
+                action["cluster"]
+            ]
+            members = [
+                _address(member)[0]
+                for cluster in clusters
+                for rank in made["ClusterLoadAssignment", cluster].get("endpoints", [])[:1]
+                for member in rank["lb_endpoints"]
+            ]
+            found |= {each["socket_address"]["address"]: members for each in (listener["address"], *others)}
+        return found
+
+    BOTH = (Endpoint("10.0.0.1", 80), Endpoint("fd00::1", 80))
+
+    def test_each_family_is_answered_by_its_own(self) -> None:
+        port = service_port(*self.BOTH, protocol=Protocol.HTTP)
+        unit = service(port, cluster_ips=("10.96.0.1", "fd00:96::1"))
+        assert self.answering(unit) == {"10.96.0.1": ["10.0.0.1"], "fd00:96::1": ["fd00::1"]}
+
+    def test_backends_of_a_split_too(self) -> None:
+        """Also where the root has one family and its backends have both."""
+        divided = split(backend("web-v1", 1, *self.BOTH), backend("web-v2", 1, Endpoint("10.0.0.2", 80)))
+        port = service_port(protocol=Protocol.HTTP, divided=divided)
+        assert self.answering(service(port, cluster_ips=("10.96.0.1",))) == {"10.96.0.1": ["10.0.0.1", "10.0.0.2"]}
+        assert self.answering(service(port, cluster_ips=("10.96.0.1", "fd00:96::1"))) == {
+            "10.96.0.1": ["10.0.0.1", "10.0.0.2"],
+            "fd00:96::1": ["fd00::1", "10.0.0.2"],
+        }
+
+    def test_the_other_family_answers_where_there_is_no_endpoint_of_the_dialled_one(self) -> None:
+        port = service_port(Endpoint("10.0.0.1", 80), protocol=Protocol.HTTP)
+        unit = service(port, cluster_ips=("10.96.0.1", "fd00:96::1"))
+        assert self.answering(unit) == {"10.96.0.1": ["10.0.0.1"], "fd00:96::1": ["10.0.0.1"]}
+
+    @given(unit=services())
+    def test_the_primary_family_has_the_plain_names(self, unit: ServiceIntent) -> None:
+        """Whatever else is there, since root proxies go by them."""
+        names = {r.name for r in resources(unit)}
+        assert not unit.cluster_ips or {f"{unit.fqdn}:{port.number}" for port in unit.ports} <= names
 
 
 class TestWhatCannotBeEnforced:

@@ -9,6 +9,10 @@ resources of one name, `<fqdn>:<port>`, shared by all proxies, and a change of o
     cluster     how its endpoints are dialled: meshed ones by mutual TLS
     endpoints
 
+A Service with addresses of both families has these four for each, so that who dials IPv6 is answered by IPv6 as without
+a mesh: many an application listens to one family only. Those of the family that comes second are named
+`ipv6/<fqdn>:<port>` (or `ipv4/…`).
+
 The catcher itself must not look at bytes: that would delay every connection whose server speaks first.
 
 A headless Service is dialled by the addresses of its endpoints, so it has a listener for each of them, named
@@ -18,12 +22,13 @@ A headless Service is dialled by the addresses of its endpoints, so it has a lis
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from ipaddress import ip_network
 
 from google.protobuf.message import Message
 
-from smeagol.intent import Endpoint, MeshIntent, Protocol, ServiceIntent, ServicePort
+from smeagol.intent import Endpoint, MeshIntent, Protocol, ServiceIntent, ServicePort, Split
 from smeagol.plan import ProxyResource
 from smeagol.providers.envoy.metrics import outbound_stat
 from smeagol.providers.envoy.protos import (
@@ -79,11 +84,61 @@ hosts it is drawn three times in four, and with as few draws as retries one requ
 
 def service_resources(service: ServiceIntent) -> tuple[ProxyResource, ...]:
     """Everything that clients' proxies need for one Service."""
-    return tuple(made for port in service.ports for made in _port_resources(service, port))
+    return tuple(
+        made
+        for prefix, part in _by_family(service)
+        for port in part.ports
+        for made in _port_resources(part, port, prefix)
+    )
 
 
-def _port_resources(service: ServiceIntent, port: ServicePort) -> Iterator[ProxyResource]:
-    name = f"{service.fqdn}:{port.number}"
+def _by_family(service: ServiceIntent) -> Iterator[tuple[str, ServiceIntent]]:
+    """The Service as those see it who dial it by one family of addresses, with a prefix for names; the primary family
+    has none. It is answered by that family, if there is an endpoint of it, else by the other."""
+    own = service.cluster_ips or sorted(e.address for port in service.ports for e in port.dialled)
+    families = tuple(dict.fromkeys(map(_family, own)))
+    answering = {_family(e.address) for port in service.ports for e in _all_endpoints(port)}
+    if not families or answering | set(families) == {families[0]}:
+        yield "", service  # as nearly all
+        return
+    for family in families:
+        prefix = "" if family == families[0] else f"{family}/"
+        yield prefix, _of_family(service, family)
+
+
+def _family(ip: str) -> str:
+    return "ipv6" if ":" in ip else "ipv4"
+
+
+def _all_endpoints(port: ServicePort) -> Iterator[Endpoint]:
+    yield from port.endpoints
+    if port.split is not None:
+        for backend in port.split.backends:
+            yield from backend.endpoints
+
+
+def _of_family(service: ServiceIntent, family: str) -> ServiceIntent:
+    def answering(endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
+        return tuple(e for e in endpoints if _family(e.address) == family) or endpoints
+
+    def divided(split: Split) -> Split:
+        return replace(split, backends=tuple(replace(b, endpoints=answering(b.endpoints)) for b in split.backends))
+
+    ports = tuple(
+        replace(
+            port,
+            endpoints=answering(port.endpoints),
+            dialled=tuple(e for e in port.dialled if _family(e.address) == family),
+            split=port.split and divided(port.split),
+        )
+        for port in service.ports
+    )
+    ips = tuple(ip for ip in service.cluster_ips if _family(ip) == family)
+    return replace(service, cluster_ips=ips, ports=ports)
+
+
+def _port_resources(service: ServiceIntent, port: ServicePort, prefix: str) -> Iterator[ProxyResource]:
+    name = f"{prefix}{service.fqdn}:{port.number}"
     stat = outbound_stat(service.ref.namespace, service.ref.name, port.number)
     if service.headless and port.split is None:
         yield resource(name, _dialled_cluster(name, stat, service.fqdn))
