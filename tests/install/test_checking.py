@@ -156,9 +156,28 @@ class TestRest:
     def test_addresses(self) -> None:
         """The nodes' ranges are a hint only: many networks do not use them."""
         node = msgspec.convert({"metadata": {}, "spec": {"podCIDRs": ["10.1.0.0/24"]}}, MachineRange)
-        (found,) = address_findings(None, [node])
+        (found,) = address_findings(None, [], [node])
         assert found.level is Level.NOTE
         assert "10.1.0.0/24" in found.fix
+
+    @pytest.mark.parametrize(
+        ("told", "missing"),
+        [
+            (["10.0.0.0/8", "fd00::/8"], []),
+            (["10.0.0.0/8"], ["fd00::7"]),
+            (["10.2.0.0/16", "fd00::/8"], ["10.1.0.7"]),
+            (["192.168.0.0/16"], ["10.1.0.7", "fd00::7"]),
+        ],
+    )
+    def test_addresses_that_it_is_not_told_of(self, told: list[str], missing: list[str]) -> None:
+        """Its own Pods have addresses of each family that Pods have; each must lie in a range."""
+        args = ["controller", *(word for cidr in told for word in ("--pod-cidr", cidr)), "--namespace", "x"]
+        containers = {"containers": [{"name": "controller", "args": args}]}
+        deployment = {"metadata": {}, "spec": {"template": {"spec": containers}}}
+        own = {"metadata": {}, "status": {"podIPs": [{"ip": "10.1.0.7"}, {"ip": "fd00::7"}]}}
+        found = list(address_findings(msgspec.convert(deployment, Workload), [msgspec.convert(own, ControllerPod)], []))
+        assert [f.level for f in found] == ([Level.WARNING] * len(missing) or [Level.OK])
+        assert all(address in f.what for address, f in zip(missing, found, strict=False))
 
     def test_users_objects(self) -> None:
         """What is not as it should be is named, with what its status says."""

@@ -116,6 +116,7 @@ def controller(
     import uvloop
 
     from smeagol.infra.kubernetes.connection import connect, connect_blocking
+    from smeagol.infra.kubernetes.own_pod import pods_have_ipv6
     from smeagol.install.access import AUTHORITY_SECRET
     from smeagol.install.settings import check_one_authority, check_signer
     from smeagol.pki import Overlap
@@ -143,6 +144,7 @@ def controller(
         overlap=Overlap(minimum=timedelta(seconds=root_overlap)),
         trust_domain=trust_domain or cluster_domain,
         pod_cidrs=tuple(pod_cidr or ()),
+        pods_have_ipv6=kubeconfig is None and pods_have_ipv6(),
         discovery_address=discovery,
         admission=AdmissionSettings(injection=injection, place=WebhookPlace(namespace=namespace), address=webhook)
         if proxy_image

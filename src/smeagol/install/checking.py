@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from ipaddress import ip_address, ip_network
+from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -87,7 +89,7 @@ def check(server: ApiServer, settings: InstallSettings) -> Iterator[Finding]:
         yield Finding(level=Level.NOTE, what=f"Smeagol is not installed in the namespace '{settings.namespace}'")
         yield from rights_findings(_missing_rights(server, settings))
         yield from definitions_findings(server.list(resources.CRD), conflicts=_conflicts(server, settings))
-        yield from address_findings(None, [live.as_(MachineRange) for live in server.list(resources.NODE)])
+        yield from address_findings(None, [], [live.as_(MachineRange) for live in server.list(resources.NODE)])
         return
     namespace = settings.namespace
     workload = deployment.as_(Workload)
@@ -102,7 +104,7 @@ def check(server: ApiServer, settings: InstallSettings) -> Iterator[Finding]:
     yield leader_finding(lease.as_(Holder) if lease else None, [pod.metadata.name for pod in pods])
     yield keys_finding(server, namespace)
     yield from class_findings(server.list(resources.PROVIDER_CLASS))
-    yield from address_findings(workload, [live.as_(MachineRange) for live in server.list(resources.NODE)])
+    yield from address_findings(workload, pods, [live.as_(MachineRange) for live in server.list(resources.NODE)])
     yield from object_findings(
         live for kind in resources.OURS if kind != resources.PROVIDER_CLASS for live in server.list(kind)
     )
@@ -329,13 +331,29 @@ def class_findings(classes: Sequence[Live]) -> Iterator[Finding]:
         )
 
 
-def address_findings(workload: Workload | None, nodes: Sequence[MachineRange]) -> Iterator[Finding]:
-    """The control plane is told where Pod addresses lie, which nobody can ask Kubernetes for in general."""
+def address_findings(
+    workload: Workload | None, pods: Sequence[ControllerPod], nodes: Sequence[MachineRange]
+) -> Iterator[Finding]:
+    """The control plane is told where Pod addresses lie, which nobody can ask Kubernetes for in general; but those of
+    its own `pods` lie there too, in each family that Pods have."""
     ranges = sorted({cidr for node in nodes for cidr in node.spec.pod_cidrs})
-    if workload is not None and "--pod-cidr" in workload.arguments:
-        yield Finding(level=Level.OK, what="it is told where the addresses of Pods lie (--pod-cidr)")
-        return
     hint = f"; the nodes have {', '.join(ranges)}" if ranges else ""
+    words = workload.arguments if workload is not None else ()
+    told = [ip_network(value, strict=False) for name, value in pairwise(words) if name == "--pod-cidr"]
+    if told:
+        addresses = {ip_address(address) for pod in pods for address in pod.addresses}
+        # One for each family: replicas are many.
+        outside = {ip.version: ip for ip in sorted(addresses, key=str) if not any(ip in known for known in told)}
+        for version, ip in sorted(outside.items()):
+            yield Finding(
+                level=Level.WARNING,
+                what=f"--pod-cidr does not tell of {ip}, which a Pod of Smeagol has: requests to the IPv{version} "
+                "address of a Pod itself may not be recognised as such",
+                fix=f"Give smeagol upgrade the ranges of all Pods' addresses, of both families{hint}",
+            )
+        if not outside:
+            yield Finding(level=Level.OK, what="it is told where the addresses of Pods lie (--pod-cidr)")
+        return
     yield Finding(
         level=Level.NOTE,
         what="without --pod-cidr, requests to the address of a Pod itself are not recognised as such",

@@ -112,8 +112,13 @@ class _ContainerStatus(_Narrow, frozen=True, kw_only=True):
     state: _State = _State()
 
 
+class _Address(_Narrow, frozen=True, kw_only=True):
+    ip: str
+
+
 class _PodStatus(_Narrow, frozen=True, kw_only=True):
     phase: str = "Pending"
+    pod_ips: tuple[_Address, ...] = msgspec.field(default=(), name="podIPs")
     conditions: tuple[Condition, ...] = ()
     container_statuses: tuple[_ContainerStatus, ...] = ()
 
@@ -123,6 +128,10 @@ class ControllerPod(_Narrow, frozen=True, kw_only=True):
 
     metadata: Metadata
     status: _PodStatus = _PodStatus()
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return tuple(each.ip for each in self.status.pod_ips)
 
     @property
     def obstacle(self) -> _Reason | None:

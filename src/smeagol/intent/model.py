@@ -320,11 +320,20 @@ class SidecarIntent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeshIntent:
-    """What holds for every proxy. `pod_cidrs`: where Pod addresses lie, so that a dialled Pod IP is recognised."""
+    """What holds for every proxy. `pod_cidrs`: where Pod addresses lie, so that a dialled Pod IP is recognised.
+
+    `pods_have_ipv6`: whatever `pod_cidrs` say, which may name the other family only.
+    """
 
     cluster_domain: str
     trust_domain: str
     pod_cidrs: tuple[str, ...] = field(default=())
+    pods_have_ipv6: bool = False
+
+    @property
+    def families_of(self) -> tuple[str, ...]:
+        """Networks of which each family has one that Pods may have addresses of; none, if that is not known."""
+        return (*self.pod_cidrs, "::/0") if self.pod_cidrs and self.pods_have_ipv6 else self.pod_cidrs
 
 
 Unit = ServiceIntent | WorkloadIntent | CanaryIntent | MutualTLSIntent | SidecarIntent | MeshIntent

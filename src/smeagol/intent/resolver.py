@@ -29,7 +29,6 @@ from smeagol.intent.model import (
     Condition,
     Endpoint,
     InboundPort,
-    MeshIntent,
     MutualTLSIntent,
     ServiceIntent,
     ServicePort,
@@ -112,10 +111,7 @@ class Resolver:
                 graph, sources, ours, policies, terms=terms, additions=Additions(graph, policies, terms)
             ),
         }
-        mesh = MeshIntent(
-            cluster_domain=settings.cluster_domain, trust_domain=settings.trust_domain, pod_cidrs=settings.pod_cidrs
-        )
-        self._units: dict[UnitKey, Unit] = {key_of(mesh): mesh}
+        self._units: dict[UnitKey, Unit] = {key_of(settings.mesh): settings.mesh}
         self._new: tuple[UnitKey, ...] = tuple(self._units)
 
     @property

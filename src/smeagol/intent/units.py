@@ -39,7 +39,17 @@ class Settings:
     controllers: frozenset[str] = frozenset()
     serve_unclassed: bool = False
     pod_cidrs: tuple[str, ...] = ()
+    pods_have_ipv6: bool = False
     proxy_containers: frozenset[str] = frozenset({PROXY_CONTAINER})
+
+    @property
+    def mesh(self) -> MeshIntent:
+        return MeshIntent(
+            cluster_domain=self.cluster_domain,
+            trust_domain=self.trust_domain,
+            pod_cidrs=self.pod_cidrs,
+            pods_have_ipv6=self.pods_have_ipv6,
+        )
 
     def names(self, rules: tuple[tuple[NameRule, ...], ...] = ()) -> NamePolicy:
         """What holds about names, with the rules of each ProviderClass that is served."""

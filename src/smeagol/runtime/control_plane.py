@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from smeagol.intent import MeshIntent, Resolver, Settings, UnitKey
+from smeagol.intent import Resolver, Settings, UnitKey
 from smeagol.pki import KeptAuthority, KeyStore, LocalAuthority, Overlap, SuppliedAuthority, Supply
 from smeagol.plan import ProxyProvider
 from smeagol.refs import NodeId
@@ -54,11 +54,8 @@ class ControlPlane:
             if supply is None
             else SuppliedAuthority.open(keys, supply, now=now(), overlap=overlap)
         )
-        intent = MeshIntent(
-            cluster_domain=settings.cluster_domain, trust_domain=settings.trust_domain, pod_cidrs=settings.pod_cidrs
-        )
         self.mesh: Mesh[UnitKey] = Mesh(
-            provider=provider, authority=self.authority, mesh=intent, clock=now, alone=alone
+            provider=provider, authority=self.authority, mesh=settings.mesh, clock=now, alone=alone
         )
         self.mesh.cache.acks.observe(changed)
         self._server = AdsServer(self.mesh.cache, authenticator=BearerToken(owner_of), tls=tls(self.authority))

@@ -111,6 +111,8 @@ class ControllerSettings:
     cluster_domain: str = DEFAULT_CLUSTER_DOMAIN
     trust_domain: str = DEFAULT_CLUSTER_DOMAIN
     pod_cidrs: tuple[str, ...] = ()
+    pods_have_ipv6: bool = False
+    """whatever `pod_cidrs` say"""
     discovery_address: str = "[::]:18000"
     discovery_service: str = "smeagol-discovery"
     peers_address: str = "[::]:18001"
@@ -150,6 +152,7 @@ class Controller:
                 cluster_domain=settings.cluster_domain,
                 trust_domain=settings.trust_domain,
                 pod_cidrs=settings.pod_cidrs,
+                pods_have_ipv6=settings.pods_have_ipv6,
                 controllers=frozenset({provider.controller_name}),
                 serve_unclassed=settings.serve_unclassed,
             ),

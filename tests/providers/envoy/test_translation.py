@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -430,6 +431,25 @@ class TestBootstrap:
         assert ('"::6"' in provider.bootstrap(owner, MESH, LOCAL).decode()) == ipv6
         listener = next(message(r) for r in resources(owner) if r.name == "inbound")
         assert listener["address"]["socket_address"]["address"] == ("::" if ipv6 else "0.0.0.0")
+
+    @pytest.mark.parametrize(
+        ("cidrs", "pods_have", "ipv6"),
+        [
+            (("10.0.0.0/8",), False, False),
+            (("10.0.0.0/8",), True, True),
+            (("fd00::/8",), False, True),
+            ((), False, True),
+        ],
+    )
+    def test_pods_with_ipv6_reach_others_and_are_reached_by_it(
+        self, cidrs: tuple[str, ...], pods_have: bool, ipv6: bool
+    ) -> None:
+        """Although only the IPv4 ranges of Pods are told: redirect rules send IPv6 to the proxy all the same."""
+        mesh = replace(MESH, pod_cidrs=cidrs, pods_have_ipv6=pods_have)
+        (catcher,) = [message(r) for r in resources(mesh) if r.name == "outbound"]
+        assert catcher["address"]["socket_address"]["address"] == ("::" if ipv6 else "0.0.0.0")
+        injected = provider.injected_bootstrap(NodeId("shop/web-1"), "10.0.0.1", mesh, LOCAL, ()).decode()
+        assert ('"::6"' in injected) == ipv6
 
     @pytest.mark.parametrize(
         "connection",

@@ -74,14 +74,14 @@ class BadConnectionError(SmeagolError):
 
 def bootstrap(workload: WorkloadIntent, mesh: MeshIntent, connection: ProxyConnection) -> bytes:
     """The bootstrap of one proxy, as JSON. Raises BadConnectionError for what Envoy cannot do."""
-    return _bootstrap(workload.node, workload.addresses, workload.addresses or mesh.pod_cidrs, connection)
+    return _bootstrap(workload.node, workload.addresses, workload.addresses or mesh.families_of, connection)
 
 
 def injected_bootstrap(
     node: NodeId, pod_address: str, mesh: MeshIntent, connection: ProxyConnection, probes: Sequence[AppProbe]
 ) -> bytes:
     """The same for a Pod that has no name and no address yet: what is given for them is only copied."""
-    return _bootstrap(node, (pod_address,), mesh.pod_cidrs, connection, probes)
+    return _bootstrap(node, (pod_address,), mesh.families_of, connection, probes)
 
 
 def _bootstrap(

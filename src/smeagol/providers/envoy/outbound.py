@@ -331,7 +331,7 @@ def catcher_resources(mesh: MeshIntent) -> tuple[ProxyResource, ...]:
         chains.append(pods)
     catcher = Listener(
         name="outbound",
-        address=address(wildcard(mesh.pod_cidrs), OUTBOUND_PORT),
+        address=address(wildcard(mesh.families_of), OUTBOUND_PORT),
         use_original_dst={"value": True},
         traffic_direction="OUTBOUND",
         stat_prefix="outbound",
