@@ -92,7 +92,8 @@ def namespace(kubectl: Kubectl) -> Iterator[str]:
 def mesh(own_cluster: Cluster, images: Images) -> Iterator[Cluster]:
     """The cluster with Smeagol installed as users install it: two replicas, and nothing else set."""
     options = ["--image", images.controller.reference, "--proxy-image", images.proxy.reference]
-    smeagol(own_cluster, "install", *options, "--pod-cidr", "10.64.0.0/10", "--wait")
+    options += [word for cidr in own_cluster.pod_cidrs for word in ("--pod-cidr", cidr)]
+    smeagol(own_cluster, "install", *options, "--wait")
     yield own_cluster
     smeagol(own_cluster, "uninstall", "--yes")
 

@@ -138,7 +138,8 @@ def test_install_upgrade_uninstall(helm: Path, own_cluster: Cluster, images: Ima
         assert "podCIDRs is empty" in notes
         assert "warning" not in wait_for("check is content", content, within_seconds=60)
         own_cluster.kubectl("apply", "-f", "-", stdin=json.dumps(SIDECAR))
-        notes = run(helm, "upgrade", *given, "--set", "replicas=2,podCIDRs={10.64.0.0/10}", cluster=own_cluster)
+        two = f"replicas=2,podCIDRs={{{','.join(own_cluster.pod_cidrs)}}}"
+        notes = run(helm, "upgrade", *given, "--set", two, cluster=own_cluster)
         assert "podCIDRs is empty" not in notes
         found = wait_for("check is content again", content, within_seconds=60)
         assert "2 of 2 replicas are available" in found

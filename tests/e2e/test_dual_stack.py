@@ -1,0 +1,244 @@
+"""A cluster whose Pods, nodes and Services have addresses of both families: over IPv6 all is as over IPv4."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any, TypedDict
+
+import pytest
+
+from datapath.chance import assert_shares
+from e2e.cluster.cluster import Cluster
+from e2e.cluster.commands import wait_for
+from e2e.cluster.images import BASE
+from e2e_kit.installed import SYSTEM
+from e2e_kit.shop import meshed_namespace
+from smeagol.install.access import ROOT_PROXIES, granting
+
+pytestmark = [pytest.mark.slow, pytest.mark.envoy, pytest.mark.timeout(600), pytest.mark.xdist_group("cluster")]
+
+REQUESTS = 600
+"""So many answers a split is judged by."""
+
+SERVER = """
+import http.server, json, os, socket
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        own = self.connection.getsockname()[0]
+        said = {"who": os.environ["WHO"], "identity": self.headers.get("x-sme-identity", ""), "at": own}
+        body = json.dumps(said).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+listens = os.environ["LISTENS"]
+class Server(http.server.ThreadingHTTPServer):
+    address_family = socket.AF_INET if listens == "ipv4" else socket.AF_INET6
+    request_queue_size = 128
+
+    def server_bind(self):
+        if listens != "ipv4":
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, listens == "ipv6")
+        super().server_bind()
+
+Server(("", 8080), Handler).serve_forever()
+"""
+
+CLIENT = """
+import collections, json, sys, urllib.request
+
+url, count = sys.argv[1], int(sys.argv[2])
+found = collections.Counter()
+for _ in range(count):
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            said = json.load(answer)
+        found[json.dumps({**said, "fault": ""})] += 1
+    except OSError as error:
+        found[json.dumps({"who": "", "identity": "", "at": "", "fault": repr(error)})] += 1
+print(json.dumps([{**json.loads(said), "times": times} for said, times in found.items()]))
+"""
+
+
+class Said(TypedDict):
+    """One kind of answer: who gave it, to whom, and at which address of its own; how often."""
+
+    who: str
+    identity: str
+    at: str
+    fault: str
+    times: int
+
+
+def _pod(name: str, *, listens: str, labels: Mapping[str, str], probe: object = None) -> dict[str, Any]:
+    container = {
+        "name": "app",
+        "image": BASE,
+        "command": ["python3", "-c", SERVER],
+        "env": [{"name": "WHO", "value": name}, {"name": "LISTENS", "value": listens}],
+        "ports": [{"containerPort": 8080}],
+        "readinessProbe": probe or {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1},
+    }
+    return _object("v1", "Pod", name, {"containers": [container], "terminationGracePeriodSeconds": 1}, labels)
+
+
+def _client(name: str, labels: Mapping[str, str]) -> dict[str, Any]:
+    container = {"name": "app", "image": BASE, "command": ["sleep", "infinity"]}
+    return _object("v1", "Pod", name, {"containers": [container], "terminationGracePeriodSeconds": 1}, labels)
+
+
+def _service(name: str, selector: Mapping[str, str] | None, protocol: str = "http", **further: Any) -> dict[str, Any]:
+    spec = {"ports": [{"name": protocol, "port": 80, "targetPort": 8080}], **further}
+    return _object("v1", "Service", name, {**spec, "selector": selector} if selector else spec)
+
+
+def _canary(name: str, **further: Any) -> dict[str, Any]:
+    backends = [{"service": "web-v1", "weight": "2"}, {"service": "web-v2", "weight": "1"}]
+    return _object("smi-spec.io/v1beta1", "Canary", name, {"service": name, "backends": backends, **further})
+
+
+def _object(
+    version: str, kind: str, name: str, spec: Mapping[str, Any], labels: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": name, "labels": labels or {}}, "spec": spec}
+
+
+BOTH = {"ipFamilyPolicy": "RequireDualStack"}
+EXEC = {"exec": {"command": ["python3", "-c", "import socket; socket.create_connection(('::1', 8080))"]}}
+"""For who listens to IPv6 only: the kubelet asks at the Pod's primary address, which is of IPv4."""
+
+OBJECTS = [
+    _pod("v1", listens="both", labels={"app": "web", "version": "v1"}),
+    _pod("v2", listens="both", labels={"app": "web", "version": "v2"}),
+    _pod("four", listens="ipv4", labels={"app": "four"}),
+    _pod("six", listens="ipv6", labels={"app": "six"}, probe={**EXEC, "periodSeconds": 1}),
+    _client("client", {"app": "client"}),
+    _client("stranger", {"app": "stranger", "smi-spec.io/inject": "disabled"}),
+    _service("web", {"app": "web"}, **BOTH),
+    _service("web-v1", {"version": "v1"}, **BOTH),
+    _service("web-v2", {"version": "v2"}, **BOTH),
+    # As bytes: a connection that an application refuses is lost, where a request would be tried again.
+    _service("four", {"app": "four"}, "tcp", **BOTH),
+    _service("six", {"app": "six"}, "tcp", **BOTH),
+    _service("only-six", {"app": "six"}, "tcp", ipFamilies=["IPv6"], ipFamilyPolicy="SingleStack"),
+    _service("peers", {"app": "web"}, clusterIP="None", **BOTH),
+    _service("front", None, **BOTH),
+    _object(
+        "smi-spec.io/v1beta1",
+        "MutualTLS",
+        "servers",
+        {
+            "mode": "Strict",
+            "selector": {"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["client"]}]},
+        },
+    ),
+    _object(
+        "smi-spec.io/v1beta1",
+        "MutualTLS",
+        "client",
+        {"clientSubjectNames": ["client.example.com"], "selector": {"matchLabels": {"app": "client"}}},
+    ),
+    _canary("web"),
+    _canary("front", rootProxy={"replicas": 1}),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class DualStack:
+    """The objects above, in a namespace of their own."""
+
+    cluster: Cluster
+    namespace: str
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        return self.cluster.kubectl("-n", self.namespace, *arguments, stdin=stdin)
+
+    def addresses(self, kind: str, name: str) -> tuple[str, str]:
+        """Of IPv4 and of IPv6."""
+        field = "{.spec.clusterIPs[*]}" if kind == "service" else "{.status.podIPs[*].ip}"
+        ipv4, ipv6 = self.kubectl("get", kind, name, "-o", f"jsonpath={field}").split()
+        assert (ip_address(ipv4).version, ip_address(ipv6).version) == (4, 6)
+        return ipv4, ipv6
+
+    def said(self, host: str, *, to: str = "client", port: int = 80, times: int = 1) -> list[Said]:
+        """What so many requests of a Pod are answered."""
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+        got = self.kubectl("exec", to, "-c", "app", "--", "python3", "-c", CLIENT, url, str(times))
+        said: list[Said] = json.loads(got)
+        return said
+
+    def shares(self, host: str, *, to: str = "client") -> dict[str, int]:
+        """Who answers. Fails for any request that nobody answers."""
+        said = self.said(host, to=to, times=REQUESTS)
+        assert not [each for each in said if each["fault"]]
+        return {who: sum(s["times"] for s in said if s["who"] == who) for who in {s["who"] for s in said}}
+
+
+@pytest.fixture(scope="module")
+def shop(mesh: Cluster) -> Iterator[DualStack]:
+    if len(mesh.pod_cidrs) < 2:
+        pytest.skip("this machine has no IPv6")
+    with meshed_namespace(mesh) as namespace:
+        shop = DualStack(mesh, namespace)
+        shop.cluster.kubectl(*granting(ROOT_PROXIES, namespace, system=SYSTEM).split()[1:])
+        shop.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": OBJECTS}))
+        shop.kubectl("wait", "--for=condition=Ready", "pod", "--all", "--timeout=120s")
+        for programmed in ("canaries.smi-spec.io/web", "canaries.smi-spec.io/front", "mutualtls/servers"):
+            shop.kubectl("wait", programmed, "--for=condition=Programmed", "--timeout=60s")
+        yield shop
+
+
+def test_a_canary_is_divided_whichever_address_is_dialled(shop: DualStack) -> None:
+    """SMI-CAN-06: both ClusterIPs of the root, in the same shares; answered by endpoints of the dialled family."""
+    for host in shop.addresses("service", "web"):
+        assert_shares(shop.shares(host), {"v1": 2, "v2": 1})
+
+
+def test_mutual_tls_and_identity(shop: DualStack) -> None:
+    """SMI-MTLS: over each family a meshed client is known by its name, and whoever has no proxy is refused."""
+    for kind, name, port in (("service", "web", 80), ("pod", "v1", 8080)):
+        for host in shop.addresses(kind, name):
+            (answer,) = shop.said(host, port=port)
+            assert answer["identity"].split(",")[0] == "client.example.com", answer
+            (refused,) = shop.said(host, to="stranger", port=port)
+            assert "reset" in refused["fault"].lower() or "closed" in refused["fault"], refused
+
+
+def test_who_listens_to_one_family_only(shop: DualStack) -> None:
+    """SMI-SVC-07: is reached at that family's ClusterIP, each time, as without a mesh; and its probes work."""
+    four, _ = shop.addresses("service", "four")
+    _, six = shop.addresses("service", "six")
+    only = shop.kubectl("get", "service", "only-six", "-o", "jsonpath={.spec.clusterIPs[*]}")
+    assert ip_address(only).version == 6
+    for host, who in ((four, "four"), (six, "six"), (only, "six"), ("only-six", "six")):
+        assert {(s["who"], s["fault"], s["times"]) for s in shop.said(host, times=20)} == {(who, "", 20)}, host
+
+
+def test_headless_service_and_pod_address(shop: DualStack) -> None:
+    """SMI-SVC-05: who dials a Pod's address, over IPv6 as over IPv4, reaches that Pod at that address."""
+    for pod in ("v1", "v2"):
+        for host in shop.addresses("pod", pod):
+            (answer,) = shop.said(host, port=8080)
+            assert answer["who"] == pod
+            assert ip_address(answer["at"].removeprefix("::ffff:")) == ip_address(host)
+    (answer,) = shop.said("peers", port=8080)
+    assert answer["who"] in ("v1", "v2")
+
+
+def test_root_proxy(shop: DualStack) -> None:
+    """SMI-CAN-22: a client without a proxy is divided too, whichever address of the root it dials."""
+    for host in shop.addresses("service", "front"):
+
+        def served(host: str = host) -> bool:
+            return not shop.said(host, to="stranger")[0]["fault"]
+
+        wait_for(f"the root proxy answers at {host}", served, within_seconds=60)
+        assert_shares(shop.shares(host, to="stranger"), {"v1": 2, "v2": 1})
