@@ -188,7 +188,8 @@ class TestRest:
         said = [str(found) for found in object_findings([good, bad, new])]
         assert said[0] == "Canary b is not ResolvedRefs (Why): because."
         assert said[1].startswith("Canary c has no status yet.")
-        assert said[2] == "1 of 3 objects of the mesh are as they should be."
+        assert said[2] == "1 of 3 objects of the mesh are as they should be. See smeagol describe KIND NAME."
+        assert levels(object_findings([good])) == ["ok"]
         assert list(object_findings([])) == []
 
 

@@ -384,7 +384,11 @@ def object_findings(objects: Iterable[Live]) -> Iterator[Finding]:
                 fix="" if first else "Name a ProviderClass for it, or wait for the leader",
             )
     if total:
-        yield Finding(level=Level.OK, what=f"{total - bad} of {total} objects of the mesh are as they should be")
+        yield Finding(
+            level=Level.NOTE if bad else Level.OK,
+            what=f"{total - bad} of {total} objects of the mesh are as they should be",
+            fix="See smeagol describe KIND NAME" if bad else "",
+        )
 
 
 class _Allowed(msgspec.Struct):
