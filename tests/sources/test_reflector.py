@@ -113,6 +113,7 @@ async def reflecting(
     watch_list: bool = False,
     silence: float = 60.0,
     kind: Kind[Service] = SERVICES,
+    backoff: Backoff | None = None,
 ) -> AsyncIterator[Seen]:
     script = Script(list(replies))
     changes: list[Mapping[ObjectKey, Service | None]] = []
@@ -121,7 +122,7 @@ async def reflecting(
             client,
             kind,
             changes.append,
-            backoff=Backoff(first=0.001, most=0.01),
+            backoff=backoff or Backoff(first=0.001, most=0.01),
             silence_seconds=silence,
             watch_list=watch_list,
         )
@@ -209,6 +210,20 @@ async def test_a_lost_history_means_listing_anew_and_ghosts_go(gone: Callable[[Q
     async with reflecting(page(service("a", 1), service("b", 1)), gone, page(service("a", 1)), SILENCE) as seen:
         await seen.until({"a"}, lists=2)
         assert seen.changes[-1] == {("shop", "b"): None}
+
+
+async def test_after_an_outage_a_lost_history_is_listed_anew_at_once() -> None:
+    """The pause has grown by then, and the server is there again."""
+    waits: list[float] = []
+
+    def chance() -> float:
+        waits.append(0)
+        return 0
+
+    replies = page(service("a", 1)), status(503), status(503), status(410), page(service("b", 1)), SILENCE
+    async with reflecting(*replies, backoff=Backoff(first=0.001, chance=chance)) as seen:
+        await seen.until({"b"})
+        assert len(waits) == 2
 
 
 async def test_a_line_cut_in_the_middle_is_no_event() -> None:

@@ -116,10 +116,11 @@ class Reflector(Generic[T]):
         """Keep the store up to date until cancelled.
 
         There is a pause before each new try, which grows while tries bring nothing: a server that ends every watch at
-        once, or always asks for a new listing, is not asked in a busy loop.
+        once, or always asks for a new listing, is not asked in a busy loop. One that has forgotten where a watch is to
+        go on, as after an outage, is there again, and asked for all at once.
         """
         while True:
-            self._fruitful = False
+            resumed, self._fruitful = bool(self._version), False
             try:
                 if not self._version:
                     await self._sync()
@@ -131,6 +132,10 @@ class Reflector(Generic[T]):
             except _Relist as error:
                 self._version = ""
                 reason = str(error)
+                if resumed:
+                    self.connected = False
+                    log.info("listing anew", kind=self.plural, reason=reason)
+                    continue
             except (httpx2.HTTPError, ValueError) as error:
                 self.faults += 1
                 reason = repr(error)
