@@ -75,6 +75,28 @@ class TestClusterIP:
         assert ask(self.web, "_http._udp.web.shop.svc.cluster.local", "SRV") == "NXDOMAIN"
 
 
+class TestOtherNames:
+    """A Service of type ExternalName is another name for something."""
+
+    @staticmethod
+    def named(**names: str) -> Zone:
+        others = (ServiceOnHost(ref=ServiceRef("shop", ref), external_name=name) for ref, name in names.items())
+        return zone(service("web", "10.96.0.1", "fd00:96::1"), *others)
+
+    def test_it_is_answered_with_what_is_there(self) -> None:
+        """A stub resolver asks once, and wants the whole chain (RFC 1034, 4.3.2)."""
+        known = self.named(one="two.shop.svc.cluster.local", two="web.shop.svc.cluster.local.")
+        chain = ["two.shop.svc.cluster.local.", "web.shop.svc.cluster.local."]
+        assert ask(known, "one.shop.svc.cluster.local") == sorted(["10.96.0.1", *chain])
+        assert ask(known, "one.shop.svc.cluster.local", "AAAA") == sorted(["fd00:96::1", *chain])
+        assert ask(known, "one.shop.svc.cluster.local", "CNAME") == chain[:1]
+
+    @pytest.mark.parametrize("name", ["example.com", "one.shop.svc.cluster.local", "a..b"])
+    def test_one_that_leads_nowhere_does_not_exist(self, name: str) -> None:
+        """Outside, to itself, or no name at all."""
+        assert ask(self.named(one=name), "one.shop.svc.cluster.local") == "NXDOMAIN"
+
+
 class TestHeadless:
     """Without ClusterIP the name is its ready endpoints."""
 

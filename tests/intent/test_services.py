@@ -51,9 +51,10 @@ class TestWhichServices:
         ]
 
     def test_external_name(self) -> None:
-        """SMI-SVC-06: a Service of type ExternalName is a name, not something that is dialled."""
+        """SMI-SVC-06: a Service of type ExternalName is a name, not something that is dialled, whoever makes slices."""
         world = World(pod("a", "10.0.0.1"), service("web", type="ExternalName"), slice_of("web", "10.0.0.1"))
         assert world.find_service("web") is None
+        assert world.workload("a").inbound_ports == ()
 
 
 class TestEndpoints:

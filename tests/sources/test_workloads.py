@@ -122,6 +122,12 @@ class TestEndpointSlices:
             "IPv6": ("fd00::1",),
         }
 
+    def test_a_service_that_is_a_name_has_none(self) -> None:
+        """core/v1 ServiceSpec, type: the selector of an ExternalName is ignored."""
+        service = self.service(80)
+        name = msgspec.structs.replace(service, spec=msgspec.structs.replace(service.spec, type="ExternalName"))
+        assert endpoint_slices(name, [self.pod("a")]) == ()
+
     def test_only_ready_pods_are_ready_endpoints(self) -> None:
         (found,) = endpoint_slices(self.service(80), [self.pod("a", ready=False)])
         assert found.endpoints[0].conditions.ready is False

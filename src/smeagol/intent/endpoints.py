@@ -135,8 +135,11 @@ def known_addresses(service: ServiceFacts, slices: Iterable[SliceFacts]) -> dict
     """Each address that the Service's slices list, ready or not, with the Pod's ports behind the Service and what the
     Service declares of them.
 
-    The server certificate names the Service before its Pod is ready: it may be asked for the moment it is.
+    The server certificate names the Service before its Pod is ready: it may be asked for the moment it is. One that is
+    but a name (ExternalName) has none, whoever makes slices for it.
     """
+    if service.external:
+        return {}
     found: dict[str, dict[int, list[Protocol]]] = {}
     for part in slices:
         for address in (*part.ready, *part.terminating, *part.others):

@@ -94,7 +94,7 @@ def _root_proxy(proxy: ContainerOnHost) -> ContainerOnHost:
 
 
 def service_on_host(service: Service, slices: Iterable[EndpointSlice]) -> ServiceOnHost:
-    """Where each port of a Service leads for Pods without a proxy: its ready endpoints, as kube-proxy has them."""
+    """Where each port of a Service leads for Pods without a proxy, as kube-proxy has it, and what DNS says of it."""
     slices = tuple(slices)
     return ServiceOnHost(
         ref=ServiceRef(service.metadata.namespace, service.metadata.name),
@@ -109,6 +109,7 @@ def service_on_host(service: Service, slices: Iterable[EndpointSlice]) -> Servic
             for port in service.spec.ports
             if port.protocol in Transport.__members__
         ),
+        external_name=service.spec.external_name if service.spec.type == "ExternalName" else "",
     )
 
 

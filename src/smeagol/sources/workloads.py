@@ -134,10 +134,12 @@ def pod_terminating(pod: Pod) -> bool:
 def endpoint_slices(service: Service, pods: Sequence[Pod]) -> tuple[EndpointSlice, ...]:
     """The EndpointSlices of a Service with a selector: one for each of its address families and set of target ports.
 
-    `pods` are those of the Service's namespace that its selector picks. A Service port whose named target a Pod does
+    `pods` are those of the Service's namespace that its selector picks; one that is but a name (ExternalName) has none
+    of them. A Service port whose named target a Pod does
     not have leaves that Pod out of that port (discovery.k8s.io/v1).
     """
     groups: dict[tuple[str, tuple[EndpointPort, ...]], list[Endpoint]] = {}
+    pods = () if service.spec.type == "ExternalName" else pods
     for pod in sorted(pods, key=lambda p: p.metadata.name):
         if pod.finished or not pod.addresses:
             continue

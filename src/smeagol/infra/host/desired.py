@@ -195,8 +195,9 @@ class ServicePort:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceOnHost:
-    """One Service; without `cluster_ips` it is headless."""
+    """One Service; without `cluster_ips` it is headless, or another name for `external_name`."""
 
     ref: ServiceRef
     cluster_ips: tuple[IPAddress, ...] = ()
     ports: tuple[ServicePort, ...] = ()
+    external_name: str = ""

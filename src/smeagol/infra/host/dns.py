@@ -29,6 +29,7 @@ __all__ = ["DnsError", "DnsServer", "Zone", "answer"]
 
 PORT = 53
 TTL_SECONDS = 5
+MOST_ALIASES = 8
 _UDP_BYTES = 1232
 _IDLE_SECONDS = 10
 _LENGTH = struct.Struct("!H")
@@ -49,20 +50,28 @@ class Zone:
 
 
 def answer(zone: Zone, query: dns.message.QueryMessage) -> dns.message.Message:
-    """The answer to a query: addresses and ports of Services, or that there is no such name."""
+    """The answer to a query: addresses and ports of Services, or that there is no such name.
+
+    A Service that is another name is answered by that (CNAME) and by what is there.
+    """
     response = dns.message.make_response(query)
     response.flags |= dns.flags.AA
-    question = query.question[0]
-    labels = [label.decode("ascii", "replace").lower() for label in question.name.labels if label]
-    found = _addresses(zone, labels)
-    ports = _ports(zone, labels)
+    name, kind = query.question[0].name, query.question[0].rdtype
+    for _ in range(MOST_ALIASES):  # two may be names of each other
+        if (other := _external_name(zone, _labels(name))) is None:
+            break
+        _add(response.answer, name, dns.rdatatype.CNAME, [str(other)])
+        if kind == dns.rdatatype.CNAME:
+            return response
+        name = other
+    found, ports = _addresses(zone, _labels(name)), _ports(zone, _labels(name))
     if found is None and ports is None:
         response.set_rcode(dns.rcode.NXDOMAIN)
-    elif question.rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA):
-        version = 4 if question.rdtype == dns.rdatatype.A else 6
-        _add(response.answer, question, (str(ip) for ip in found or () if ip.version == version))
-    elif question.rdtype == dns.rdatatype.SRV:
-        _add(response.answer, question, ports or ())
+    elif kind in (dns.rdatatype.A, dns.rdatatype.AAAA):
+        version = 4 if kind == dns.rdatatype.A else 6
+        _add(response.answer, name, kind, (str(ip) for ip in found or () if ip.version == version))
+    elif kind == dns.rdatatype.SRV:
+        _add(response.answer, name, kind, ports or ())
     if not response.answer:
         # Without it, resolvers would not remember that there is nothing (RFC 2308).
         domain = f"{zone.cluster_domain}."
@@ -71,11 +80,14 @@ def answer(zone: Zone, query: dns.message.QueryMessage) -> dns.message.Message:
     return response
 
 
-def _add(section: list[dns.rrset.RRset], question: dns.rrset.RRset, texts: object) -> None:
+def _add(section: list[dns.rrset.RRset], name: dns.name.Name, kind: dns.rdatatype.RdataType, texts: object) -> None:
     values = tuple(dict.fromkeys(texts))  # type: ignore[call-overload]  # any iterable of text
     if values:
-        kind = dns.rdatatype.to_text(question.rdtype)
-        section.append(dns.rrset.from_text_list(question.name, TTL_SECONDS, "IN", kind, values))
+        section.append(dns.rrset.from_text_list(name, TTL_SECONDS, "IN", dns.rdatatype.to_text(kind), values))
+
+
+def _labels(name: dns.name.Name) -> list[str]:
+    return [label.decode("ascii", "replace").lower() for label in name.labels if label]
 
 
 def _service(zone: Zone, labels: Sequence[str]) -> tuple[list[str], ServiceOnHost] | None:
@@ -87,6 +99,17 @@ def _service(zone: Zone, labels: Sequence[str]) -> tuple[list[str], ServiceOnHos
     *before, name, namespace = rest
     service = zone.services.get(ServiceRef(namespace, name))
     return None if service is None else (before, service)
+
+
+def _external_name(zone: Zone, labels: Sequence[str]) -> dns.name.Name | None:
+    """What a name is another one for; None if it is none, or that could not be asked for."""
+    found = _service(zone, labels)
+    if found is None or found[0] or not found[1].external_name:
+        return None
+    try:
+        return dns.name.from_text(found[1].external_name)
+    except dns.exception.DNSException:
+        return None
 
 
 def _addresses(zone: Zone, labels: Sequence[str]) -> Sequence[IPAddress] | None:
