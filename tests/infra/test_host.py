@@ -290,6 +290,10 @@ class TestLifecycle:
         """preStop, TERM to containers, and only when they are gone TERM to the sidecar."""
         in_sandbox("self", end_order)
 
+    def test_who_takes_time_is_ready_until_then(self) -> None:
+        """SMI-SVC-04: it may still serve, where nobody else does."""
+        in_sandbox("self", slow_end)
+
     def test_who_ignores_term_is_killed_after_the_grace(self) -> None:
         in_sandbox("self", stubborn)
 
@@ -385,10 +389,21 @@ async def end_order() -> None:
         await s.until_logged(web, "ready")
         await s.until_logged(web, "ready", container="proxy")
         await s.apply()
-        status = await s.until(web, what=lambda status: status.terminating)
-        assert not status.ready
         await s.until_gone(web)
         assert order.read_text().split() == ["hook", "app", "proxy"]
+
+
+async def slow_end() -> None:
+    async with scene() as s:
+        end = f"while ! test -e {s.shared}/go; do sleep 0.02; done; exit 0"
+        web = pod("web", 20, _does(f"trap '{end}' TERM; echo ready; while :; do sleep 0.02; done"))
+        await s.apply(web)
+        await s.until_logged(web, "ready")
+        await s.apply()
+        status = await s.until(web, what=lambda status: status.terminating)
+        assert status.ready
+        (s.shared / "go").touch()
+        await s.until_gone(web)
 
 
 async def stubborn() -> None:

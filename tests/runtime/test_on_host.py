@@ -107,6 +107,38 @@ def test_a_service_leads_to_its_ready_endpoints() -> None:
     assert isinstance(port.endpoints[0], Endpoint)
 
 
+@pytest.mark.parametrize(
+    ("cluster_ip", "staying", "leads_to"),
+    [
+        ("10.96.0.5", True, ["10.244.0.10"]),
+        ("10.96.0.5", False, ["10.244.0.11"]),
+        ("None", False, []),
+    ],
+    ids=["another is ready", "none is", "names only"],
+)
+def test_a_service_leads_to_who_serves_on_its_way_out(cluster_ip: str, staying: bool, leads_to: list[str]) -> None:
+    """Where none is ready, as kube-proxy; DNS names nobody who leaves."""
+    spec = {"clusterIP": cluster_ip, "ports": [{"port": 80}]}
+    service = msgspec.convert({"metadata": {"name": "web", "namespace": "shop"}, "spec": spec}, Service)
+    conditions = (
+        {"ready": staying},
+        {"ready": False, "serving": True, "terminating": True},
+        {"ready": False, "serving": False, "terminating": True},
+    )
+    part = msgspec.convert(
+        {
+            "metadata": {"name": "web-x", "namespace": "shop"},
+            "ports": [{"port": 8080}],
+            "endpoints": [
+                {"addresses": [f"10.244.0.{10 + number}"], "conditions": each} for number, each in enumerate(conditions)
+            ],
+        },
+        EndpointSlice,
+    )
+    (port,) = service_on_host(service, [part]).ports
+    assert [str(e.ip) for e in port.endpoints] == leads_to
+
+
 def test_what_is_done_before_the_end_comes_over() -> None:
     """core/v1 Lifecycle, preStop: exec, httpGet or sleep."""
     container = {"name": "app", "command": ["serve"], "lifecycle": {"preStop": {"sleep": {"seconds": 3}}}}

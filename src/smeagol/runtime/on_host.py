@@ -32,6 +32,7 @@ from smeagol.infra.host.status import ContainerStatus, PodStatus, Terminated, Wa
 from smeagol.intent import EXCLUDE_INBOUND, EXCLUDE_OUTBOUND, PROXY_CONTAINER, ROOT_READINESS_PORT, excluded_ports
 from smeagol.objects import Container, EndpointSlice, Pod, Service
 from smeagol.objects import Probe as KubernetesProbe
+from smeagol.objects import ServicePort as KubernetesServicePort
 from smeagol.objects.core import ContainerStatus as KubernetesContainerStatus
 from smeagol.objects.core import PodCondition
 from smeagol.plan import ADMIN_SOCKET, READINESS_PATH, READINESS_PORT
@@ -104,7 +105,7 @@ def service_on_host(service: Service, slices: Iterable[EndpointSlice]) -> Servic
                 port=port.port,
                 name=port.name,
                 protocol=Transport(port.protocol),
-                endpoints=tuple(sorted(_endpoints(slices, port.name, port.protocol), key=str)),
+                endpoints=tuple(sorted(_endpoints(service, slices, port), key=str)),
             )
             for port in service.spec.ports
             if port.protocol in Transport.__members__
@@ -138,15 +139,21 @@ def _message(container: ContainerStatus) -> str:
             return ""
 
 
-def _endpoints(slices: Iterable[EndpointSlice], port_name: str, protocol: str) -> Iterable[Endpoint]:
-    for part in slices:
-        for port in part.ports:
-            if (port.name, port.protocol) != (port_name, protocol) or port.port is None:
-                continue
-            for endpoint in part.endpoints:
-                if endpoint.conditions.ready is not False:
-                    for address in endpoint.addresses:
-                        yield Endpoint(ip_address(address), port.port, endpoint.hostname)
+def _endpoints(service: Service, slices: Iterable[EndpointSlice], wanted: KubernetesServicePort) -> list[Endpoint]:
+    """Those that are ready. Where none is, those that still serve on their way out; DNS, by which alone a headless
+    Service is reached, does not name these."""
+    every = [
+        (endpoint.conditions, Endpoint(ip_address(address), port.port, endpoint.hostname))
+        for part in slices
+        for port in part.ports
+        if (port.name, port.protocol) == (wanted.name, wanted.protocol) and port.port is not None
+        for endpoint in part.endpoints
+        for address in endpoint.addresses
+    ]
+    ready = [endpoint for conditions, endpoint in every if conditions.ready is not False]
+    if ready or service.headless:
+        return ready
+    return [endpoint for conditions, endpoint in every if conditions.terminating and conditions.serving]
 
 
 def _container(container: Container) -> ContainerOnHost:

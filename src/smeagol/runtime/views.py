@@ -119,7 +119,7 @@ def pod_view(pod: Pod, workload: WorkloadIntent | None, acks: Acks | None) -> co
         labels={key: value for key, value in metadata.labels.items() if key != TEMPLATE_HASH},
         ips=pod.addresses,
         phase="Terminating" if metadata.deletion_timestamp else pod.status.phase,
-        ready=pod.ready,
+        ready=pod.ready and not metadata.deletion_timestamp,
         restarts=sum(status.restart_count for status in statuses),
         message=why_waiting(pod),
         proxy=proxy_view(PodRef(metadata.namespace, metadata.name).node, acks) if has_proxy(pod) else None,

@@ -63,7 +63,7 @@ class Pod:
         return PodStatus(
             ref=self.spec.ref,
             phase=self._phase(),
-            ready=bool(main) and all(each.ready for each in lasting) and not self._stop.is_set(),
+            ready=bool(main) and all(each.ready for each in lasting),
             init_containers=init,
             containers=main,
             terminating=self._stop.is_set(),

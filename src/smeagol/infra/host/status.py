@@ -61,7 +61,10 @@ class ContainerStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodStatus:
-    """One Pod, as long as anything of it is there. `message` says what keeps a Pod that could not be set up."""
+    """One Pod, as long as anything of it is there. `message` says what keeps a Pod that could not be set up.
+
+    One that is `terminating` is `ready` for as long as its containers are, as in Kubernetes: it may still serve.
+    """
 
     ref: PodRef
     phase: Phase
