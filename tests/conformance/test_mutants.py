@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,15 @@ def test_mutant_is_found_out(mutant: str, tmp_path: Path) -> None:
         assert f"again: smeagol conformance -p envoy --provider {provider} --case {case}\n" in printed
     results = {case["name"]: (case["result"], "expected:" in case.get("message", "")) for case in report["cases"]}
     assert results == dict.fromkeys(BREAKS[mutant], ("failed", True)), printed
+
+
+@pytest.mark.netns
+def test_a_mesh_that_does_not_start_is_told_in_its_own_words(tmp_path: Path) -> None:
+    """Before any number of cases is told, and with one code: that of the page which says what to do."""
+    code, _, printed = run("nosuch", ("features-are-declared",), tmp_path)
+    assert code == 1
+    assert re.findall(r"\[(SMI-[A-Z][0-9]{3})\]", printed) == ["SMI-R004"]
+    assert "cases against" not in printed
 
 
 def test_each_case_has_its_mutant() -> None:

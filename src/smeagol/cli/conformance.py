@@ -251,7 +251,6 @@ def conformance(
             driver = Standalone(stack.enter_context(Mesh.find(mesh)), limits)
         else:
             driver = stack.enter_context(started(provider or provider_class, limits))
-        say(f"{len(cases)} cases against ProviderClass {provider_class}, {driver.mode}")
         found = run(
             driver,
             cases,
@@ -259,6 +258,7 @@ def conformance(
             controller=controller or ("" if on_cluster else f"smeagol.dev/{provider_class}"),
             limits=limits,
             at_once=jobs,
+            begun=lambda: say(f"{len(cases)} cases against ProviderClass {provider_class}, {driver.mode}"),
             ended=lambda result: _ended(say, result, command(here, {"--case": [result.case.name]})),
         )
         made = version or driver.version(found.controller)

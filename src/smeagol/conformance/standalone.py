@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -27,6 +28,13 @@ __all__ = ["Standalone", "started"]
 
 PREFIX = "smi-conformance."
 STOP_SECONDS = 20.0
+
+
+class NotStartedError(ConformanceError):
+    """`smeagol up` ended with words of its own, which have a code: that of what is to be mended."""
+
+    def __str__(self) -> str:
+        return self.what
 
 
 class Standalone:
@@ -219,8 +227,10 @@ def _answering(child: subprocess.Popen[bytes], base: Path, said: Path, limits: L
             time.sleep(limits.poll)
         else:
             return mesh
-    last = said.read_text(errors="replace").strip().rpartition("\n")[2]
-    raise ConformanceError("the mesh did not start" + (f": {last.removeprefix('smeagol: ')}" if last else ""))
+    last = said.read_text(errors="replace").strip().rpartition("\n")[2].removeprefix("smeagol: ")
+    if re.search(r" \[SMI-[A-Z][0-9]{3}\]$", last):
+        raise NotStartedError(f"the mesh did not start: {last}")
+    raise ConformanceError("the mesh did not start" + (f": {last}" if last else ""))
 
 
 def _smeagol(*arguments: str) -> list[str]:

@@ -141,13 +141,16 @@ def run(
     controller: str,
     limits: Limits,
     at_once: int = 1,
+    begun: Callable[[], None] = lambda: None,
     ended: Callable[[Result], None] = lambda _: None,
 ) -> Run:
     """Run the cases; every one has a result, whatever happens to the others. What was applied is deleted at the end.
 
-    `at_once`: how many groups of cases that share no Pods run side by side.
+    `begun` is called once somebody answers for the ProviderClass, before the first case. `at_once`: how many groups of
+    cases that share no Pods run side by side.
     """
     features, controller, made = features_of(driver, provider, controller, limits)
+    begun()
     stop = threading.Event()
 
     def group(chosen: Sequence[Case]) -> Run:
