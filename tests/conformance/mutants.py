@@ -301,6 +301,55 @@ def calls_ready_pods_only() -> None:
     _wrap(cluster, "endpoint_slices", lambda honest: lambda service, pods: honest(plain(service), pods))
 
 
+def drops_pods_that_end() -> None:
+    """A Pod gets nothing once it is being deleted, whatever it serves."""
+    from smeagol.intent import wiring
+
+    def gone(honest: Any) -> Any:
+        def facts(part: Any) -> Any:
+            found = honest(part)
+            return found and replace(found, terminating=())
+
+        return facts
+
+    _wrap(wiring, "slice_facts", gone)
+
+
+def gives_names_addresses() -> None:
+    """A Service that is a name is given an address as any other, and nobody answers there."""
+    from smeagol.sources.cluster import Cluster
+
+    def any_other(honest: Any) -> Any:
+        def addressed(cluster: Any, key: Any, service: Any) -> Any:
+            spec = msgspec.structs.replace(service.spec, type="ClusterIP")
+            return honest(cluster, key, msgspec.structs.replace(service, spec=spec))
+
+        return addressed
+
+    _wrap(Cluster, "_addressed", any_other)
+
+
+def lets_anybody_declare() -> None:
+    """What a Service says of a port counts, wherever the Service is."""
+    from smeagol.intent import workloads
+
+    def own(pod: Any, membership: Any) -> Any:
+        return replace(membership, service=replace(membership.service, namespace=pod.namespace))
+
+    _wrap(
+        workloads,
+        "_declarations",
+        lambda honest: lambda pod, memberships: honest(pod, [own(pod, each) for each in memberships]),
+    )
+
+
+def reads_no_percentages() -> None:
+    """Backends of an early draft get the same, whatever it says."""
+    from smeagol.api import drafts
+
+    _wrap(drafts, "_weight", lambda _: lambda share, path: 1)
+
+
 def overlooks_namespaces() -> None:
     """Which class a namespace names is not read."""
     from smeagol.intent import wiring
@@ -398,6 +447,10 @@ MUTANTS: dict[str, Callable[[], Mutant]] = {
     "long_lived_certificates": _broken(long_lived_certificates),
     "asks_only_once": _broken(asks_only_once),
     "calls_ready_pods_only": _broken(calls_ready_pods_only),
+    "drops_pods_that_end": _broken(drops_pods_that_end),
+    "gives_names_addresses": _broken(gives_names_addresses),
+    "lets_anybody_declare": _broken(lets_anybody_declare),
+    "reads_no_percentages": _broken(reads_no_percentages),
     "overlooks_namespaces": _broken(overlooks_namespaces),
     "stops_datagrams": _broken(stops_datagrams),
     "adds_no_containers": _broken(adds_no_containers),
@@ -472,6 +525,10 @@ BREAKS: dict[str, tuple[str, ...]] = {
     "long_lived_certificates": ("certificates-are-short-lived",),
     "gives_everyone_a_proxy": ("mutual-tls-and-pods-kept-out",),
     "asks_only_once": ("mutual-tls-and-probes", "service-of-ready-pods"),
+    "drops_pods_that_end": ("service-of-pods-that-end",),
+    "gives_names_addresses": ("service-that-is-a-name",),
+    "lets_anybody_declare": ("identity-and-services-of-others",),
+    "reads_no_percentages": ("canary-of-an-early-draft",),
     "overlooks_namespaces": ("class-by-namespace",),
     "stops_datagrams": ("mutual-tls-and-datagrams",),
     "counts_half": ("sidecar-status-codes", "sidecar-latency", "sidecar-bounded-series"),

@@ -9,6 +9,7 @@ import pytest
 
 from smeagol.conformance.bench import Bench
 from smeagol.conformance.call import Call
+from smeagol.conformance.cases import CASES
 from smeagol.conformance.driver import (
     WITHOUT_DATA_PLANE,
     Credentials,
@@ -20,7 +21,7 @@ from smeagol.conformance.driver import (
     reference,
 )
 from smeagol.conformance.limits import Limits
-from smeagol.conformance.model import ConformanceError, Outcome, Result, case_of
+from smeagol.conformance.model import ConformanceError, NotAllowedError, Outcome, Result, case_of
 from smeagol.conformance.report import page, report
 from smeagol.conformance.suite import Run, features_of, run
 from smeagol.conformance.write import canary
@@ -107,6 +108,15 @@ class Paper:
         return " ".join(ref)
 
 
+class Guarded(Paper):
+    """A cluster on which nobody makes EndpointSlices by hand."""
+
+    def apply(self, objects: Sequence[Manifest]) -> None:
+        if any(manifest["kind"] == "EndpointSlice" for manifest in objects):
+            raise NotAllowedError("it is forbidden")
+        super().apply(objects)
+
+
 class Classless(Paper):
     """A cluster without ProviderClasses, and without a provider."""
 
@@ -127,6 +137,11 @@ def ran(check: Callable[[Bench], None], driver: Paper | None = None) -> tuple[Re
     case = case_of("SMI-CANARY", "SMI-CAN-07", features=("Canary",), stage=())(check)
     found = run(driver or Paper(), [case], provider="x", controller="example.com/x", limits=LIMITS)
     return found.results[0], found
+
+
+def check_of(name: str) -> Callable[[Bench], None]:
+    """What the suite's case of this name does."""
+    return next(case.check for case in CASES if case.name == name)
 
 
 def statuses(bench: Bench) -> None:
@@ -207,6 +222,18 @@ class TestOutcome:
         """It need not be Programmed, for nobody runs who would say so."""
         assert ran(statuses, Paper(reason))[0].outcome is Outcome.FAILED
         assert ran(statuses, Paper("Pending"))[0].outcome is Outcome.PASSED
+
+    def test_what_a_cluster_forbids_is_no_fault_of_the_provider(self) -> None:
+        """The case is skipped, and says by what."""
+        result, _ = ran(check_of("identity-and-services-of-others"), Guarded())
+        assert result.outcome is Outcome.SKIPPED
+        assert "it is forbidden" in result.message
+
+    def test_a_cluster_that_takes_a_draft_fails(self) -> None:
+        """spec: SMI-COMMON-06. On one machine a mutant shows it."""
+        result, _ = ran(check_of("canary-of-an-early-draft"))
+        assert result.outcome is Outcome.FAILED
+        assert "it was taken" in result.message
 
     def test_what_was_made_goes_with_its_object(self) -> None:
         """spec: SMI-COMMON-03"""

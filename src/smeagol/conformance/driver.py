@@ -89,7 +89,7 @@ class Driver(Protocol):
         ...
 
     def apply(self, objects: Sequence[Manifest]) -> None:
-        """Create or change. Does not wait for anything to come true."""
+        """Create or change. Does not wait for anything to come true. Raises NotAllowedError."""
         ...
 
     def delete(self, objects: Sequence[Manifest]) -> None:

@@ -11,8 +11,9 @@ tls     HTTP within TLS of its own, by a certificate that it makes itself
 grpc    answers every method with what `http` answers, over HTTP/2 with prior knowledge; health checks too
 udp     answers each datagram as `tcp` does a line
 
-`/ready` answers 200, or 503 after `/unready`, until `/ready-again`; `/slow` takes a second; `/status/404` answers with
-that code. `/seen` tells how many requests and raw connections have come in, those to these control paths not counted.
+`/ready` answers 200, or 503 after `/unready`, until `/ready-again`; after `/stay` it goes on when it is told to end,
+until `/leave`; `/slow` takes a second; `/status/404` answers with that code. `/seen` tells how many requests and raw
+connections have come in, those to these control paths not counted.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from typing import Any
 __all__ = ["main"]
 
 VERSION = os.environ.get("VERSION", "")
-CONTROL = ("/ready", "/unready", "/ready-again", "/seen")
+CONTROL = ("/ready", "/unready", "/ready-again", "/stay", "/leave", "/seen")
 LINGER_SECONDS = 3.0
 HEALTH = "/grpc.health.v1.Health/Check"
 SERVING, NOT_SERVING = b"\x08\x01", b"\x08\x02"
@@ -46,6 +47,8 @@ class Echo:
     """What all ports of one Pod share."""
 
     ready: bool = True
+    stays: bool = False
+    leave: asyncio.Event = field(default_factory=asyncio.Event)
     requests: int = 0
     connections: int = 0
     stopping: bool = False
@@ -78,6 +81,10 @@ class Echo:
                 return 200, {"requests": self.requests, "connections": self.connections}
             case "/unready" | "/ready-again":
                 self.ready = path == "/ready-again"
+            case "/stay":
+                self.stays = True
+            case "/leave":
+                self.leave.set()
             case "/slow":
                 await asyncio.sleep(1)
             case "/ready" if not self.ready:
@@ -178,6 +185,8 @@ async def main(*ports: str) -> None:
     ends = [await echo.listen(kind, int(port)) for kind, _, port in (each.partition(":") for each in ports)]
     print(f"{VERSION} listens on {' '.join(ports)}", flush=True)
     await stop.wait()
+    if echo.stays:
+        await echo.leave.wait()
     echo.stopping = True
     for end in ends:
         end()

@@ -28,7 +28,7 @@ from smeagol.conformance.driver import (
     reference,
 )
 from smeagol.conformance.limits import Limits
-from smeagol.conformance.model import ConformanceError
+from smeagol.conformance.model import ConformanceError, NotAllowedError
 from smeagol.infra.kubernetes.exec import exec_in_container
 from smeagol.refs import DEFAULT_CLUSTER_DOMAIN, PodRef
 
@@ -39,7 +39,7 @@ IMAGE = "smi-conformance-echo"
 CONTAINER = "echo"
 INJECT = "smi-spec.io/inject"
 VERSION_LABEL = "app.kubernetes.io/version"
-BUSY = 429
+BUSY, FORBIDDEN = 429, 403
 NO_IMAGE = ("ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName")
 AT_ONCE = 8
 """Commands of the suite that run in Pods side by side."""
@@ -47,12 +47,14 @@ AT_ONCE = 8
 _GROUPS = {
     "v1": "/api/v1",
     "apps/v1": "/apis/apps/v1",
+    "discovery.k8s.io/v1": "/apis/discovery.k8s.io/v1",
     "smi-spec.io/v1beta1": "/apis/smi-spec.io/v1beta1",
 }
 _PLURALS = {
     "Namespace": "namespaces",
     "Pod": "pods",
     "Service": "services",
+    "EndpointSlice": "endpointslices",
     "ServiceAccount": "serviceaccounts",
     "Deployment": "deployments",
     "MutualTLS": "mutualtls",
@@ -113,7 +115,8 @@ class Kubernetes:
                 continue  # what injection has made of it cannot be applied over
             answer = self._apply(manifest)
             if answer.is_error:
-                raise ConformanceError(f"the API server refuses it: {_message(answer)}", where=_where(manifest))
+                kind_of_error = NotAllowedError if answer.status_code == FORBIDDEN else ConformanceError
+                raise kind_of_error(f"the API server refuses it: {_message(answer)}", where=_where(manifest))
 
     def delete(self, objects: Sequence[Manifest]) -> None:
         for manifest in objects:

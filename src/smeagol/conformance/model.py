@@ -18,6 +18,7 @@ __all__ = [
     "ConformanceError",
     "Maker",
     "NoImageError",
+    "NotAllowedError",
     "NotHereError",
     "Outcome",
     "Profile",
@@ -35,6 +36,10 @@ class ConformanceError(SmeagolError):
 
 class NoImageError(ConformanceError):
     """The image of the suite's Pods is not to be had: no case can run."""
+
+
+class NotAllowedError(ConformanceError):
+    """The platform does not let whoever runs the suite have this object."""
 
 
 class UnmetError(Exception):

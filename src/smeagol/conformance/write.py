@@ -13,6 +13,7 @@ from smeagol.conformance.driver import Manifest
 __all__ = [
     "canary",
     "deployment",
+    "endpoint_slice",
     "mutual_tls",
     "namespace",
     "pod",
@@ -89,6 +90,23 @@ def service(
     if selector is not None:
         spec["selector"] = dict(selector)
     return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": namespace}, "spec": spec}
+
+
+def endpoint_slice(namespace: str, of: str, address: str, port: tuple[str, int]) -> Manifest:
+    """Where a Service without a selector leads; `port`: the name that the Service's has, and the target port."""
+    name, number = port
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": f"{of}-by-hand",
+            "namespace": namespace,
+            "labels": {"kubernetes.io/service-name": of},
+        },
+        "addressType": "IPv6" if ":" in address else "IPv4",
+        "endpoints": [{"addresses": [address]}],
+        "ports": [{"name": name, "port": number, "protocol": "TCP"}],
+    }
 
 
 def pod(

@@ -8,7 +8,16 @@ from smeagol.conformance.bench import Bench, told
 from smeagol.conformance.call import Call
 from smeagol.conformance.driver import Manifest
 from smeagol.conformance.model import Maker, UnmetError, case_of
-from smeagol.conformance.write import canary, deployment, namespace, pod, provider_class, root_proxied, service
+from smeagol.conformance.write import (
+    canary,
+    deployment,
+    mutual_tls,
+    namespace,
+    pod,
+    provider_class,
+    root_proxied,
+    service,
+)
 
 __all__ = ["CASES"]
 
@@ -163,6 +172,40 @@ def service_of_ready_pods(bench: Bench) -> None:
     bench.expect_answers(CLIENT, ROOT, *ALL)
 
 
+@rule("SMI-SVC-02", "SMI-SVC-04")
+def service_of_pods_that_end(bench: Bench) -> None:
+    """A Pod that is being deleted gets nothing while another is ready, and all while none is, as long as it serves."""
+    own, url = "http://127.0.0.1:8080", f"http://tide.{NS}/"
+    leaving, staying = (
+        pod(NS, name, "http:8080", labels={"tide": "yes"}, terminationGracePeriodSeconds=600)
+        for name in ("leaving", "staying")
+    )
+    bench.apply(leaving, staying, service(NS, "tide", {"tide": "yes"}))
+    bench.call(f"{NS}/leaving", Call(url=f"{own}/stay"))
+    bench.expect_answers(CLIENT, url, "leaving", "staying")
+    bench.driver.delete([leaving])
+    try:
+        bench.expect_answers(CLIENT, url, "staying")
+        bench.call(f"{NS}/staying", Call(url=f"{own}/unready"))
+        bench.expect_answers(CLIENT, url, "leaving")
+        bench.call(f"{NS}/staying", Call(url=f"{own}/ready-again"))
+        bench.expect_answers(CLIENT, url, "staying")
+    finally:
+        bench.call(f"{NS}/leaving", Call(url=f"{own}/leave"))
+
+
+@rule("SMI-SVC-06")
+def service_that_is_a_name(bench: Bench) -> None:
+    """A call to a Service of type ExternalName goes where its name leads, meshed or not, whatever its ports say."""
+    plain = pod(NS, "plain", "http:8080", labels={"smi-spec.io/inject": "disabled"})
+    bench.apply(plain, service(NS, "plain", {"app": "plain"}), ONLY_V1)
+    for target, version in (("plain", "plain"), ("web", "v1")):
+        name = f"{target}.{NS}.svc.{bench.driver.facts()['clusterDomain']}"
+        ports = [("tcp-any", 80, 7777)]
+        bench.apply(service(NS, f"to-{target}", None, ports, type="ExternalName", externalName=name))
+        bench.expect_answers(CLIENT, f"http://to-{target}.{NS}/", version)
+
+
 @rule("SMI-SVC-03")
 def canary_backend_that_publishes_all(bench: Bench) -> None:
     """A Pod that is not ready serves a Service with publishNotReadyAddresses, and no other."""
@@ -267,6 +310,21 @@ def canary_refused_at_admission(bench: Bench) -> None:
     twice = canary("web", {"web-v1": 1})
     twice["spec"]["backends"] *= 2
     bench.refused(twice, "web-v1")
+
+
+@rule("SMI-COMMON-06")
+def canary_of_an_early_draft(bench: Bench) -> None:
+    """A cluster refuses the early drafts and says what they are; on one machine they become what they meant."""
+    draft = canary("web", {})
+    draft["spec"] = {"services": [{"web-v1": "100%"}, {"web-v2": "0%"}]}
+    if bench.driver.mode == "standalone":
+        bench.apply(draft)
+        bench.expect_answers(CLIENT, ROOT, "v1")
+        return
+    bench.refused(draft, "draft")
+    named = mutual_tls(NS)
+    named["spec"]["subjectNames"] = ["web.example"]
+    bench.refused(named, "draft")
 
 
 @rule("SMI-CAN-19")
@@ -506,6 +564,8 @@ CASES = (
     canary_target_port,
     canary_named_target_port,
     service_of_ready_pods,
+    service_of_pods_that_end,
+    service_that_is_a_name,
     canary_backend_that_publishes_all,
     canary_root_without_endpoints,
     canary_new_version,
@@ -516,6 +576,7 @@ CASES = (
     canary_conflict,
     canary_not_followed,
     canary_refused_at_admission,
+    canary_of_an_early_draft,
     canary_and_clients_without_a_proxy,
     canary_root_proxy,
     canary_root_proxy_and_names,

@@ -7,8 +7,8 @@ from datetime import timedelta
 from smeagol.conformance.bench import Bench, told
 from smeagol.conformance.call import Call, Tls
 from smeagol.conformance.certificates import Shown, self_signed, shown
-from smeagol.conformance.model import Maker, NotHereError, UnmetError, case_of
-from smeagol.conformance.write import mutual_tls, namespace, pod, service
+from smeagol.conformance.model import Maker, NotAllowedError, NotHereError, UnmetError, case_of
+from smeagol.conformance.write import endpoint_slice, mutual_tls, namespace, pod, service
 
 __all__ = ["CASES"]
 
@@ -320,6 +320,23 @@ def identity_on_contested_ports(bench: Bench) -> None:
         _known_as(bench, PLAIN, f"http://{host}/", spiffe(bench, "smi-clients"), headers=FORGED, fresh=True)
 
 
+@rule("SMI-PORT-04", feature="MutualTLSIdentityHeader")
+def identity_and_services_of_others(bench: Bench) -> None:
+    """A Service of another namespace that leads to a Pod has no say in its ports: forged headers are removed there."""
+    others = "smi-others"
+    address = bench.ip("smi-strict/web").strip("[]")
+    bench.apply(namespace(others), service(others, "bytes", None, [("tcp", 80, 8081)]))
+    try:
+        bench.apply(endpoint_slice(others, "bytes", address, ("tcp", 8081)))
+    except NotAllowedError as error:
+        raise NotHereError(f"a Service that leads to Pods of another namespace: {error}") from None
+    bench.expect_answers(PLAIN, f"http://bytes.{others}/", "strict")
+    bench.apply(mutual_tls("smi-strict", "later"))  # once it is in force, the server knows all that came before
+    own = spiffe(bench, "smi-clients")
+    for host in (f"bytes.{others}", "web.smi-strict:81", f"{bench.ip('smi-strict/web')}:8081"):
+        _known_as(bench, PLAIN, f"http://{host}/", own, headers=FORGED, fresh=True)
+
+
 @rule("SMI-MTLS-15", feature="MutualTLSIdentityHeader")
 def identity_of_outsiders(bench: Bench) -> None:
     """Of several names the DNS names come first, then the URIs: of a client outside the mesh, else of a Pod."""
@@ -466,6 +483,7 @@ CASES = (
     identity_header,
     identity_cannot_be_forged,
     identity_on_contested_ports,
+    identity_and_services_of_others,
     identity_of_outsiders,
     permissive,
     strict_beats_permissive,
