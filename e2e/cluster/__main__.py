@@ -32,6 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     size = command.add_mutually_exclusive_group()
     size.add_argument("--nodes", type=int, default=1, choices=range(1, 6), help="how many nodes (default: %(default)s)")
     size.add_argument("--control-plane-only", action="store_true", help="no nodes, so no Pods run; needs no root")
+    command.add_argument("--ipv6-only", action="store_true", help="no IPv4; else both, where this machine has both")
     command.set_defaults(do=_up)
     command = commands.add_parser("down", parents=[name], help="end the cluster and remove all that it has made")
     command.set_defaults(do=_down)
@@ -51,7 +52,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _up(arguments: argparse.Namespace) -> None:
     begun = time.monotonic()
-    cluster = up(arguments.name, nodes=0 if arguments.control_plane_only else arguments.nodes)
+    nodes = 0 if arguments.control_plane_only else arguments.nodes
+    cluster = up(arguments.name, nodes=nodes, versions=(6,) if arguments.ipv6_only else None)
     shape = f"nodes: {', '.join(cluster.nodes)}" if cluster.nodes else "control plane only"
     print(f"The cluster '{cluster.name}' is ready after {time.monotonic() - begun:.1f} s ({shape}).", file=sys.stderr)
     print(f"export KUBECONFIG={cluster.kubeconfig} PATH={cluster.kubectl_program.parent}:$PATH")

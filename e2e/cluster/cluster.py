@@ -21,7 +21,7 @@ from e2e.cluster.binaries import Binaries, build
 from e2e.cluster.commands import run, wait_for
 from e2e.cluster.control_plane import ControlPlane, make_keys, write_api, write_controllers
 from e2e.cluster.errors import ClusterError
-from e2e.cluster.network import Network, connect_host, free_networks, has_ipv6
+from e2e.cluster.network import Network, connect_host, free_networks, versions_here
 from e2e.cluster.nodes import Node, start_nodes, wait_until_ready
 from e2e.cluster.packages import install_for_nodes, require_root
 from e2e.cluster.places import ROOT, held, state_base, state_folder
@@ -130,11 +130,15 @@ def find(name: str = "default") -> Cluster | None:
     )
 
 
-def up(name: str = "default", *, nodes: int) -> Cluster:
+_ANOTHER = "Take it down first (`make cluster-down`), or give the new one another name (`--name`)."
+
+
+def up(name: str = "default", *, nodes: int, versions: tuple[int, ...] | None = None) -> Cluster:
     """Bring the cluster up unless it is, with at least so many nodes; return when it is ready. It runs until `down`.
 
-    `nodes` = 0 is the control plane alone, which needs no root.
-    Raises ClusterError if it cannot, or if the cluster is up with fewer nodes.
+    `nodes` = 0 is the control plane alone, which needs no root. `versions`: families of its addresses, 4 and 6, the
+    primary one first; those of this machine, unless given.
+    Raises ClusterError if it cannot, or if the cluster is up with fewer nodes or other families.
     """
     binaries = _prepare(nodes)
     with held(state_base()):
@@ -142,19 +146,23 @@ def up(name: str = "default", *, nodes: int) -> Cluster:
             if len(cluster.nodes) < nodes:
                 raise ClusterError(
                     f"the cluster '{name}' is up with {len(cluster.nodes)} nodes, not {nodes}",
-                    fix="Take it down first (`make cluster-down`), or give the new one another name (`--name`).",
+                    fix=_ANOTHER,
+                )
+            if versions not in (None, found := Network.of(cluster.service_cidr).versions):
+                raise ClusterError(
+                    f"the cluster '{name}' is up with IPv{' and IPv'.join(map(str, found))}", fix=_ANOTHER
                 )
             return cluster
         _end(state_folder(name))
         folder = state_folder(name)
         folder.mkdir(mode=0o700)
         _supervisor(folder, subprocess.DEVNULL)
-        return _start_or_end(name, folder, binaries, nodes)
+        return _start_or_end(name, folder, binaries, nodes, versions)
 
 
 @contextmanager
-def running(name: str, *, nodes: int = 0) -> Iterator[Cluster]:
-    """A cluster of one's own, which ends with the block, and with this process however that ends."""
+def running(name: str, *, nodes: int = 0, versions: tuple[int, ...] | None = None) -> Iterator[Cluster]:
+    """A cluster of one's own, which ends with the block, and with this process however it ends. `versions` as `up`."""
     binaries = _prepare(nodes)
     folder = state_folder(name)
     if supervisor_of(folder):
@@ -163,7 +171,7 @@ def running(name: str, *, nodes: int = 0) -> Iterator[Cluster]:
     folder.mkdir(mode=0o700)
     with _supervisor(folder, subprocess.PIPE):
         try:
-            yield _start_or_end(name, folder, binaries, nodes)
+            yield _start_or_end(name, folder, binaries, nodes, versions)
         finally:
             _end(folder)
 
@@ -197,9 +205,9 @@ def _supervisor(folder: Path, stdin: int) -> subprocess.Popen[bytes]:
     return process
 
 
-def _start_or_end(name: str, folder: Path, binaries: Binaries, nodes: int) -> Cluster:
+def _start_or_end(name: str, folder: Path, binaries: Binaries, nodes: int, versions: tuple[int, ...] | None) -> Cluster:
     try:
-        return _start(name, folder, binaries, nodes)
+        return _start(name, folder, binaries, nodes, versions or versions_here())
     except BaseException as error:
         _end_processes(folder)  # but the logs stay until the next try
         if isinstance(error, ClusterError):
@@ -207,15 +215,15 @@ def _start_or_end(name: str, folder: Path, binaries: Binaries, nodes: int) -> Cl
         raise
 
 
-def _start(name: str, folder: Path, binaries: Binaries, nodes: int) -> Cluster:
+def _start(name: str, folder: Path, binaries: Binaries, nodes: int, versions: tuple[int, ...]) -> Cluster:
     supervisor = supervisor_of(folder)
     assert supervisor
     if nodes:
-        network = _join(folder, supervisor, nodes)
-        plane = ControlPlane(folder=folder, address=network.ipv4.host, port=6443, network=network, with_nodes=True)
+        network = _join(folder, supervisor, nodes, versions)
+        plane = ControlPlane(folder=folder, address=network.primary.host, port=6443, network=network, with_nodes=True)
     else:
         loopback = IPv4Address("127.0.0.1")
-        network = Network(index=0, ipv6=has_ipv6())
+        network = Network(index=0, versions=versions_here())
         plane = ControlPlane(folder=folder, address=loopback, port=free_port(), network=network, with_nodes=False)
     keys = make_keys(plane)
     write_api(plane, keys, binaries)
@@ -226,7 +234,7 @@ def _start(name: str, folder: Path, binaries: Binaries, nodes: int) -> Cluster:
         folder=folder,
         server=plane.server,
         kubectl_program=binaries.kubectl,
-        service_cidr=str(plane.network.ipv4.services),
+        service_cidr=str(plane.network.primary.services),
         nodes=tuple(node.name for node in machines),
     )
     cluster.wait_for_api()
@@ -239,12 +247,12 @@ def _start(name: str, folder: Path, binaries: Binaries, nodes: int) -> Cluster:
     return cluster
 
 
-def _join(folder: Path, supervisor: int, nodes: int) -> Network:
+def _join(folder: Path, supervisor: int, nodes: int, versions: tuple[int, ...]) -> Network:
     """Make the switch, and this machine's link to it, in the first network that nobody else takes meanwhile."""
     write_unit(folder, "switch", ["unshare", "--net", "--", "sleep", "infinity"])
     os.kill(supervisor, signal.SIGHUP)
     switch = wait_for("the switch", lambda: _in_own_network(pid_of(folder, "switch")), within_seconds=10)
-    network = free_networks()[0]
+    network = free_networks(versions)[0]
     connect_host(network, switch, nodes=nodes)
     return network
 
@@ -271,7 +279,7 @@ def _wait_for_api(server: str, kubectl: Any, *, within_seconds: float) -> None:
 
     def ready() -> bool:
         try:
-            socket.create_connection((host, int(port)), timeout=1).close()
+            socket.create_connection((host.strip("[]"), int(port)), timeout=1).close()
             return bool(kubectl("get", "--raw", "/readyz") == "ok")
         except (OSError, ClusterError):
             return False

@@ -28,7 +28,8 @@ class ControlPlane:
 
     @property
     def server(self) -> str:
-        return f"https://{self.address}:{self.port}"
+        host = f"[{self.address}]" if self.address.version == 6 else self.address
+        return f"https://{host}:{self.port}"
 
     @property
     def kubeconfig(self) -> Path:

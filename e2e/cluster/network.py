@@ -14,7 +14,7 @@ from pathlib import Path
 from e2e.cluster.commands import run
 from e2e.cluster.errors import ClusterError
 
-__all__ = ["Network", "Ranges", "connect_host", "connect_node", "free_networks", "has_ipv6"]
+__all__ = ["Network", "Ranges", "connect_host", "connect_node", "free_networks", "versions_here"]
 
 _COUNT = 9
 _SETTINGS_6 = Path("/proc/sys/net/ipv6/conf")
@@ -52,20 +52,21 @@ class Network:
     """The address plan of the cluster that is number `index` on this machine, 0 to 8; none overlaps another."""
 
     index: int
-    ipv6: bool
-    """whether Pods, nodes and Services may have addresses of both families"""
+    versions: tuple[int, ...]
+    """families of the addresses of Pods, nodes and Services, 4 and 6, the primary one first"""
 
     @classmethod
     def of(cls, services: str) -> Network:
-        """The plan with these ClusterIPs. Raises ClusterError if no plan has them."""
-        for plan in _plans():
-            if str(plan.ipv4.services) == services:
-                return plan
+        """The plan with these ClusterIPs of its primary family. Raises ClusterError if no plan has them."""
+        for versions in (versions_here(), (6,)):
+            for plan in _plans(versions):
+                if str(plan.primary.services) == services:
+                    return plan
         raise ClusterError(f"no cluster of this machine has the ClusterIPs {services}")
 
     @property
     def ipv4(self) -> Ranges:
-        """The primary family. ClusterIPs of the first cluster: 10.96.0.0/12, as is usual."""
+        """ClusterIPs of the first cluster: 10.96.0.0/12, as is usual."""
         return Ranges(
             services=IPv4Network(f"10.{96 + 16 * self.index}.0.0/12"),
             machines=IPv4Network(f"10.{80 + self.index}.0.0/24"),
@@ -74,28 +75,35 @@ class Network:
         )
 
     @property
-    def families(self) -> tuple[Ranges, ...]:
-        """IPv4, and IPv6 where there is that: unique local addresses (RFC 4193)."""
-        if not self.ipv6:
-            return (self.ipv4,)
+    def ipv6(self) -> Ranges:
+        """Unique local addresses (RFC 4193)."""
         prefix = f"fd73:6d65:6167:{self.index}"
-        ipv6 = Ranges(
+        return Ranges(
             services=IPv6Network(f"{prefix}100::/112"),
             machines=IPv6Network(f"{prefix}000::/64"),
             pods=IPv6Network(f"{prefix}200::/56"),
             pods_prefix=64,
         )
-        return (self.ipv4, ipv6)
+
+    @property
+    def families(self) -> tuple[Ranges, ...]:
+        """Those that the cluster has."""
+        return tuple(self.ipv4 if version == 4 else self.ipv6 for version in self.versions)
+
+    @property
+    def primary(self) -> Ranges:
+        """The family that components are reached by, and that a Service has if it asks for none."""
+        return self.families[0]
 
     @property
     def api_service(self) -> IPv4Address | IPv6Address:
         """The ClusterIP of the Service `kubernetes`, which the API server takes by itself."""
-        return self.ipv4.services[1]
+        return self.primary.services[1]
 
     @property
     def dns(self) -> IPv4Address | IPv6Address:
         """The ClusterIP of the Service `kube-dns`."""
-        return self.ipv4.services[10]
+        return self.primary.services[10]
 
     @property
     def host_link(self) -> str:
@@ -103,27 +111,27 @@ class Network:
         return f"smeagol{self.index}"
 
 
-def has_ipv6() -> bool:
-    """Whether a new interface of this machine can have an IPv6 address."""
+def versions_here() -> tuple[int, ...]:
+    """IPv4, and IPv6 where a new interface of this machine can have such an address."""
     try:
-        return (_SETTINGS_6 / "default" / "disable_ipv6").read_text().strip() == "0"
+        has_ipv6 = (_SETTINGS_6 / "default" / "disable_ipv6").read_text().strip() == "0"
     except FileNotFoundError:
-        return False
+        has_ipv6 = False
+    return (4, 6) if has_ipv6 else (4,)
 
 
-def _plans() -> list[Network]:
-    ipv6 = has_ipv6()
-    return [Network(index=index, ipv6=ipv6) for index in range(_COUNT)]
+def _plans(versions: tuple[int, ...]) -> list[Network]:
+    return [Network(index=index, versions=versions) for index in range(_COUNT)]
 
 
-def free_networks() -> list[Network]:
-    """The plans of which no address is routed anywhere yet. Raises ClusterError if there is none."""
-    plans = _plans()
-    families = ("-4", "-6") if plans[0].ipv6 else ("-4",)
+def free_networks(versions: tuple[int, ...]) -> list[Network]:
+    """The plans of which no address is routed anywhere yet, be it of a family that is not wanted: clusters are told
+    apart by their numbers. Raises ClusterError if there is none.
+    """
     routes = [
         route
-        for family in families
-        for route in json.loads(run("ip", "-json", family, "route", "show", "table", "all"))
+        for version in versions_here()
+        for route in json.loads(run("ip", "-json", f"-{version}", "route", "show", "table", "all"))
     ]
     taken = [ip_network(route["dst"]) for route in routes if route["dst"] != "default"]
 
@@ -132,8 +140,12 @@ def free_networks() -> list[Network]:
 
     free = [
         plan
-        for plan in plans
-        if all(is_free(part) for ranges in plan.families for part in (ranges.services, ranges.machines, ranges.pods))
+        for plan in _plans(versions)
+        if all(
+            is_free(part)
+            for ranges in (plan.ipv4, plan.ipv6)
+            for part in (ranges.services, ranges.machines, ranges.pods)
+        )
     ]
     if not free:
         raise ClusterError("no network is free: this machine routes all of 10.64.0.0/10 and 10.128.0.0/9 already")
@@ -160,7 +172,7 @@ def connect_node(network: Network, switch: int, own: int, *, number: int, nodes:
     link = f"node-{number}"
     if link in _in(switch, "-br", "link", "show"):
         _in(switch, "link", "delete", link)  # of the node's previous life, which the kernel is still taking down
-    if network.ipv6:
+    if 6 in network.versions:
         # No address is looked for a second time: that takes a second or two, in which a new Pod reaches nobody.
         for scope in ("all", "default"):
             (_SETTINGS_6 / scope / "accept_dad").write_text("0")

@@ -4,7 +4,7 @@ Run twice. `enter`, in a new network namespace, joins the network and steps into
 the first process: it lays out the file system and then keeps the node's programs running. When it ends, the kernel ends
 every process of the node, containers included, and with the last one go its mounts, interfaces and firewall rules.
 
-    python -m e2e.cluster.node enter STATE-FOLDER NETWORK ipv4|both NUMBER NODES
+    python -m e2e.cluster.node enter STATE-FOLDER NETWORK IP-VERSIONS NUMBER NODES
     python -m e2e.cluster.node init NODE-FOLDER
 """
 
@@ -109,8 +109,9 @@ def _mount(kind: str, source: str, target: Path, options: str) -> None:
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["enter", folder, index, families, number, nodes]:
-            enter(Path(folder), Network(index=int(index), ipv6=families == "both"), int(number), int(nodes))
+        case ["enter", folder, index, versions, number, nodes]:
+            network = Network(index=int(index), versions=tuple(map(int, versions.split(","))))
+            enter(Path(folder), network, int(number), int(nodes))
         case ["init", folder]:
             init(Path(folder))
         case _:

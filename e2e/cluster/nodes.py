@@ -68,8 +68,8 @@ def start_nodes(plane: ControlPlane, keys: Keys, binaries: Binaries, supervisor:
         _write_configuration(plane, keys, node, number)
         write_unit(node.folder, "containerd", ["containerd", "--config", node.folder / "containerd.toml"])
         enter = [sys.executable, "-m", "e2e.cluster.node", "enter", str(plane.folder)]
-        families = "both" if plane.network.ipv6 else "ipv4"
-        place = [str(plane.network.index), families, str(number), str(count)]
+        versions = ",".join(map(str, plane.network.versions))
+        place = [str(plane.network.index), versions, str(number), str(count)]
         write_unit(plane.folder, node.name, ["unshare", "--net", "--", *enter, *place])
     os.kill(supervisor, signal.SIGHUP)
     for node in nodes:
@@ -133,7 +133,7 @@ def _number(node: Node) -> int:
 def _write_configuration(plane: ControlPlane, keys: Keys, node: Node, number: int) -> None:
     (node.folder / "logs").mkdir(parents=True)
     (node.folder / "cni").mkdir()
-    address = str(plane.network.ipv4.node(number))
+    address = str(plane.network.primary.node(number))
     user = f"system:node:{node.name}"
     write_user(plane, keys, node.folder / "kubelet.kubeconfig", user, organization="system:nodes")
     write_user(plane, keys, node.folder / "kube-proxy.kubeconfig", "system:kube-proxy")
@@ -185,7 +185,7 @@ def _write_configuration(plane: ControlPlane, keys: Keys, node: Node, number: in
                 "ipam": {
                     "type": "host-local",
                     "ranges": [[{"subnet": str(ranges.pods_of(number))}] for ranges in plane.network.families],
-                    "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}][: len(plane.network.families)],
+                    "routes": [{"dst": _EVERYTHING[version]} for version in plane.network.versions],
                     "dataDir": "/run/cni",
                 },
             },
@@ -201,6 +201,7 @@ def _write_configuration(plane: ControlPlane, keys: Keys, node: Node, number: in
     (node.folder / "resolv.conf").write_text(f"nameserver {plane.network.dns}\n")
 
 
+_EVERYTHING = {4: "0.0.0.0/0", 6: "::/0"}
 _QUICK_PTP = "quick-ptp"
 _QUICK_PTP_SCRIPT = """\
 #!/bin/sh

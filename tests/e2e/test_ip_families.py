@@ -1,9 +1,11 @@
-"""A cluster whose Pods, nodes and Services have addresses of both families: over IPv6 all is as over IPv4."""
+"""Clusters whose Pods, nodes and Services have addresses of both families, or IPv6 alone: all is as over IPv4."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, TypedDict
@@ -11,9 +13,12 @@ from typing import Any, TypedDict
 import pytest
 
 from datapath.chance import assert_shares
-from e2e.cluster.cluster import Cluster
+from e2e.cluster.cluster import Cluster, running
 from e2e.cluster.commands import wait_for
 from e2e.cluster.images import BASE
+from e2e.cluster.network import versions_here
+from e2e.images import Images
+from e2e_kit.commands import smeagol
 from e2e_kit.installed import SYSTEM
 from e2e_kit.shop import meshed_namespace
 from smeagol.install.access import ROOT_PROXIES, granting
@@ -151,8 +156,21 @@ OBJECTS = [
 ]
 
 
+def _alone(each: Mapping[str, Any]) -> dict[str, Any]:
+    """An object as it is where there is one family: a Service asks for none, and the kubelet asks whoever listens."""
+    spec = {field: value for field, value in each["spec"].items() if not field.startswith("ipFamil")}
+    return {**each, "spec": spec}
+
+
+ALONE = [
+    *(_alone(each) for each in OBJECTS if each["metadata"]["name"] not in ("four", "six")),
+    _pod("six", listens="ipv6", labels={"app": "six"}),
+    _service("six", {"app": "six"}, "tcp"),
+]
+
+
 @dataclass(frozen=True, slots=True)
-class DualStack:
+class Shop:
     """The objects above, in a namespace of their own."""
 
     cluster: Cluster
@@ -175,6 +193,14 @@ class DualStack:
         said: list[Said] = json.loads(got)
         return said
 
+    def until_served(self, host: str) -> None:
+        """Return when a client without a proxy is led to somebody there."""
+        wait_for(
+            f"who has no proxy is served at {host}",
+            lambda: not self.said(host, to="stranger")[0]["fault"],
+            within_seconds=60,
+        )
+
     def shares(self, host: str, *, to: str = "client") -> dict[str, int]:
         """Who answers. Fails for any request that nobody answers."""
         said = self.said(host, to=to, times=REQUESTS)
@@ -182,27 +208,34 @@ class DualStack:
         return {who: sum(s["times"] for s in said if s["who"] == who) for who in {s["who"] for s in said}}
 
 
-@pytest.fixture(scope="module")
-def shop(mesh: Cluster) -> Iterator[DualStack]:
-    if len(mesh.pod_cidrs) < 2:
-        pytest.skip("this machine has no IPv6")
-    with meshed_namespace(mesh) as namespace:
-        shop = DualStack(mesh, namespace)
-        shop.cluster.kubectl(*granting(ROOT_PROXIES, namespace, system=SYSTEM).split()[1:])
-        shop.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": OBJECTS}))
+@contextmanager
+def deployed(cluster: Cluster, objects: Sequence[Mapping[str, Any]]) -> Iterator[Shop]:
+    """The objects in a namespace of their own, in force."""
+    with meshed_namespace(cluster) as namespace:
+        shop = Shop(cluster, namespace)
+        cluster.kubectl(*granting(ROOT_PROXIES, namespace, system=SYSTEM).split()[1:])
+        shop.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
         shop.kubectl("wait", "--for=condition=Ready", "pod", "--all", "--timeout=120s")
         for programmed in ("canaries.smi-spec.io/web", "canaries.smi-spec.io/front", "mutualtls/servers"):
             shop.kubectl("wait", programmed, "--for=condition=Programmed", "--timeout=60s")
         yield shop
 
 
-def test_a_canary_is_divided_whichever_address_is_dialled(shop: DualStack) -> None:
+@pytest.fixture(scope="module")
+def shop(mesh: Cluster) -> Iterator[Shop]:
+    if 6 not in versions_here():
+        pytest.skip("this machine has no IPv6")
+    with deployed(mesh, OBJECTS) as shop:
+        yield shop
+
+
+def test_a_canary_is_divided_whichever_address_is_dialled(shop: Shop) -> None:
     """SMI-CAN-06: both ClusterIPs of the root, in the same shares; answered by endpoints of the dialled family."""
     for host in shop.addresses("service", "web"):
         assert_shares(shop.shares(host), {"v1": 2, "v2": 1})
 
 
-def test_mutual_tls_and_identity(shop: DualStack) -> None:
+def test_mutual_tls_and_identity(shop: Shop) -> None:
     """SMI-MTLS: over each family a meshed client is known by its name, and whoever has no proxy is refused."""
     for kind, name, port in (("service", "web", 80), ("pod", "v1", 8080)):
         for host in shop.addresses(kind, name):
@@ -212,7 +245,7 @@ def test_mutual_tls_and_identity(shop: DualStack) -> None:
             assert "reset" in refused["fault"].lower() or "closed" in refused["fault"], refused
 
 
-def test_who_listens_to_one_family_only(shop: DualStack) -> None:
+def test_who_listens_to_one_family_only(shop: Shop) -> None:
     """SMI-SVC-07: is reached at that family's ClusterIP, each time, as without a mesh; and its probes work."""
     four, _ = shop.addresses("service", "four")
     _, six = shop.addresses("service", "six")
@@ -222,7 +255,7 @@ def test_who_listens_to_one_family_only(shop: DualStack) -> None:
         assert {(s["who"], s["fault"], s["times"]) for s in shop.said(host, times=20)} == {(who, "", 20)}, host
 
 
-def test_headless_service_and_pod_address(shop: DualStack) -> None:
+def test_headless_service_and_pod_address(shop: Shop) -> None:
     """SMI-SVC-05: who dials a Pod's address, over IPv6 as over IPv4, reaches that Pod at that address."""
     for pod in ("v1", "v2"):
         for host in shop.addresses("pod", pod):
@@ -233,12 +266,29 @@ def test_headless_service_and_pod_address(shop: DualStack) -> None:
     assert answer["who"] in ("v1", "v2")
 
 
-def test_root_proxy(shop: DualStack) -> None:
+def test_root_proxy(shop: Shop) -> None:
     """SMI-CAN-22: a client without a proxy is divided too, whichever address of the root it dials."""
     for host in shop.addresses("service", "front"):
-
-        def served(host: str = host) -> bool:
-            return not shop.said(host, to="stranger")[0]["fault"]
-
-        wait_for(f"the root proxy answers at {host}", served, within_seconds=60)
+        shop.until_served(host)
         assert_shares(shop.shares(host, to="stranger"), {"v1": 2, "v2": 1})
+
+
+def test_ipv6_alone(images: Images) -> None:
+    """A Canary, mutual TLS, probes, headless Services and root proxies, in a cluster without any IPv4."""
+    if 6 not in versions_here():
+        pytest.skip("this machine has no IPv6")
+    with running(f"six-{os.getpid()}", nodes=1, versions=(6,)) as cluster:
+        images.load_into(cluster)
+        options = ["--image", images.controller.reference, "--proxy-image", images.proxy.reference]
+        smeagol(cluster, "install", *options, "--pod-cidr", *cluster.pod_cidrs, "--wait")
+        assert "it is told where the addresses of Pods lie" in smeagol(cluster, "check")
+        with deployed(cluster, ALONE) as shop:
+            assert_shares(shop.shares("web"), {"v1": 2, "v2": 1})
+            for host in ("web", "six", "peers", shop.kubectl("get", "pod", "v1", "-o", "jsonpath={.status.podIP}")):
+                port = 80 if host in ("web", "six") else 8080
+                (answer,) = shop.said(host, port=port)
+                assert ip_address(answer["at"]).version == 6, answer
+                (refused,) = shop.said(host, port=port, to="stranger")
+                assert refused["fault"], refused
+            shop.until_served("front")
+            assert_shares(shop.shares("front", to="stranger"), {"v1": 2, "v2": 1})
