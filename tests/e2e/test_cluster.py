@@ -17,9 +17,11 @@ from e2e.cluster.cluster import Cluster, running
 from e2e.cluster.commands import wait_for
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.images import BASE
-from e2e.cluster.network import Network
+from e2e.cluster.network import Network, versions_here
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cluster")]
+
+_ALL = "::" if 6 in versions_here() else "0.0.0.0"
 
 _WEB = f"""
 apiVersion: apps/v1
@@ -40,7 +42,7 @@ spec:
       containers:
         - name: web
           image: {BASE}
-          command: [sh, -c, "mkdir /www; echo $HOSTNAME > /www/name; exec python3 -m http.server -d /www 8080"]
+          command: [sh, -c, "mkdir w; echo $HOSTNAME > w/name; exec python3 -m http.server -b {_ALL} -d w 8080"]
           readinessProbe: {{httpGet: {{path: /name, port: 8080}}, periodSeconds: 1}}
 ---
 apiVersion: v1
