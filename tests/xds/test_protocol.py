@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 from smeagol.refs import NodeId
-from smeagol.xds import Cache, NodeUpdate, Resource, Standing
+from smeagol.xds import Cache, Nack, NodeUpdate, Progress, Resource, Standing
 from smeagol.xds.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET
 from xds_kit.model import DeltaProxy, ModelProxy, WorldProxy, is_bad
 
@@ -50,6 +50,8 @@ class ProxiesAndCache(RuleBasedStateMachine):
         # What the cache should hold, kept in the plainest way.
         self.shared: dict[tuple[str, str], Resource] = {}
         self.own: dict[NodeId, dict[tuple[str, str], Resource]] = {}
+        self.progress: dict[tuple[str, str], Progress] = {}
+        self.standings: dict[NodeId, dict[tuple[str, str], Standing | Nack | None]] = {}
 
     @initialize(
         target=proxies, kind=st.sampled_from((DeltaProxy, WorldProxy)), picky=st.booleans(), terse=st.booleans()
@@ -154,6 +156,21 @@ class ProxiesAndCache(RuleBasedStateMachine):
         for proxy in self.all:
             kinds = [proxy.parse(raw).type_url for raw in proxy.to_proxy]
             assert len(kinds) == len(set(kinds))
+
+    @invariant()
+    def what_is_not_told_of_has_not_changed(self) -> None:
+        """Who asks again only for what `take_changes` names knows as much as who asks for everything."""
+        acks = self.cache.acks
+        changes = acks.take_changes()
+        everything = [(type_url, name) for type_url in TYPES for name in (*NAMES, FALLBACK)]
+        progress = {key: acks.of(*key) for key in everything}
+        standings = {n: {key: acks.standing(n, *key) for key in self.own.get(n, {})} for n in NODES}
+        if not changes.everything:
+            for key in everything:
+                assert key in changes.keys or progress[key] == self.progress[key]
+        for node in NODES:
+            assert node in changes.nodes or standings[node] == self.standings.get(node, {})
+        self.progress, self.standings = progress, standings
 
     @rule(type_url=types)
     def what_is_said_of_a_resource_is_what_is_said_of_each_proxy(self, type_url: str) -> None:

@@ -214,7 +214,7 @@ class WorldProxy(ModelProxy):
     def want(self, type_url: str, names: Iterable[str]) -> None:
         self.wanted.setdefault(type_url, set()).update(names)
         if self.session is not None:
-            self.to_server.append(self._request(type_url))
+            self._answer(type_url, self._request(type_url))  # behind what is kept back, as it would acknowledge it
 
     def unwant(self, type_url: str, names: Iterable[str]) -> None:
         names = set(names) & self.wanted.get(type_url, set())
@@ -224,7 +224,7 @@ class WorldProxy(ModelProxy):
         if "*" not in self.wanted[type_url]:
             self.holds[type_url] = {n: b for n, b in self.holds.get(type_url, {}).items() if n in self.wanted[type_url]}
         if self.session is not None:
-            self.to_server.append(self._request(type_url))
+            self._answer(type_url, self._request(type_url))  # behind what is kept back, as it would acknowledge it
 
     def server_receives(self) -> bool:
         if not self.to_server:

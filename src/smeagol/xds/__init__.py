@@ -4,7 +4,7 @@
 """
 
 from smeagol.xds import type_urls
-from smeagol.xds.acks import AckChanges, Acks, Nack, NodeProgress, Progress
+from smeagol.xds.acks import AckChanges, Acks, Nack, NodeProgress, Progress, Reach
 from smeagol.xds.auth import Authenticator, BearerToken, ClientCertificate
 from smeagol.xds.cache import Cache, Key, NodeUpdate
 from smeagol.xds.errors import Unauthenticated
@@ -27,6 +27,7 @@ __all__ = [
     "NodeProgress",
     "NodeUpdate",
     "Progress",
+    "Reach",
     "Resource",
     "Standing",
     "Stats",

@@ -70,10 +70,15 @@ class NodeProgress:
 
 @dataclass(frozen=True, slots=True)
 class AckChanges:
-    """What to ask for again."""
+    """What to ask for again; whatever is not named here is as it was.
+
+    `keys`: how far the proxies are with these. `nodes`: how far each of these is with what it alone gets, and whether
+    it is connected. `everything`: how far the proxies are with any resource, since one of them has come or gone.
+    """
 
     keys: frozenset[Key]
     nodes: frozenset[NodeId]
+    everything: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,7 @@ class Acks:
         self._speaking = 0  # the newest stream of each node, a bit each
         self._changed_keys: set[Key] = set()
         self._changed_nodes: set[NodeId] = set()
+        self._everything = False
         self._restless: dict[str, int] = {}
 
     @property
@@ -179,14 +185,15 @@ class Acks:
         It is called in the middle of an update or an answer, so it should only set an event.
         """
         self._observer = observer
-        if self._changed_keys or self._changed_nodes:
+        if self._news:
             observer()
 
     def take_changes(self) -> AckChanges:
         """What may have changed since the last call."""
-        changes = AckChanges(frozenset(self._changed_keys), frozenset(self._changed_nodes))
+        changes = AckChanges(frozenset(self._changed_keys), frozenset(self._changed_nodes), self._everything)
         self._changed_keys = set()
         self._changed_nodes = set()
+        self._everything = False
         return changes
 
     def _asking(self, collection: Collection, name: str) -> int:
@@ -210,10 +217,6 @@ class Acks:
 
     # For the cache and its sessions.
 
-    def stirred(self) -> None:
-        """A stream asks for something, so it may come to lack something. Sending makes none lack more than before."""
-        self._restless.clear()
-
     def opened(self, stream: int, node: NodeId, since: datetime) -> None:
         streams = self._connections.setdefault(node, {})
         for older in streams:
@@ -221,7 +224,7 @@ class Acks:
         streams[stream] = _Connection(stream, since)
         self._since[node] = since
         self._speaking |= 1 << stream
-        self._note((), node)
+        self._note((), (node,), everything=True)
 
     def closed(self, stream: int, node: NodeId) -> None:
         streams = self._connections[node]
@@ -233,22 +236,38 @@ class Acks:
         else:
             del self._connections[node]
             del self._since[node]
-        self._note((), node)
+        self._note((), (node,), everything=True)
+
+    def asked(self, node: NodeId, type_url: str, names: Iterable[str], *, everything: bool) -> None:
+        """A stream asks for something, or no longer does; `everything`: for all of a type. So it may come to lack
+        something, which sending does not bring about.
+        """
+        self.answered(node, type_url, names)
+        if everything:
+            self._note((), (node,), everything=True)
 
     def answered(self, node: NodeId, type_url: str, names: Iterable[str]) -> None:
-        self._note(((type_url, name) for name in names), node)
+        self._restless.clear()
+        collection = self._cache.find(type_url)
+        own = collection is not None and any(collection.owns(node, name) for name in names)
+        self._note(((type_url, name) for name in names), (node,) if own else ())
 
-    def changed(self, keys: Iterable[Key]) -> None:
-        self._note(keys, None)
+    def changed(self, keys: Iterable[Key], nodes: Iterable[NodeId]) -> None:
+        """Resources have changed, of all or of these nodes alone."""
+        self._note(keys, nodes)
 
-    def _note(self, keys: Iterable[Key], node: NodeId | None) -> None:
-        self.stirred()
-        told = bool(self._changed_keys or self._changed_nodes)
+    def _note(self, keys: Iterable[Key], nodes: Iterable[NodeId], *, everything: bool = False) -> None:
+        self._restless.clear()
+        told = self._news
         self._changed_keys.update(keys)
-        if node is not None:
-            self._changed_nodes.add(node)
-        if not told and self._observer is not None:
+        self._changed_nodes.update(nodes)
+        self._everything |= everything
+        if not told and self._news and self._observer is not None:
             self._observer()
+
+    @property
+    def _news(self) -> bool:
+        return bool(self._changed_keys or self._changed_nodes or self._everything)
 
 
 def _standings(collection: Collection, name: str, streams: int) -> Iterator[tuple[int, Subscription, Standing]]:

@@ -96,6 +96,7 @@ class Cache:
             steps.update(_entries(update.put))
 
         changed: set[Key] = set()
+        owners: set[NodeId] = set()
         concerned = 0
         for key, entry in shared_steps.items():
             streams = self.collection(key[0]).set_shared(key[1], entry)
@@ -108,11 +109,12 @@ class Cache:
                 streams = self.collection(key[0]).set_own(node, key[1], entry, connected)
                 if streams is not None:
                     changed.add(key)
+                    owners.add(node)
                     concerned |= streams
         if changed:
             self.version += 1
             self.stats.updates += 1
-            self.acks.changed(changed)
+            self.acks.changed(changed, owners)
             for stream in members(concerned):
                 self._streams[stream].wake()
         return frozenset(changed)

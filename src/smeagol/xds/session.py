@@ -101,11 +101,12 @@ class Session(ABC, Generic[R]):
             self.cache.stats.acks += 1
             taken = (self.cache.clock() - self._sent_at[type_url]).total_seconds()
             self.cache.stats.ack_latency.add(max(0.0, taken))  # the host's clock may be set meanwhile
-            batch = subscription.accepted()
+            names = subscription.accepted().names
         else:
             self.cache.stats.nacks += 1
-            batch = subscription.refused(refusal, self.cache.clock())
-        self.cache.acks.answered(self.node, type_url, batch.names)
+            names = subscription.refused(refusal, self.cache.clock()).names
+            names = (*names, *subscription.rejected)  # may be of an earlier response: see WorldSubscription
+        self.cache.acks.answered(self.node, type_url, names)
 
     # Responses.
 
@@ -125,7 +126,12 @@ class Session(ABC, Generic[R]):
                 where=f"proxy {self.node}",
                 fix="nothing to do: it reconnects and says what it has",
             )
-        return self._next_addition(now) or self._next_removal(now)
+        response = self._next_addition(now) or self._next_removal(now)
+        for type_url, subscription in self._subscriptions.items():
+            if subscription.dropped:
+                self.cache.acks.answered(self.node, type_url, subscription.dropped)
+                subscription.dropped = ()
+        return response
 
     def _next_addition(self, now: float) -> bytes | None:
         first = [s for s in self._subscriptions.values() if s.collection.type_url in FIRST]
@@ -204,7 +210,6 @@ class DeltaSession(Session[DeltaRequest]):
 
     def on_request(self, request: DeltaRequest) -> None:
         self.cache.stats.requests += 1
-        self.cache.acks.stirred()
         subscription = self.subscription(request.type_url)
         known = request.known
         if subscription is None:
@@ -228,6 +233,9 @@ class DeltaSession(Session[DeltaRequest]):
         subscription.forget(name for name in request.unsubscribe if name != "*")
         if "*" in request.unsubscribe:
             subscription.forget_all()
+        names = (*request.subscribe, *request.unsubscribe)
+        if names or silent:
+            self.cache.acks.asked(self.node, request.type_url, names, everything=silent or "*" in names)
 
     def _message(self, subscription: Subscription, batch: Batch, nonce: str) -> bytes:
         return delta_response(
@@ -248,7 +256,6 @@ class WorldSession(Session[WorldRequest]):
 
     def on_request(self, request: WorldRequest) -> None:
         self.cache.stats.requests += 1
-        self.cache.acks.stirred()
         type_url = request.type_url
         subscription = self.subscription(type_url)
         if subscription is None:
@@ -264,16 +271,20 @@ class WorldSession(Session[WorldRequest]):
         if request.names:
             self._has_named.add(type_url)
         silent = type_url in WILDCARD_BY_SILENCE and type_url not in self._has_named
-        if silent or "*" in request.names:
-            if not subscription.wildcard:
-                subscription.want_all({})
-        elif subscription.wildcard:
-            subscription.forget_all()
+        wildcard = silent or "*" in request.names
+        turned = wildcard != subscription.wildcard
+        if turned:
+            subscription.want_all({}) if wildcard else subscription.forget_all()
         names = dict.fromkeys(name for name in request.names if name != "*")
-        subscription.want([name for name in names if not subscription.names(name)], {})
+        new = [name for name in names if not subscription.names(name)]
+        subscription.want(new, {})
         self._check_names()
+        old: list[str] = []
         if subscription.named > len(names):
-            subscription.forget([name for name in subscription.collection.watched_by(self.stream) if name not in names])
+            old = [name for name in subscription.collection.watched_by(self.stream) if name not in names]
+            subscription.forget(old)
+        if turned or new or old:
+            self.cache.acks.asked(self.node, type_url, (*new, *old), everything=turned)
 
     def _open(self, type_url: str, *, fresh: bool) -> Subscription:
         collection = self.cache.collection(type_url)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from smeagol.refs import NodeId
 from smeagol.xds.collection import Collection
@@ -79,6 +79,7 @@ class Subscription:
         "_seen",
         "awaited",
         "collection",
+        "dropped",
         "lost",
         "named",
         "node",
@@ -95,6 +96,7 @@ class Subscription:
         self.named = 0  # how many names the client has asked for
         self.awaited: Batch | None = None  # sent, not answered
         self.rejected: dict[str, Rejection] = {}
+        self.dropped: tuple[str, ...] = ()  # the proxy lacked them, and nothing needs to be sent: nobody will answer
         self.lost = False  # too far behind to be brought up to date
         self._seen = collection.generation  # changes of shared resources up to here are in the sets below
         self._asked: dict[str, None] = {}  # must be answered whatever the proxy has; insertion order, like those below
@@ -147,6 +149,10 @@ class Subscription:
         self.wildcard = False
         self.collection.wildcards &= ~(1 << self.stream)
         self._greet = False
+        states: tuple[dict[str, Any], ...] = (self._dirty, self._removals, self.rejected)
+        for state in states:
+            for name in [name for name in state if not self.names(name)]:
+                del state[name]
 
     @property
     def load(self) -> int:
@@ -240,6 +246,7 @@ class Subscription:
             return None
         self.catch_up()
         names = [name for name in self._removals if self._wanted(name) and self.entry(name) is None]
+        self.dropped += tuple(self._removals.keys() - names)
         self._removals = {}
         return self._sent(Batch((), names)) if names else None
 
@@ -263,6 +270,7 @@ class Subscription:
                 self._removals.pop(name, None)
             else:
                 self.touch(name)
+                self.dropped += (name,)
         return Batch(entries, absent) if entries or absent else None
 
     def _sent(self, batch: Batch) -> Batch:
