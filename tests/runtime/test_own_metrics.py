@@ -24,6 +24,7 @@ def test_every_series_follows_the_conventions(tmp_path: Path) -> None:
     provider = provider_named("envoy")
     assert isinstance(provider, ProxyProvider)
     plane = ControlPlane(
+        name="a",
         settings=Settings(),
         provider=provider,
         keys=FileKeyStore(tmp_path / "keys"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -61,7 +61,7 @@ class Certificates:
         self._provider = provider
         self._clock = clock
         self._lifetime = lifetime
-        self._out: dict[tuple[NodeId, str], InUse] = {}
+        self._out: dict[NodeId, dict[str, InUse]] = {}  # by node and secret
         self._failed: dict[tuple[NodeId, str], tuple[CertificateRequest, datetime]] = {}
         self.issued_total = 0
         self.failures: dict[tuple[NodeId, str], SmeagolError] = {}
@@ -75,10 +75,10 @@ class Certificates:
         gone = []
         for request in requests:
             key = (request.node, request.secret)
-            held = self._out.get(key)
+            held = self._out.get(request.node, {}).get(request.secret)
             waiting = self._failed.get(key)
             if (held is not None and held.request == request) or (waiting is not None and waiting[0] == request):
-                self._out.pop(key, None)
+                self._drop(request)
                 self._failed.pop(key, None)
                 self.failures.pop(key, None)
                 gone.append(request)
@@ -88,31 +88,37 @@ class Certificates:
         """Issue what is due now, the first to expire first, and retry what failed."""
         now = self._clock()
         again = [request for request, at in self._failed.values() if at <= now]
-        return self.want([out.request for out in due(self._out.values(), now)] + again)
+        return self.want([out.request for out in due(self.in_use, now)] + again)
 
     def renew_all(self) -> tuple[ProxyResource, ...]:
         """Issue everything anew, as after a new root has begun to sign."""
-        return self.want([out.request for out in self._out.values()])
+        return self.want([out.request for out in self.in_use])
 
     def next_due(self) -> datetime | None:
         """When `renew` has something to do."""
         times = [at for _, at in self._failed.values()]
-        if (renewal := next_wakeup(self._out.values())) is not None:
+        if (renewal := next_wakeup(self.in_use)) is not None:
             times.append(renewal)
         return min(times, default=None)
 
     @property
     def in_use(self) -> tuple[InUse, ...]:
-        return tuple(self._out.values())
+        return tuple(issued for held in self._out.values() for issued in held.values())
 
     @property
-    def requests(self) -> Iterable[CertificateRequest]:
-        """For what there is a certificate."""
-        return (out.request for out in self._out.values())
+    def nodes(self) -> Collection[NodeId]:
+        """The proxies that have one; a live view."""
+        return self._out.keys()
 
-    def of(self, node: NodeId) -> dict[str, InUse]:
+    def of(self, node: NodeId) -> Mapping[str, InUse]:
         """The certificates of one proxy, by the name of their secret."""
-        return {secret: out for (owner, secret), out in self._out.items() if owner == node}
+        return self._out.get(node, {})
+
+    def _drop(self, request: CertificateRequest) -> None:
+        held = self._out.get(request.node, {})
+        held.pop(request.secret, None)
+        if not held:
+            self._out.pop(request.node, None)
 
     def _issue(self, request: CertificateRequest) -> ProxyResource | None:
         key = (request.node, request.secret)
@@ -127,6 +133,6 @@ class Certificates:
             return None
         self.failures.pop(key, None)
         self._failed.pop(key, None)
-        self._out[key] = InUse.of(request, issued)
+        self._out.setdefault(request.node, {})[request.secret] = InUse.of(request, issued)
         self.issued_total += 1
         return self._provider.certificate(request, issued.chain_pem, issued.key_pem.reveal())

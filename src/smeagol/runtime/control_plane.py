@@ -16,6 +16,8 @@ from smeagol.pki import KeptAuthority, KeyStore, LocalAuthority, Overlap, Suppli
 from smeagol.plan import ProxyProvider
 from smeagol.refs import NodeId
 from smeagol.runtime.mesh import Mesh
+from smeagol.runtime.own_view import OwnView
+from smeagol.runtime.progress import View
 from smeagol.xds import AdsServer, BearerToken, TlsConfig
 
 __all__ = ["ControlPlane", "now"]
@@ -33,6 +35,7 @@ class ControlPlane:
     def __init__(
         self,
         *,
+        name: str,
         settings: Settings,
         provider: ProxyProvider,
         keys: KeyStore,
@@ -43,8 +46,8 @@ class ControlPlane:
         alone: bool = True,
         supply: Supply | None = None,
     ) -> None:
-        """`owner_of` tells whose bearer token it is; `tls` makes the discovery server's identity, of the mesh's
-        authority or of another; `changed` is called when proxies have answered.
+        """`name`: this replica's. `owner_of` tells whose bearer token it is; `tls` makes the discovery server's
+        identity, of the mesh's authority or of another; `changed` is called when proxies have answered.
         `alone`: no other replica serves proxies of this mesh. `supply`: where the authority's intermediate comes from,
         if it is not the mesh's own.
         """
@@ -58,6 +61,7 @@ class ControlPlane:
             provider=provider, authority=self.authority, mesh=settings.mesh, clock=now, alone=alone
         )
         self.mesh.cache.acks.observe(changed)
+        self._view = OwnView(self.mesh, name)
         self._server = AdsServer(self.mesh.cache, authenticator=BearerToken(owner_of), tls=tls(self.authority))
 
     async def start(self, address: str) -> None:
@@ -77,4 +81,13 @@ class ControlPlane:
             # A fault of ours: what it would have given is missing, the rest goes on.
             log.error("computation failed", collection=failure.collection.name, key=failure.key, error=failure.error)
         self.mesh.carry_out(outcome.changed, self.resolver.units)
+        self._view.note_units(outcome.changed)
         return outcome.changed
+
+    def take_answers(self) -> None:
+        """Of proxies, for the next look; from now on, new ones are told by `changed`."""
+        self._view.note_answers(self.mesh.cache.acks.take_changes())
+
+    def look(self) -> View:
+        """What our proxies have of each object, as of the last answers that were taken."""
+        return self._view.look(self.resolver.units)

@@ -40,7 +40,7 @@ from smeagol.runtime.controller_metrics import ControllerCollector
 from smeagol.runtime.health import Readiness, health_app
 from smeagol.runtime.looking import looking_routes, targets
 from smeagol.runtime.own_metrics import own_metrics
-from smeagol.runtime.own_view import acknowledged, own_view, roots_told
+from smeagol.runtime.own_view import acknowledged, roots_told
 from smeagol.runtime.peers import Credentials, Peers, PeerServer, own_name
 from smeagol.runtime.progress import Together, View
 from smeagol.runtime.reporting import Reporter
@@ -148,6 +148,7 @@ class Controller:
         self._shown: TlsConfig | None = None
         self._shown_of: RootState | None = None
         self.plane = ControlPlane(
+            name=settings.identity,
             settings=ResolverSettings(
                 cluster_domain=settings.cluster_domain,
                 trust_domain=settings.trust_domain,
@@ -404,7 +405,7 @@ class Controller:
             await self._wake.wait()
             await asyncio.sleep(SETTLE_SECONDS)
             self._wake.clear()
-            self.plane.mesh.cache.acks.take_changes()
+            self.plane.take_answers()
             began = time.perf_counter()
             self._carry_out()
             self.reconciled.add(time.perf_counter() - began)
@@ -468,7 +469,7 @@ class Controller:
             await self._news.wait()
             self._news.clear()
             if self.elector.leading or self._peer_server.listened_to:
-                self._own = own_view(self.plane.mesh, self.plane.resolver.units, self.settings.identity)
+                self._own = self.plane.look()
                 self._peer_server.show(self._own)
                 self._looked.set()
             await asyncio.sleep(REPORT_SECONDS)
@@ -500,7 +501,7 @@ class Controller:
         self.reporter.statuses |= {
             ref: obj.status for ref, obj in self._objects.items() if isinstance(obj.status, api.Status)
         }  # what the last leader wrote: what holds since then is no news
-        self._own = own_view(self.plane.mesh, self.plane.resolver.units, self.settings.identity)
+        self._own = self.plane.look()
         backoff = Backoff()
         while True:
             self._looked.clear()

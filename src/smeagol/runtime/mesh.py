@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
@@ -156,18 +156,17 @@ class Mesh(Generic[K]):
         plan = self.planner.plans.get(key)
         return tuple(self._secret(request) for request in plan.certificates) if plan is not None else ()
 
-    @property
-    def secrets(self) -> tuple[ResourceKey, ...]:
-        """All certificates in use, as resources."""
-        return tuple(self._secret(request) for request in self.certificates.requests)
+    def secrets_at(self, node: NodeId) -> tuple[ResourceKey, ...]:
+        """The certificates of one proxy that are in use, as resources."""
+        return tuple(self._secret(issued.request) for issued in self.certificates.of(node).values())
 
     def _secret(self, request: CertificateRequest) -> ResourceKey:
         return ResourceKey(request.node, self._bundle.type_url, request.secret)
 
     @property
-    def certified(self) -> frozenset[NodeId]:
+    def certified(self) -> Collection[NodeId]:
         """The proxies that have certificates, whether they are connected or not."""
-        return frozenset(request.node for request in self.certificates.requests)
+        return self.certificates.nodes
 
     @property
     def roots(self) -> ResourceKey:

@@ -8,7 +8,7 @@ answer leaves open what its proxies have, and nobody may claim it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -16,9 +16,8 @@ import msgspec
 
 from smeagol.intent import CanaryIntent, MutualTLSIntent, SidecarIntent
 from smeagol.refs import NodeId, ObjectRef, PodRef
-from smeagol.runtime.planner import ResourceKey
 from smeagol.status import Observation, Rejection, concerns
-from smeagol.xds import Acks, Nack, Standing
+from smeagol.xds import Reach
 
 __all__ = ["NAMED_AT_MOST", "Change", "Said", "Together", "View", "changes", "owners", "say"]
 
@@ -109,22 +108,20 @@ def owners(unit: CanaryIntent | MutualTLSIntent | SidecarIntent) -> tuple[NodeId
 
 
 def say(
-    nodes: Iterable[NodeId] | None, keys: Iterable[ResourceKey], acks: Acks, *, digest: str, generation: int = 0
+    nodes: Collection[NodeId] | None,
+    reach: Reach,
+    lacking: Mapping[NodeId, str | None],
+    connected: Container[NodeId],
+    *,
+    digest: str,
+    generation: int = 0,
 ) -> Said:
-    """What the connected proxies say of `keys`: those among `nodes`, or all."""
-    keys = tuple(keys)
-    connected = acks.connected
-    reach = acks.reach((key.type_url, key.name) for key in keys if key.node is None)
-    lagging = set(reach.lagging)
+    """What those among `nodes` that are connected say, or all that `reach` counts, which is about what they share.
+    `lacking`: who lacks something of its own; with its own words, if it refuses it.
+    """
     refused = {node: nack.message for node, nack in reach.refused.items()}
-    for key in keys:
-        if key.node is not None and key.node in connected:
-            standing = acks.standing(key.node, key.type_url, key.name)
-            if isinstance(standing, Nack):
-                refused[key.node] = standing.message
-            elif standing is not Standing.CURRENT:  # what it has not asked for yet it does not have either
-                lagging.add(key.node)
-    lagging -= refused.keys()
+    refused |= {node: words for node, words in lacking.items() if words is not None}
+    lagging = (reach.lagging | lacking.keys()) - refused.keys()
     return Said(
         digest=digest,
         generation=generation,
@@ -171,6 +168,11 @@ class Together:
             rejections=tuple(sorted(rejections.values())),
             unknown=self._silent if nodes is None or absent else (),
         )
+
+    def wants(self, ref: ObjectRef, digest: str) -> bool:
+        """Whether what was said of an object is of what we want now, and not of what we wanted before."""
+        wanted = self._own.said.get(ref)
+        return wanted is not None and wanted.digest == digest
 
     def seen(self, ref: ObjectRef, generation: int) -> bool:
         """Whether every replica has seen an object as it is now. One that does not answer is not known to have."""

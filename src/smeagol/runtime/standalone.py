@@ -37,7 +37,7 @@ from smeagol.runtime.control_plane import ControlPlane, now
 from smeagol.runtime.looking import targets
 from smeagol.runtime.offline import load_folder
 from smeagol.runtime.on_host import PROXY_FILES, pod_on_host, pod_status, proxy_container, service_on_host
-from smeagol.runtime.own_view import own_view, roots_told
+from smeagol.runtime.own_view import roots_told
 from smeagol.runtime.progress import Together
 from smeagol.runtime.reporting import Reporter
 from smeagol.runtime.restarting import wanting
@@ -228,7 +228,7 @@ class Standalone:
                 version=__version__,
                 logs_directory=str(settings.state / "logs"),
             ),
-            roots=roots_told(self.plane.mesh, Together([own_view(self.plane.mesh, {}, settings.name)])),
+            roots=roots_told(self.plane.mesh, Together([self.plane.look()])),
             problems=(
                 *(problem_view(p) for p in self.folder.problems),
                 *(ignored_view(ref) for ref in self.folder.ignored),
@@ -339,7 +339,7 @@ class Standalone:
                 async with asyncio.timeout(0.25 if self._leaving or self.reporter.patient else None):
                     await self._wake.wait()
             self._wake.clear()
-            self.plane.mesh.cache.acks.take_changes()  # all is looked at below; from here on a new one wakes us again
+            self.plane.take_answers()  # all is looked at below; from here on a new one wakes us again
             if self._files_changed:
                 self._files_changed = False
                 self._load(self._reader.scan())
@@ -386,7 +386,7 @@ class Standalone:
         """Bring statuses up to date, and tell who watches the terminal what has happened."""
         mesh = self.plane.mesh
         units = self.plane.resolver.units
-        replicas = Together([own_view(mesh, units, self.settings.name)])
+        replicas = Together([self.plane.look()])
         for happening in self.reporter.update(units, mesh.planner, replicas):
             event = happening.event
             tell = log.warning if event.type is EventType.WARNING else log.info
@@ -539,6 +539,7 @@ class Standalone:
     def _new_plane(self) -> ControlPlane:
         ca_dir = self.settings.ca_dir
         return ControlPlane(
+            name=self.settings.name,
             settings=self._resolver_settings,
             provider=self.provider,
             keys=FileKeyStore(self.settings.state / ("supplied-keys" if ca_dir else "keys")),
