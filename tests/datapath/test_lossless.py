@@ -42,6 +42,9 @@ def whole_mesh() -> Iterator[Mesh]:
         mutual_tls(),
         mutual_tls("client", {"app": "client"}, names=["client.example"]),
         HALVES,
+        *(pod(f"plain-v{n}", "http:8080", labels={"plain": "yes"}, meshed=False) for n in (1, 2)),
+        service("plain", {"plain": "yes"}),
+        service("plain-v1"),
     ) as mesh:
         yield mesh
 
@@ -108,6 +111,23 @@ def test_canary_is_deleted_and_made_again(mesh: Mesh, load: Load) -> None:
     assert versions_from_now(load) == {"v2"}
     mesh.delete(HALVES)
     load.wait_for(200)
+
+
+def test_a_service_leaves_the_mesh(mesh: Mesh) -> None:
+    """SMI-CAN-21: without the Canary its servers, none of which has a proxy, are dialled as if there were no mesh; who
+    kept a connection is answered on it, and asked to make another.
+    """
+    mesh.apply(canary("plain", plain_v1="1"))
+    client = mesh.app("client")
+    assert eventually(lambda: set(client.burst("http://plain/", 100).versions)) == {"plain-v1"}
+    with client.load("http://plain/", rate=500) as load:
+        load.wait_for(200)
+        mesh.delete(canary("plain"))
+        assert eventually(lambda: set(client.burst("http://plain/", 100).versions)) == {"plain-v1", "plain-v2"}
+        load.wait_for(2000)
+    told = load.end()
+    assert told.errors == {}
+    assert told.answered == told.begun
 
 
 def test_requests_under_way_finish_where_they_are(mesh: Mesh) -> None:

@@ -114,6 +114,10 @@ class TestPrivileges:
         assert "SMI-I003" in refusal(pod(volumes=[{"name": "smeagol-admin", "emptyDir": {}}]))
 
 
+DRAIN = ("--drain-strategy", "immediate")
+"""Connections whose listener has gone end with the next answer, while what they need is still there."""
+
+
 class TestSettings:
     """What the installation decides, and what a Pod may say of its own proxy."""
 
@@ -126,7 +130,7 @@ class TestSettings:
         assert proxy["resources"] == {"requests": {"cpu": "1m", "memory": "2Mi"}, "limits": {"memory": "3Mi"}}
         assert proxy["command"] == ["envoy"]
         assert proxy["args"][:2] == ["--config-yaml", "bootstrap with 0 probes"]
-        assert proxy["args"][2:] == ["--concurrency", "7", "--log-level", "debug", "--disable-hot-restart"]
+        assert proxy["args"][2:] == ["--concurrency", "7", "--log-level", "debug", "--disable-hot-restart", *DRAIN]
         assert named(result(pod(), settings), INIT)["image"] == "smeagol:1"
 
     def test_annotations_of_the_pod_override_them(self) -> None:

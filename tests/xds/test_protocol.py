@@ -8,6 +8,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from smeagol.refs import NodeId
 from smeagol.xds import Cache, Nack, NodeUpdate, Progress, Resource, Standing
+from smeagol.xds.session import LINGER_SECONDS
 from smeagol.xds.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET
 from xds_kit.model import DeltaProxy, ModelProxy, WorldProxy, is_bad
 
@@ -201,7 +202,7 @@ class ProxiesAndCache(RuleBasedStateMachine):
     def all_is_said(self) -> None:
         for proxy in self.all:
             proxy.settle(self.now)
-            self.now += 20.0
+            self.now += LINGER_SECONDS
             proxy.settle(self.now)
             for type_url in proxy.wanted:
                 self.check(proxy, type_url)

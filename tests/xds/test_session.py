@@ -11,7 +11,7 @@ from smeagol.refs import NodeId
 from smeagol.xds import Cache, Nack, NodeUpdate, Resource
 from smeagol.xds.collection import SPARE_TOMBSTONES
 from smeagol.xds.errors import LostHistory, MalformedResource, TooManyNames
-from smeagol.xds.session import PATIENCE_SECONDS, DeltaSession, WorldSession
+from smeagol.xds.session import LINGER_SECONDS, PATIENCE_SECONDS, DeltaSession, WorldSession
 from smeagol.xds.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET
 from smeagol.xds.wire import DeltaRequest, WorldRequest
 from xds_kit.client import DeltaAnswer, WorldAnswer
@@ -242,8 +242,21 @@ class TestOrder:
         assert addition.resources == {"b": b"1"}
         full.reply(addition)
         said = full.acked()
+        assert [answer.type_url for answer in said] == [ROUTE, LISTENER]
+        assert full.session.settled, "what connections of a removed listener may need is not waited for"
+        full.now = full.session.deadline(full.now) or 0.0
+        assert full.now == LINGER_SECONDS
+        said += full.acked()
         assert [answer.type_url for answer in said] == [ROUTE, LISTENER, ENDPOINT, CLUSTER, SECRET]
         assert {answer.removed for answer in said} == {("a",)}
+
+    def test_what_comes_back_while_it_lingers_stays(self, cache: Cache, full: Delta) -> None:
+        cache.update(remove_shared=[(t, "a") for t in (CLUSTER, ENDPOINT, LISTENER)])
+        assert [answer.type_url for answer in full.acked()] == [LISTENER]
+        for type_url in (CLUSTER, ENDPOINT, LISTENER):
+            put(cache, type_url, a="2")
+        full.now = LINGER_SECONDS
+        assert {answer.removed for answer in full.acked()} == {()}
 
     def test_endpoints_again_for_a_cluster_that_is_replaced(self, cache: Cache, full: Delta) -> None:
         """At once: Envoy acknowledges the cluster when it is warm, and it warms when it gets endpoints (again)."""

@@ -57,8 +57,7 @@ def uninject(
 ) -> None:
     """Take the proxy from the Pods of these owners, by a label on their template and a rolling restart.
 
-    MutualTLS and Sidecar objects select these Pods no more. HTTP clients with a proxy may get 503 for some seconds if
-    no other Pod of a Service has one.
+    MutualTLS and Sidecar objects select these Pods no more.
     """
     _change(owners or [], namespace, all_, dry_run, wait, timeout, kubeconfig, context, proxy=False)
 

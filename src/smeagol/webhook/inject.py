@@ -321,6 +321,8 @@ def proxy_container(options: PodOptions, bootstrap: str) -> JsonObject:
             "--log-level",
             settings.log_level,
             "--disable-hot-restart",
+            "--drain-strategy",
+            "immediate",  # who speaks on a connection whose listener has gone is asked to come back at once
         ],
         "env": [
             {"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}

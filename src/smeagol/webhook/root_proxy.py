@@ -79,7 +79,7 @@ def deployment(canary: CanaryIntent, uid: str, settings: InjectionSettings, boot
         },
         "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}},
     }
-    container["args"] = [*container["args"], "--drain-strategy", "immediate", "--drain-time-s", str(DRAIN_SECONDS // 2)]
+    container["args"] = [*container["args"], "--drain-time-s", str(DRAIN_SECONDS // 2)]
     for field in ("restartPolicy", "startupProbe"):  # of a native sidecar
         container.pop(field, None)
     spread: JSON = {

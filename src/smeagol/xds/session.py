@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from smeagol.refs import NodeId
 from smeagol.xds.errors import LostHistory, TooManyNames
 from smeagol.xds.subscription import Batch, PartialSubscription, Subscription, WorldSubscription
-from smeagol.xds.type_urls import CLUSTER, ENDPOINT, FIRST, WHOLE_WORLD, WILDCARD_BY_SILENCE, push_rank
+from smeagol.xds.type_urls import CLUSTER, ENDPOINT, FIRST, LISTENER, WHOLE_WORLD, WILDCARD_BY_SILENCE, push_rank
 from smeagol.xds.wire import DeltaRequest, WorldRequest, delta_response, world_response
 
 if TYPE_CHECKING:
@@ -25,6 +25,10 @@ __all__ = ["DeltaSession", "Session", "WorldSession"]
 PATIENCE_SECONDS = 15.0
 """How long additions wait for the acknowledgement of what they refer to. Envoy itself gives up warming a cluster
 after as long (`ConfigSource.initial_fetch_timeout`)."""
+
+LINGER_SECONDS = 30.0
+"""How long clusters and endpoints outlast a listener that was removed: connections that it has accepted go on, and a
+request that comes on one of them is answered, whereupon Envoy ends the connection (`--drain-strategy immediate`)."""
 
 NAMES_LIMIT = 100_000
 """Names that a stream may ask for, of all types together."""
@@ -67,6 +71,7 @@ class Session(ABC, Generic[R]):
         self._sent = 0
         self._additions = _Gate()
         self._removals = _Gate()
+        self._lingers_until = 0.0
 
     # Requests.
 
@@ -155,6 +160,8 @@ class Session(ABC, Generic[R]):
     def _next_removal(self, now: float) -> bytes | None:
         if not any(subscription.has_removals for subscription in self._subscriptions.values()):
             self._removals.opens(clear=True, now=now)
+            for subscription in self._subscriptions.values():
+                subscription.lingers = False
             return None
         clear = not any(
             s.behind or (s.awaited is not None and s.collection.type_url not in FIRST)
@@ -162,7 +169,11 @@ class Session(ABC, Generic[R]):
         )
         if self._removals.opens(clear=clear, now=now):
             for subscription in reversed(self._subscriptions.values()):
-                if (batch := subscription.next_removal()) is not None:
+                type_url = subscription.collection.type_url
+                subscription.lingers = type_url in FIRST and now < self._lingers_until
+                if not subscription.lingers and (batch := subscription.next_removal()) is not None:
+                    if type_url == LISTENER:
+                        self._lingers_until = now + LINGER_SECONDS
                     return self._encode(subscription, batch)
         return None
 
@@ -191,6 +202,8 @@ class Session(ABC, Generic[R]):
             for gate in (self._additions, self._removals)
             if gate.closed_since is not None
         ]
+        if any(subscription.lingers for subscription in self._subscriptions.values()):
+            opens.append(self._lingers_until)
         return min((time for time in opens if time > now), default=None)
 
     @property

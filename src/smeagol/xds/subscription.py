@@ -80,6 +80,7 @@ class Subscription:
         "awaited",
         "collection",
         "dropped",
+        "lingers",
         "lost",
         "named",
         "node",
@@ -97,6 +98,7 @@ class Subscription:
         self.awaited: Batch | None = None  # sent, not answered
         self.rejected: dict[str, Rejection] = {}
         self.dropped: tuple[str, ...] = ()  # the proxy lacked them, and nothing needs to be sent: nobody will answer
+        self.lingers = False  # what is to be removed may still serve for a while, and is not waited for
         self.lost = False  # too far behind to be brought up to date
         self._seen = collection.generation  # changes of shared resources up to here are in the sets below
         self._asked: dict[str, None] = {}  # must be answered whatever the proxy has; insertion order, like those below
@@ -342,7 +344,7 @@ class Subscription:
     def settled(self) -> bool:
         """Whether the proxy has answered for everything that it was to get."""
         self.catch_up()  # a change that does not concern this stream did not wake it
-        return self.awaited is None and not self.behind and not self._removals
+        return self.awaited is None and not self.behind and (self.lingers or not self._removals)
 
     def close(self) -> None:
         self.collection.leave(self.stream)

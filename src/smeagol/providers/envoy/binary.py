@@ -32,5 +32,7 @@ def envoy_binary() -> str:
 
 
 def envoy_command() -> tuple[str, ...]:
-    """How a proxy is started, less its `--config-path`: one worker, since each Pod has its own."""
-    return (envoy_binary(), "--concurrency", "1", "--disable-hot-restart", "--log-level", "warning")
+    """How a proxy is started, less its `--config-path`: one worker, since each Pod has its own. Who speaks on a
+    connection whose listener has gone is asked to come back at once."""
+    options = ("--concurrency", "1", "--disable-hot-restart", "--drain-strategy", "immediate", "--log-level", "warning")
+    return (envoy_binary(), *options)
