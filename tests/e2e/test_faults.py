@@ -163,3 +163,12 @@ def test_the_rollout_ends_as_documented(shop: Shop) -> None:
         assert set(shop.answers(REQUESTS)) == {"v2"}
         shop.kubectl("delete", "canaries.smi-spec.io/foobar")
         assert set(shop.answers(REQUESTS)) == {"v2"}
+
+
+def test_the_last_pod_leaves_the_mesh(shop: Shop, plane: Installed) -> None:
+    """SMI-SVC-01: and with it the Service. Who keeps a connection is answered on it, and asked to make another."""
+    for command, proxies in (("uninject", "no proxy"), ("inject", "a proxy")):
+        with shop.nothing_fails():
+            done = smeagol(plane.cluster, command, "deployment/foobar-v2", "-n", shop.namespace, "--wait")
+            assert f"all Pods have {proxies}" in done
+            assert set(shop.answers(REQUESTS)) == {"v2"}
