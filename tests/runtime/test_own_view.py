@@ -22,12 +22,14 @@ from intent.builders import (
     slice_of,
 )
 from smeagol.intent import MeshIntent, Resolver, UnitKey
-from smeagol.pki import LocalAuthority, MemoryKeyStore
+from smeagol.pki import LocalAuthority, MemoryKeyStore, Overlap
 from smeagol.providers.envoy import provider
 from smeagol.providers.envoy.tls import CLIENT, ROOTS, SERVER
-from smeagol.refs import NodeId
+from smeagol.refs import NodeId, ObjectRef
+from smeagol.runtime.control_plane import ControlPlane
 from smeagol.runtime.mesh import Mesh
 from smeagol.runtime.own_view import OwnView
+from smeagol.xds import TlsConfig
 from smeagol.xds.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET
 from xds_kit.model import DeltaProxy
 
@@ -128,6 +130,34 @@ class WhatIsSaid(RuleBasedStateMachine):
         anew = OwnView(self.mesh, "a")
         anew.note_units(self.resolver.units)
         assert self.view.look(self.resolver.units) == anew.look(self.resolver.units)
+
+
+def test_who_has_just_come_lacks_everything() -> None:
+    """SMI-STATUS-05: a proxy that connected after the last answers were taken is not taken for one that has it all."""
+    plane = ControlPlane(
+        name="a",
+        settings=STANDALONE,
+        provider=provider,
+        keys=MemoryKeyStore(),
+        overlap=Overlap(),
+        owner_of=_nobody,
+        tls=lambda _: TlsConfig(certificate_chain=b"", private_key=b""),
+        changed=lambda: None,
+    )
+    for given in (OBJECTS[0], mutual_tls("all")):
+        put(plane.resolver, given)
+    plane.settle()
+    plane.take_answers()
+    ref = ObjectRef("MutualTLS", "shop", "all")
+    assert plane.look().said[ref].proxies == 0
+    put(plane.resolver, service("web"))
+    plane.settle()
+    DeltaProxy(plane.mesh.cache, NODES[0], picky=False, terse=False).connect()
+    assert plane.look().said[ref].lagging == (NODES[0],)
+
+
+async def _nobody(_token: str) -> NodeId | None:
+    return None
 
 
 TestWhatIsSaid = WhatIsSaid.TestCase

@@ -250,6 +250,18 @@ class TestOrder:
         assert [answer.type_url for answer in said] == [ROUTE, LISTENER, ENDPOINT, CLUSTER, SECRET]
         assert {answer.removed for answer in said} == {("a",)}
 
+    def test_it_lingers_for_a_while_only(self, cache: Cache, full: Delta) -> None:
+        """Where listeners go all the time, what they needed would else be kept for ever."""
+        cache.update(remove_shared=[(t, "a") for t in (CLUSTER, LISTENER)])
+        for second in range(0, int(2 * LINGER_SECONDS), 10):
+            put(cache, LISTENER, b="1")
+            full.acked()
+            cache.update(remove_shared=[(LISTENER, "b")])
+            full.now = float(second)
+            assert CLUSTER not in {answer.type_url for answer in full.acked()}
+        full.now = 2 * LINGER_SECONDS
+        assert [answer.removed for answer in full.acked()] == [("a",)]
+
     def test_what_comes_back_while_it_lingers_stays(self, cache: Cache, full: Delta) -> None:
         cache.update(remove_shared=[(t, "a") for t in (CLUSTER, ENDPOINT, LISTENER)])
         assert [answer.type_url for answer in full.acked()] == [LISTENER]

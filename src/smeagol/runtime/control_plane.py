@@ -89,5 +89,6 @@ class ControlPlane:
         self._view.note_answers(self.mesh.cache.acks.take_changes())
 
     def look(self) -> View:
-        """What our proxies have of each object, as of the last answers that were taken."""
+        """What our proxies have of each object now: who is connected is told as of now, so what they lack must be."""
+        self.take_answers()
         return self._view.look(self.resolver.units)

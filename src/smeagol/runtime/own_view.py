@@ -225,9 +225,12 @@ def acknowledged(mesh: Mesh[UnitKey], replicas: Together) -> Acknowledged:
     nodes = tuple(mesh.certified)
     return Acknowledged(
         roots=replicas.of(ROOTS, nodes).complete and replicas.wants(ROOTS, mesh.roots_digest),
-        leaves=bool(mesh.leaves_digest)
-        and replicas.of(LEAVES, nodes).complete
-        and replicas.wants(LEAVES, mesh.leaves_digest),
+        leaves=not nodes  # nothing says anew who signs where nothing is signed
+        or (
+            bool(mesh.leaves_digest)
+            and replicas.of(LEAVES, nodes).complete
+            and replicas.wants(LEAVES, mesh.leaves_digest)
+        ),
     )
 
 

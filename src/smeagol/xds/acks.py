@@ -101,7 +101,7 @@ class Acks:
         self._changed_keys: set[Key] = set()
         self._changed_nodes: set[NodeId] = set()
         self._everything = False
-        self._restless: dict[str, int] = {}
+        self._restless: dict[str, tuple[int, int]] = {}
 
     @property
     def connected(self) -> Mapping[NodeId, datetime]:
@@ -136,7 +136,10 @@ class Acks:
             if (collection := self._cache.find(type_url)) is None:
                 continue
             streams = self._asking(collection, name)
-            looked_at = streams & self._restless_in(collection) if collection.shares(name) else streams
+            looked_at = streams
+            if collection.shares(name):  # one that has too much may lack none of these, unless it has its own
+                lacking, unquiet = self._restless_in(collection)
+                looked_at &= unquiet if collection.owned(name) else lacking
             reached |= streams & ~looked_at
             for stream, subscription, standing in _standings(collection, name, looked_at):
                 reached |= 1 << stream
@@ -200,19 +203,23 @@ class Acks:
         """The streams that get a resource, or may still have it."""
         wildcards = collection.wildcards
         if not collection.shares(name) and not collection.owned(name):
-            wildcards &= self._restless_in(collection)  # the others neither get it nor may still have it
+            wildcards &= self._restless_in(collection)[1]  # the others neither get it nor may still have it
         return self._speaking & (collection.watchers.get(name, 0) | wildcards)
 
-    def _restless_in(self, collection: Collection) -> int:
-        """The streams that may lack something of this type; found once for many questions, until something stirs."""
+    def _restless_in(self, collection: Collection) -> tuple[int, int]:
+        """The streams that may lack something of this type, and those that may lack something or have too much, since
+        what was removed may linger. Found once for many questions, until something stirs.
+        """
         found = self._restless.get(collection.type_url)
         if found is None:
-            found = 0
+            lacking = unquiet = 0
             for stream, subscription in collection.readers.items():
                 subscription.catch_up()  # a change that does not concern this stream did not wake it
                 if not subscription.quiet:
-                    found |= 1 << stream
-            self._restless[collection.type_url] = found
+                    unquiet |= 1 << stream
+                    if not subscription.steady:
+                        lacking |= 1 << stream
+            found = self._restless[collection.type_url] = lacking, unquiet
         return found
 
     # For the cache and its sessions.

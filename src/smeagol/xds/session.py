@@ -71,7 +71,7 @@ class Session(ABC, Generic[R]):
         self._sent = 0
         self._additions = _Gate()
         self._removals = _Gate()
-        self._lingers_until = 0.0
+        self._lingers_since = self._lingers_until = 0.0
 
     # Requests.
 
@@ -173,7 +173,10 @@ class Session(ABC, Generic[R]):
                 subscription.lingers = type_url in FIRST and now < self._lingers_until
                 if not subscription.lingers and (batch := subscription.next_removal()) is not None:
                     if type_url == LISTENER:
-                        self._lingers_until = now + LINGER_SECONDS
+                        if now >= self._lingers_until:
+                            self._lingers_since = now
+                        # Where listeners go all the time, what they needed must not stay for ever.
+                        self._lingers_until = min(now, self._lingers_since + LINGER_SECONDS) + LINGER_SECONDS
                     return self._encode(subscription, batch)
         return None
 

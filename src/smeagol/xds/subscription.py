@@ -319,6 +319,11 @@ class Subscription:
         """Whether every resource is current; False proves nothing."""
         return not (self.rejected or self.behind or self._removals) and self.awaited is None
 
+    @property
+    def steady(self) -> bool:
+        """Whether every resource that it gets is current, whatever else it may still have; False proves nothing."""
+        return not (self.rejected or self.behind) and self.awaited is None
+
     def standing(self, name: str) -> Standing:
         """How far the proxy is with `name`, which it has asked for."""
         entry = self.entry(name)
