@@ -138,7 +138,9 @@ class Collection:
             concerned |= self.wildcards
         else:
             # The log would make every wildcard stream look at what it can never get, so those who named it are told.
-            self._touch(name, concerned)
+            for stream in members(concerned):
+                if (reader := self.readers.get(stream)) is not None and not self.owns(reader.node, name):
+                    reader.touch(name)
         return concerned
 
     def set_own(self, node: NodeId, name: str, entry: Entry | None, streams: int) -> int | None:

@@ -143,7 +143,8 @@ class Session(ABC, Generic[R]):
         for subscription in first:
             if (batch := subscription.next_update()) is not None:
                 if subscription.collection.type_url == CLUSTER and (endpoints := self.subscription(ENDPOINT)):
-                    endpoints.remind(batch.names)  # an assignment is named as its cluster
+                    again = endpoints.remind(batch.names)  # an assignment is named as its cluster
+                    self.cache.acks.answered(self.node, ENDPOINT, again)
                 return self._encode(subscription, batch)
         later = [s for s in self._subscriptions.values() if s.collection.type_url not in FIRST]
         if not any(subscription.behind for subscription in later):

@@ -205,11 +205,11 @@ class Subscription:
                 self.touch(name)
         self._seen = self.collection.generation
 
-    def remind(self, names: Iterable[str]) -> None:
-        """Send `names` again if the client has asked for them, although it has them."""
-        for name in names:
-            if self.names(name):
-                self._asked[name] = None
+    def remind(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Send `names` again if the client has asked for them, although it has them. Returns those."""
+        asked = tuple(name for name in names if self.names(name))
+        self._asked.update(dict.fromkeys(asked))
+        return asked
 
     # What to send.
 
