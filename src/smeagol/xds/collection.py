@@ -138,9 +138,7 @@ class Collection:
             concerned |= self.wildcards
         else:
             # The log would make every wildcard stream look at what it can never get, so those who named it are told.
-            for stream in members(concerned):
-                if (reader := self.readers.get(stream)) is not None and not self.owns(reader.node, name):
-                    reader.touch(name)
+            self._touch(name, concerned, shared=True)
         return concerned
 
     def set_own(self, node: NodeId, name: str, entry: Entry | None, streams: int) -> int | None:
@@ -173,9 +171,11 @@ class Collection:
         if len(self._changed) > 2 * len(self._shared) + SPARE_TOMBSTONES:
             self._forget_removed()
 
-    def _touch(self, name: str, streams: int) -> None:
+    def _touch(self, name: str, streams: int, *, shared: bool = False) -> None:
+        """`shared`: the one for all has changed, which does not concern who has its own."""
         for stream in members(streams):
-            if (reader := self.readers.get(stream)) is not None:
+            reader = self.readers.get(stream)
+            if reader is not None and not (shared and self.owns(reader.node, name)):
                 reader.touch(name)
 
     def _forget_removed(self) -> None:

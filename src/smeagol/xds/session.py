@@ -142,8 +142,11 @@ class Session(ABC, Generic[R]):
         first = [s for s in self._subscriptions.values() if s.collection.type_url in FIRST]
         for subscription in first:
             if (batch := subscription.next_update()) is not None:
-                if subscription.collection.type_url == CLUSTER and (endpoints := self.subscription(ENDPOINT)):
-                    again = endpoints.remind(batch.names)  # an assignment is named as its cluster
+                if (
+                    subscription.collection.type_url == CLUSTER
+                    and (endpoints := self.subscription(ENDPOINT))
+                    and (again := endpoints.remind(batch.names))  # an assignment is named as its cluster
+                ):
                     self.cache.acks.answered(self.node, ENDPOINT, again)
                 return self._encode(subscription, batch)
         later = [s for s in self._subscriptions.values() if s.collection.type_url not in FIRST]

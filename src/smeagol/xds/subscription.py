@@ -317,7 +317,7 @@ class Subscription:
     @property
     def quiet(self) -> bool:
         """Whether every resource is current; False proves nothing."""
-        return not (self.rejected or self.behind or self._removals) and self.awaited is None
+        return self.steady and not self._removals
 
     @property
     def steady(self) -> bool:
