@@ -35,6 +35,7 @@ __all__ = [
     "Event",
     "EventType",
     "Made",
+    "ObjectUnit",
     "Observation",
     "PeerReport",
     "Rejection",

@@ -75,7 +75,7 @@ class Certificates:
         gone = []
         for request in requests:
             key = (request.node, request.secret)
-            held = self._out.get(request.node, {}).get(request.secret)
+            held = self.of(request.node).get(request.secret)
             waiting = self._failed.get(key)
             if (held is not None and held.request == request) or (waiting is not None and waiting[0] == request):
                 self._drop(request)

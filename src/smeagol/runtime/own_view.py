@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from smeagol import __version__, control
-from smeagol.intent import CanaryIntent, MutualTLSIntent, SidecarIntent, Unit, UnitKey, UnitKind
+from smeagol.intent import Unit, UnitKey, UnitKind
 from smeagol.pki import Phase
 from smeagol.refs import NodeId, ObjectRef, PodRef
 from smeagol.runtime.mesh import Acknowledged, Mesh
 from smeagol.runtime.planner import ResourceKey
 from smeagol.runtime.progress import NAMED_AT_MOST, Said, Together, View, owners, say
-from smeagol.status import Observation, concerns
+from smeagol.status import ObjectUnit, Observation, concerns
 from smeagol.xds import AckChanges, Nack, Standing
 from smeagol.xds.cache import Key
 
@@ -97,7 +97,7 @@ class OwnView:
         said = dict(self._view.said)
         for key in stale:
             unit = units.get(key)
-            if isinstance(unit, CanaryIntent | MutualTLSIntent | SidecarIntent):
+            if isinstance(unit, ObjectUnit):
                 said[unit.ref] = self._say(key, unit)
             else:
                 said.pop(self._refs.pop(key), None)
@@ -116,7 +116,7 @@ class OwnView:
             stale |= self._parts[key].objects
         for key in changed:
             unit = units.get(key)
-            if isinstance(unit, CanaryIntent | MutualTLSIntent | SidecarIntent):
+            if isinstance(unit, ObjectUnit):
                 self._refs[key] = unit.ref
                 self._stand_behind(key, concerns(unit))
                 stale.add(key)
@@ -182,7 +182,7 @@ class OwnView:
                     lacks = True
         return lacks, words
 
-    def _say(self, key: UnitKey, unit: CanaryIntent | MutualTLSIntent | SidecarIntent) -> Said:
+    def _say(self, key: UnitKey, unit: ObjectUnit) -> Said:
         behind = self._behind.get(key, ())
         parts = [self._parts[each] for each in behind]
         return say(

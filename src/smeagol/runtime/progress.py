@@ -14,9 +14,9 @@ from functools import cached_property
 
 import msgspec
 
-from smeagol.intent import CanaryIntent, MutualTLSIntent, SidecarIntent
+from smeagol.intent import CanaryIntent
 from smeagol.refs import NodeId, ObjectRef, PodRef
-from smeagol.status import Observation, Rejection, concerns
+from smeagol.status import ObjectUnit, Observation, Rejection, concerns
 from smeagol.xds import Reach
 
 __all__ = ["NAMED_AT_MOST", "Change", "Said", "Together", "View", "changes", "owners", "say"]
@@ -100,7 +100,7 @@ def changes(before: View, after: View, now: float) -> Iterable[Change]:
 # What one replica says -----------------------------------------------------------------------------------------------
 
 
-def owners(unit: CanaryIntent | MutualTLSIntent | SidecarIntent) -> tuple[NodeId, ...] | None:
+def owners(unit: ObjectUnit) -> tuple[NodeId, ...] | None:
     """The nodes that must have an object; None if all that are connected must."""
     if isinstance(unit, CanaryIntent):
         return None

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from smeagol import api
-from smeagol.intent import CanaryIntent, MutualTLSIntent, SidecarIntent, Unit, UnitKey, UnitKind
+from smeagol.intent import CanaryIntent, SidecarIntent, Unit, UnitKey, UnitKind
 from smeagol.plan import Feature, Plan
 from smeagol.refs import ObjectRef
 from smeagol.runtime.planner import Planner
 from smeagol.runtime.progress import Together, owners
-from smeagol.status import Event, Observation, Report, concerns, events, status_of
+from smeagol.status import Event, ObjectUnit, Observation, Report, concerns, events, status_of
 
 __all__ = ["Happening", "Reporter"]
 
@@ -73,7 +73,7 @@ class Reporter:
         happened: list[Happening] = []
         present: set[ObjectRef] = set()
         for key, unit in units.items():
-            if isinstance(unit, CanaryIntent | MutualTLSIntent | SidecarIntent):
+            if isinstance(unit, ObjectUnit):
                 present.add(unit.ref)
                 happened += self._update(key, unit, planner, replicas.of(unit.ref, owners(unit)))
         for gone in self.statuses.keys() - present:
@@ -107,7 +107,7 @@ class Reporter:
     def _update(
         self,
         key: UnitKey,
-        unit: CanaryIntent | MutualTLSIntent | SidecarIntent,
+        unit: ObjectUnit,
         planner: Planner[UnitKey],
         seen: Observation,
     ) -> list[Happening]:

@@ -135,8 +135,8 @@ def endpoint_slices(service: Service, pods: Sequence[Pod]) -> tuple[EndpointSlic
     """The EndpointSlices of a Service with a selector: one for each of its address families and set of target ports.
 
     `pods` are those of the Service's namespace that its selector picks; one that is but a name (ExternalName) has none
-    of them. A Service port whose named target a Pod does
-    not have leaves that Pod out of that port (discovery.k8s.io/v1).
+    of them. A Service port whose named target a Pod does not have leaves that Pod out of that port
+    (discovery.k8s.io/v1).
     """
     groups: dict[tuple[str, tuple[EndpointPort, ...]], list[Endpoint]] = {}
     pods = () if service.spec.type == "ExternalName" else pods
