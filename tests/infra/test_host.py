@@ -399,6 +399,7 @@ async def slow_end() -> None:
         web = pod("web", 20, _does(f"trap '{end}' TERM; echo ready; while :; do sleep 0.02; done"))
         await s.apply(web)
         await s.until_logged(web, "ready")
+        await s.until(web)
         await s.apply()
         status = await s.until(web, what=lambda status: status.terminating)
         assert status.ready
