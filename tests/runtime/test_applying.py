@@ -72,7 +72,8 @@ class World:
             remove(self.adapter.resolver, user)
 
     def steps(self, seconds: float = 0) -> tuple[Step, ...]:
-        self.adapter.settle(self.users, self.there, {})
+        as_of = dict.fromkeys(provider.kinds, str(self.serial))
+        self.adapter.settle(self.users, self.there, {}, as_of=as_of)
         return self.adapter.steps(EPOCH + timedelta(seconds=seconds))
 
     def carry_out(self) -> None:
@@ -98,7 +99,7 @@ class World:
             name=step.id.name, namespace=step.id.namespace, uid=uid, generation=self.serial, annotations=notes
         )
         self.there[step.id] = PeerObject(metadata, step.body, frozenset({self.adapter.field_manager}))
-        self.adapter.applied(step, uid, self.serial)
+        self.adapter.applied(step, uid, self.serial, str(self.serial))
 
     @property
     def report(self) -> PeerReport:
@@ -170,6 +171,18 @@ def test_any_history_ends_the_same(happenings: list[str]) -> None:
         older = any(found.metadata.creation_timestamp < "2026-01-01T00:01" for found in theirs.values())
         wanted = {ROUTE} if world.users and not older and ROUTE not in theirs else set()
         assert world.there.keys() - theirs.keys() == wanted
+
+
+def test_what_is_deleted_before_anybody_saw_it_is_made_again() -> None:
+    """And what a watch has not reached is waited for: applied once more, it would be taken for somebody else's."""
+    world = World(serial=6)
+    world.put(WEB)
+    (step,) = world.steps()
+    assert isinstance(step, Apply)
+    world.adapter.applied(step, "ours", 1, "10")
+    assert world.steps() == ()
+    world.serial = 11
+    assert world.steps() == (step,)
 
 
 def test_what_is_refused_is_told_and_tried_again_later() -> None:

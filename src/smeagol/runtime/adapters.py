@@ -292,8 +292,10 @@ class AdapterController:
 
     async def _serve(self, adapter: Adapter) -> bool:
         """One pass: make what is wanted, then say how it stands. False if something must be tried again."""
-        stores = [self._peer_reflectors[kind][0].store.objects for kind in _kinds(adapter)]
-        adapter.settle(self._objects, present_in(stores), self._pods, self._unread())
+        reflectors = {kind: self._peer_reflectors[kind][0] for kind in _kinds(adapter)}
+        stores = [reflector.store.objects for reflector in reflectors.values()]
+        as_of = {kind: reflector.version for kind, reflector in reflectors.items()}
+        adapter.settle(self._objects, present_in(stores), self._pods, self._unread(), as_of)
         if isinstance(adapter.provider, RemoteProvider):
             uids = {found.metadata.uid for store in stores for found in store.values()}
             adapter.provider.calls.forget(adapter.units.keys(), uids)
@@ -304,9 +306,9 @@ class AdapterController:
                 complete = await writer.delete(step.kind, step.id.namespace, step.id.name, uid=step.uid) and complete
                 continue
             match await writer.apply(step.kind, step.body, uid=step.uid):
-                case Applied(uid, generation):
+                case Applied(uid, generation, version):
                     log.info("object applied", object=str(step.id.ref), generation=generation)
-                    adapter.applied(step, uid, generation)
+                    adapter.applied(step, uid, generation, version)
                 case Refused(message):
                     adapter.refused(step, message, now())
                 case Unreached():

@@ -23,6 +23,7 @@ from smeagol.plan.making import MADE_FOR_ANNOTATION
 from smeagol.plan.peer import Answer, Conflict, JSONObject, Peer, PeerKind, PeerProvider, Surroundings, made_by, ref_of
 from smeagol.refs import ObjectRef, PodRef
 from smeagol.runtime.planner import Planner, fault_of
+from smeagol.sources.kubernetes.collection import reaches
 from smeagol.sources.kubernetes.peers import PeerObject
 from smeagol.status import Made, PeerReport, Report
 
@@ -81,6 +82,7 @@ class _Done:
     body: JSONObject
     uid: str
     generation: int
+    version: str
     seen: bool = False
 
 
@@ -105,6 +107,7 @@ class Adapter:
         self._conflicts: dict[UnitKey, tuple[Conflict, ...]] = {}
         self._yields: dict[UnitKey, Conflict] = {}
         self._present: Mapping[ObjectId, PeerObject] = {}
+        self._as_of: Mapping[PeerKind, str] = {}
         self._done: dict[ObjectId, _Done] = {}
         self._refused: dict[ObjectId, _Refusal] = {}
         self._unread: frozenset[ObjectRef] = frozenset()
@@ -137,15 +140,17 @@ class Adapter:
         present: Mapping[ObjectId, PeerObject],
         pods: Mapping[PodRef, tuple[Mapping[str, str], Mapping[str, str]]],
         unread: frozenset[ObjectRef] = frozenset(),
+        as_of: Mapping[PeerKind, str] = {},
     ) -> None:
         """Take over what there is: the users' objects, those of the peer, and Pods' labels and annotations.
 
+        `as_of`: the resource version of what is present of each kind.
         `unread`: users' objects that are there but cannot be read. What was made for them stays.
         """
         self._unread = unread
         changes = self.resolver.settle()
         self._planner.update(changes.changed, self.units)
-        self._present = present
+        self._present, self._as_of = present, as_of
         around = Surroundings(
             (found.body for found in present.values() if not self._ours(found)),
             {pod: labels for pod, (labels, _) in pods.items()},
@@ -187,10 +192,10 @@ class Adapter:
             *sorted(deletes, key=lambda s: (-order.get((s.kind.group, s.kind.kind), 0), s.id)),
         )
 
-    def applied(self, step: Apply, uid: str, generation: int) -> None:
-        """A step was carried out."""
+    def applied(self, step: Apply, uid: str, generation: int, version: str) -> None:
+        """A step was carried out, and its object is now this one, of this generation and resource version."""
         self._refused.pop(step.id, None)
-        self._done[step.id] = _Done(step.body, uid, generation)
+        self._done[step.id] = _Done(step.body, uid, generation, version)
 
     def refused(self, step: Apply, message: str, now: datetime) -> None:
         """The API server did not take an object."""
@@ -258,7 +263,8 @@ class Adapter:
         if done is None or done.body != body:
             return step
         if found is None or found.metadata.uid != done.uid:
-            return step if done.seen else None  # it comes, or it was deleted behind our back
+            # It was deleted behind our back, perhaps before anybody looked, or is yet to come.
+            return step if done.seen or reaches(self._as_of.get(kind, ""), done.version) else None
         done.seen = True
         return step if found.metadata.generation > done.generation else None
 

@@ -12,7 +12,7 @@ from typing import Generic, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
-__all__ = ["Decoded", "Event", "Kind", "ObjectKey", "Store", "WatchError", "key_of", "read_event"]
+__all__ = ["Decoded", "Event", "Kind", "ObjectKey", "Store", "WatchError", "key_of", "reaches", "read_event"]
 
 ObjectKey: TypeAlias = tuple[str, str]
 """(namespace, name); the namespace of a cluster-scoped object is empty."""
@@ -166,6 +166,14 @@ class Store(Generic[T]):
             return key, self.objects.get(key)
         self.undecodable.pop(key, None)
         return key, value
+
+
+def reaches(version: str, write: str) -> bool:
+    """Whether a state as of `version` knows of a write of that version, both of one kind of objects.
+
+    Versions are decimal numbers that grow (KEP-5504); of a server whose are not, nothing is known.
+    """
+    return version.isdecimal() and write.isdecimal() and int(version) >= int(write)
 
 
 class _Named(msgspec.Struct, frozen=True):

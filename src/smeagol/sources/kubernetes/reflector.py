@@ -95,7 +95,8 @@ class Reflector(Generic[T]):
         self._silence = silence_seconds
         self.watch_list = watch_list
         self._page = page
-        self._version = ""
+        self.version = ""
+        """as of which the store is; empty if all must be listed anew"""
         self._fruitful = False
         self._heard = time.monotonic()
 
@@ -120,9 +121,9 @@ class Reflector(Generic[T]):
         go on, as after an outage, is there again, and asked for all at once.
         """
         while True:
-            resumed, self._fruitful = bool(self._version), False
+            resumed, self._fruitful = bool(self.version), False
             try:
-                if not self._version:
+                if not self.version:
                     await self._sync()
                 await self._watch()
                 reason = "the server ended the watch"
@@ -130,7 +131,7 @@ class Reflector(Generic[T]):
                 self.watch_list = False
                 continue
             except _Relist as error:
-                self._version = ""
+                self.version = ""
                 reason = str(error)
                 if resumed:
                     self.connected = False
@@ -199,7 +200,7 @@ class Reflector(Generic[T]):
         self._listed(bodies, version)
 
     async def _watch(self) -> None:
-        async with self._stream({"resourceVersion": self._version}) as lines:
+        async with self._stream({"resourceVersion": self.version}) as lines:
             await self._follow(lines)
 
     async def _follow(self, lines: AsyncIterator[bytes]) -> None:
@@ -219,7 +220,7 @@ class Reflector(Generic[T]):
         self.synced.set()
 
     def _take(self, changed: Mapping[ObjectKey, T | None], version: str) -> None:
-        self._version = version or self._version
+        self.version = version or self.version
         self._heard = time.monotonic()
         if changed:
             self._on_change(changed)
