@@ -153,8 +153,10 @@ class TestSubscribing:
         again = Delta(cache)
         again.ask(CLUSTER, known=known[CLUSTER])
         again.ask(ENDPOINT, "a", "b", known=known[ENDPOINT])
-        said = [(answer.type_url, answer.resources, answer.removed) for answer in again.acked()]
-        assert said == [
+        answers = again.acked()
+        again.now = LINGER_SECONDS
+        answers += again.acked()
+        assert [(answer.type_url, answer.resources, answer.removed) for answer in answers] == [
             (CLUSTER, {"a": b"2", "d": b"1"}, ()),
             (ENDPOINT, {"a": b"1"}, ("b",)),  # a once more, because its cluster is replaced
             (CLUSTER, {}, ("c",)),
@@ -269,6 +271,18 @@ class TestOrder:
             put(cache, type_url, a="2")
         full.now = LINGER_SECONDS
         assert {answer.removed for answer in full.acked()} == {()}
+
+    def test_what_another_stream_left_lingers_on(self, cache: Cache) -> None:
+        """A proxy comes from a replica that has just told it that a listener is gone: it still has the cluster."""
+        put(cache, CLUSTER, b="1")
+        proxy = Delta(cache)
+        proxy.now = 100.0
+        proxy.ask(CLUSTER, known={"a": "1", "b": "1"})
+        proxy.ask(LISTENER)
+        assert not any(answer.removed for answer in proxy.acked())
+        assert proxy.session.deadline(proxy.now) == proxy.now + LINGER_SECONDS
+        proxy.now += LINGER_SECONDS
+        assert [answer.removed for answer in proxy.acked()] == [("a",)]
 
     def test_endpoints_again_for_a_cluster_that_is_replaced(self, cache: Cache, full: Delta) -> None:
         """At once: Envoy acknowledges the cluster when it is warm, and it warms when it gets endpoints (again)."""

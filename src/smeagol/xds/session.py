@@ -28,7 +28,8 @@ after as long (`ConfigSource.initial_fetch_timeout`)."""
 
 LINGER_SECONDS = 30.0
 """How long clusters and endpoints outlast a listener that was removed: connections that it has accepted go on, and a
-request that comes on one of them is answered, whereupon Envoy ends the connection (`--drain-strategy immediate`)."""
+request that comes on one of them is answered, whereupon Envoy ends the connection (`--drain-strategy immediate`).
+So do those that a proxy has from an earlier stream: its listener may have gone just before."""
 
 NAMES_LIMIT = 100_000
 """Names that a stream may ask for, of all types together."""
@@ -72,6 +73,7 @@ class Session(ABC, Generic[R]):
         self._additions = _Gate()
         self._removals = _Gate()
         self._lingers_since = self._lingers_until = 0.0
+        self._leftovers = False  # of an earlier stream, which lingered there perhaps
 
     # Requests.
 
@@ -172,17 +174,23 @@ class Session(ABC, Generic[R]):
             for s in self._subscriptions.values()
         )
         if self._removals.opens(clear=clear, now=now):
+            if self._leftovers:
+                self._leftovers = False
+                self._linger(now)
             for subscription in reversed(self._subscriptions.values()):
                 type_url = subscription.collection.type_url
                 subscription.lingers = type_url in FIRST and now < self._lingers_until
                 if not subscription.lingers and (batch := subscription.next_removal()) is not None:
                     if type_url == LISTENER:
-                        if now >= self._lingers_until:
-                            self._lingers_since = now
-                        # Where listeners go all the time, what they needed must not stay for ever.
-                        self._lingers_until = min(now, self._lingers_since + LINGER_SECONDS) + LINGER_SECONDS
+                        self._linger(now)
                     return self._encode(subscription, batch)
         return None
+
+    def _linger(self, now: float) -> None:
+        if now >= self._lingers_until:
+            self._lingers_since = now
+        # Where listeners go all the time, what they needed must not stay for ever.
+        self._lingers_until = min(now, self._lingers_since + LINGER_SECONDS) + LINGER_SECONDS
 
     def _encode(self, subscription: Subscription, batch: Batch) -> bytes:
         self._sent += 1
@@ -250,6 +258,7 @@ class DeltaSession(Session[DeltaRequest]):
         self._check_names()
         if silent or "*" in request.subscribe:
             subscription.want_all(known)
+            self._leftovers |= bool(known) and request.type_url in FIRST and subscription.has_removals
         subscription.forget(name for name in request.unsubscribe if name != "*")
         if "*" in request.unsubscribe:
             subscription.forget_all()
