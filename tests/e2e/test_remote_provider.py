@@ -70,7 +70,7 @@ def control(api: ApiServer, provider: Process, tmp_path: Path) -> Iterator[None]
     command = [sys.executable, "-c", "from smeagol.cli import main; main()", "controller", "-p", name]
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [*command, "--namespace", namespace, "--kubeconfig", str(kubeconfig)],
+            [*command, "--namespace", namespace, "--kubeconfig", str(kubeconfig), "--health-address", "127.0.0.1:0"],
             stdout=out,
             stderr=out,
             env={**os.environ, "NO_PROXY": "*"},

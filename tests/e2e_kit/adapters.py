@@ -23,6 +23,7 @@ class Replica:
         self.log = folder / "controller.log"
         command = [sys.executable, "-c", "from smeagol.cli import main; main()", "controller", "--verbose"]
         options = [*_each("-p", adapters), "--namespace", namespace, "--identity", folder.name]
+        options += ["--health-address", "127.0.0.1:0"]  # others run beside
         kubeconfig = _account(api, namespace, folder)
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
