@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from smeagol import api
 from smeagol.intent import CanaryIntent, Condition, ConditionType, Protocol, UnitKey, UnitKind
@@ -10,7 +14,7 @@ from smeagol.providers.recorder import provider
 from smeagol.refs import NodeId, ObjectRef, ServiceRef
 from smeagol.runtime.planner import Planner
 from smeagol.runtime.progress import Said, Together, View
-from smeagol.runtime.reporting import PATIENCE, Reporter
+from smeagol.runtime.reporting import PATIENCE, KnownStatuses, Reporter
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 ROLL = ObjectRef("Canary", "shop", "roll")
@@ -81,3 +85,48 @@ def test_a_refusal_is_told_at_once() -> None:
 
 def test_who_never_had_it_is_waited_for() -> None:
     assert Told().after(0, lagging=(CART,)) == "Pending"
+
+
+@given(st.lists(st.sampled_from(["we", "another", "anew", "answer", "watch", "list"]), max_size=20))
+def test_what_is_known_of_a_status_is_in_the_end_what_is_there(happenings: list[str]) -> None:
+    """Whatever comes first, the answer to our own request or what the watch shows, and whoever writes meanwhile."""
+    known = KnownStatuses()
+    shown: deque[tuple[str, api.Status] | None] = deque()
+    answers: deque[tuple[str, api.Status]] = deque()
+    now = "1", api.Status()
+    known.see(ROLL, *now)
+
+    def watch() -> None:
+        if not shown:
+            return
+        if (event := shown.popleft()) is None:
+            known.forget(ROLL)
+        else:
+            known.see(ROLL, *event)
+
+    def answer() -> None:
+        if answers:
+            known.wrote(ROLL, *answers.popleft())
+
+    for version, happening in enumerate(happenings, 2):
+        match happening:
+            case "we" | "another":
+                now = str(version), api.Status(ready=f"{happening} {version}")
+                shown.append(now)
+                if happening == "we":
+                    answer()  # one request after the other
+                    answers.append(now)
+            case "anew":
+                now = str(version), api.Status()
+                shown += [None, now]
+            case "answer":
+                answer()
+            case "watch":
+                watch()
+            case "list":  # what was in between is never shown
+                shown.clear()
+                shown.append(now)
+    while shown:
+        watch()
+    answer()
+    assert known.get(ROLL) == now[1]

@@ -32,6 +32,7 @@ from smeagol.runtime.health import Readiness, health_app
 from smeagol.runtime.offline import provider_named
 from smeagol.runtime.own_metrics import metrics_text
 from smeagol.runtime.remote import RemoteProvider
+from smeagol.runtime.reporting import AnyStatus, KnownStatuses
 from smeagol.runtime.web import listening, served
 from smeagol.sources.kubernetes import Backoff, Decoded, Kind, ObjectKey, Reflector, kinds
 from smeagol.sources.kubernetes.peers import PeerObject, find_peer, kind_of
@@ -51,7 +52,6 @@ WAIT_SECONDS = 5
 """How often statuses are computed anew while nothing happens: that nobody has answered is news too."""
 
 Reported: TypeAlias = api.Canary | api.MutualTLS | api.Sidecar | api.ProviderClass
-AnyStatus: TypeAlias = api.Status | api.ProviderClassStatus
 
 
 class NotTogetherError(SmeagolError):
@@ -92,7 +92,7 @@ class AdapterController:
         self._client = client
         self._wake = asyncio.Event()
         self._objects: dict[ObjectRef, Reported] = {}
-        self._there: dict[ObjectRef, AnyStatus] = {}
+        self._there = KnownStatuses()
         self._pods: dict[PodRef, tuple[Mapping[str, str], Mapping[str, str]]] = {}
         self.adapters = [Adapter(provider, self._resolver_settings(provider)) for provider in providers]
         self._objects_writers = {
@@ -224,10 +224,10 @@ class AdapterController:
         ref = ObjectRef(name, *key)
         if isinstance(value, Reported):
             self._objects[ref] = value
-            self._there[ref] = value.status
+            self._there.see(ref, value.metadata.resource_version, value.status)
         else:
             self._objects.pop(ref, None)
-            self._there.pop(ref, None)
+            self._there.forget(ref)
 
     async def _look(self, tasks: asyncio.TaskGroup) -> None:
         """Look for the peers again and again, and watch the kinds that there are."""
@@ -323,13 +323,13 @@ class AdapterController:
             there = self._there.get(ref)
             if there is None or own_part(there, controller=controller) == own_part(wanted, controller=controller):
                 continue
-            if not await writer.write(ref, own_part(wanted, controller=controller)):
+            version = await writer.write(ref, own_part(wanted, controller=controller))
+            if version is None:
                 complete = False
                 continue
-            if ref in self._objects:
-                self._there[ref] = wanted  # until we see it, and whatever else has been written meanwhile
-                for event in happened:
-                    await writer.tell(ref, self._objects[ref].metadata.uid, event, now())
+            self._there.wrote(ref, version, wanted)
+            for event in happened if ref in self._objects else ():
+                await writer.tell(ref, self._objects[ref].metadata.uid, event, now())
         return complete
 
     def _wanted(self, adapter: Adapter) -> Mapping[ObjectRef, tuple[AnyStatus, tuple[Event, ...]]]:
@@ -337,7 +337,7 @@ class AdapterController:
         controller = adapter.provider.controller_name
         wanted: dict[ObjectRef, tuple[AnyStatus, tuple[Event, ...]]] = {}
         for ref, obj in self._objects.items():
-            there = self._there[ref]
+            there = self._there.get(ref)
             if isinstance(obj, api.ProviderClass) or not isinstance(there, api.Status):
                 if isinstance(obj, api.ProviderClass) and obj.spec.controller_name == controller:
                     wanted[ref] = (class_status(obj, adapter.provider), ())

@@ -43,7 +43,7 @@ from smeagol.runtime.own_metrics import own_metrics
 from smeagol.runtime.own_view import acknowledged, roots_told
 from smeagol.runtime.peers import Credentials, Peers, PeerServer, own_name
 from smeagol.runtime.progress import Together, View
-from smeagol.runtime.reporting import Reporter
+from smeagol.runtime.reporting import AnyStatus, KnownStatuses, Reporter
 from smeagol.runtime.restarting import Restarter
 from smeagol.runtime.root_proxies import RootProxies
 from smeagol.runtime.traffic import Collector
@@ -78,8 +78,6 @@ LASTING_SECONDS = 3.0
 
 Reported: TypeAlias = api.Canary | api.MutualTLS | api.Sidecar | api.ProviderClass
 """An object whose status is the provider's to write."""
-
-AnyStatus: TypeAlias = api.Status | api.ProviderClassStatus
 
 
 class Watching(Protocol):
@@ -200,7 +198,7 @@ class Controller:
         self._client = client
         self._writer = StatusWriter(client, instance=settings.identity)
         self._objects: dict[ObjectRef, Reported] = {}
-        self._there: dict[ObjectRef, AnyStatus] = {}
+        self._there = KnownStatuses()
         resolver = self.plane.resolver
         self.reflectors: tuple[Watching, ...] = (
             self._reflect(kinds.NAMESPACES, resolver.namespaces),
@@ -395,10 +393,10 @@ class Controller:
             self.reporter.statuses.pop(ref, None)  # a name is not an object: one made again begins anew
         if isinstance(value, Reported):
             self._objects[ref] = value
-            self._there[ref] = value.status
+            self._there.see(ref, value.metadata.resource_version, value.status)
         else:
             self._objects.pop(ref, None)
-            self._there.pop(ref, None)
+            self._there.forget(ref)
 
     async def _settle(self) -> None:
         while True:
@@ -536,11 +534,11 @@ class Controller:
             there = self._there.get(ref)
             if there is None or own_part(there, controller=controller) == own_part(wanted, controller=controller):
                 continue
-            if await self._writer.write(ref, own_part(wanted, controller=controller)):
-                if ref in self._objects:
-                    self._there[ref] = wanted  # until we see it, and whatever else has been written meanwhile
-            else:
+            version = await self._writer.write(ref, own_part(wanted, controller=controller))
+            if version is None:
                 complete = False
+            else:
+                self._there.wrote(ref, version, wanted)
         return complete
 
     def _wanted(self) -> Mapping[ObjectRef, AnyStatus]:

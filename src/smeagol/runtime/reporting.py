@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeAlias
 
 from smeagol import api
 from smeagol.intent import CanaryIntent, SidecarIntent, Unit, UnitKey, UnitKind
@@ -13,9 +14,12 @@ from smeagol.plan import Feature, Plan
 from smeagol.refs import ObjectRef
 from smeagol.runtime.planner import Planner
 from smeagol.runtime.progress import Together, owners
+from smeagol.sources.kubernetes.collection import reaches
 from smeagol.status import Event, ObjectUnit, Observation, Report, concerns, events, status_of
 
-__all__ = ["Happening", "Reporter"]
+__all__ = ["AnyStatus", "Happening", "KnownStatuses", "Reporter"]
+
+AnyStatus: TypeAlias = api.Status | api.ProviderClassStatus
 
 EVENTS_KEPT = 500
 """As many as one may want to look back at; Kubernetes keeps an hour of them."""
@@ -40,6 +44,37 @@ class Happening:
 PATIENCE = timedelta(seconds=5)
 """For so long a claim stands while proxies take over what changed around an object that itself did not change: a
 proxy answers within milliseconds, and a claim that goes and comes with each Pod tells nobody anything."""
+
+
+class KnownStatuses:
+    """The statuses that objects have: of what their watch has shown and what we have written ourselves, the newer.
+
+    Either may come first. What somebody else writes after us can be seen before the answer to our own request, and what
+    was there before us long after it.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[ObjectRef, tuple[str, AnyStatus]] = {}
+
+    def get(self, ref: ObjectRef) -> AnyStatus | None:
+        """None if there is no such object."""
+        known = self._known.get(ref)
+        return known[1] if known is not None else None
+
+    def see(self, ref: ObjectRef, version: str, status: AnyStatus) -> None:
+        """The watch shows an object, as of a resource version."""
+        known = self._known.get(ref)
+        if known is None or known[0] == version or not reaches(known[0], version):
+            self._known[ref] = version, status
+
+    def wrote(self, ref: ObjectRef, version: str, status: AnyStatus) -> None:
+        """The API server has taken a status for an object, which has this resource version since."""
+        if ref in self._known:
+            self.see(ref, version, status)
+
+    def forget(self, ref: ObjectRef) -> None:
+        """The object is gone."""
+        self._known.pop(ref, None)
 
 
 class Reporter:

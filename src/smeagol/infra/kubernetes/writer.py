@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, OrderedDict
+from contextlib import suppress
 from datetime import datetime
 from typing import Final, TypeVar
 
@@ -30,7 +31,7 @@ _PLURALS = {kind.name: kind.plural for kind in api.KINDS}
 _OURS = frozenset(t.value for t in ConditionType)
 
 OUTCOMES: Final = ("written", "gone", "refused", "unanswered")
-"""What may come of a status that is sent: `gone` is one whose object is no more, `unanswered` is tried again."""
+"""What may come of a status that is sent: `gone` is one whose object is no more. All but `written` is tried again."""
 
 EVENTS_COUNTED = 4096
 """Events whose repetitions are counted; the API server forgets an Event after an hour anyway."""
@@ -67,8 +68,10 @@ class StatusWriter:
         self.writes = Counter(dict.fromkeys(OUTCOMES, 0))
         """Statuses that were sent, by what came of it."""
 
-    async def write(self, ref: ObjectRef, status: api.Status | api.ProviderClassStatus) -> bool:
-        """Apply our part of a status; False if it must be tried again. An object that is gone meanwhile needs none."""
+    async def write(self, ref: ObjectRef, status: api.Status | api.ProviderClassStatus) -> str | None:
+        """Apply our part of a status. The resource version that the object has since; None if it must be tried again,
+        as long as the object is seen.
+        """
         namespace = f"/namespaces/{ref.namespace}" if ref.namespace else ""
         path = f"/apis/{GROUP}/{VERSION}{namespace}/{_PLURALS[ref.kind]}/{ref.name}/status"
         body = {
@@ -87,16 +90,16 @@ class StatusWriter:
         except httpx2.HTTPError as error:
             self.writes["unanswered"] += 1
             log.warning("status not written", object=str(ref), error=repr(error))
-            return False
+            return None
         if answer.status_code == 404:
             self.writes["gone"] += 1
-            return True
+            return None
         if answer.is_error:
             self.writes["refused"] += 1
             log.warning("status refused", object=str(ref), code=answer.status_code, answer=answer.text[:500])
-            return False
+            return None
         self.writes["written"] += 1
-        return True
+        return _version(answer)
 
     async def tell(self, ref: ObjectRef, uid: str, event: Event, now: datetime) -> None:
         """Record an Event (events.k8s.io/v1). One that cannot be recorded is logged and forgotten.
@@ -145,6 +148,21 @@ class StatusWriter:
         self._counts.move_to_end(name)
         while len(self._counts) > EVENTS_COUNTED:
             self._counts.popitem(last=False)
+
+
+class _Metadata(msgspec.Struct, frozen=True, rename="camel"):
+    resource_version: str = ""
+
+
+class _Written(msgspec.Struct, frozen=True):
+    metadata: _Metadata = _Metadata()
+
+
+def _version(answer: httpx2.Response) -> str:
+    """Empty if it cannot be read: then nobody knows which state is the newer."""
+    with suppress(msgspec.MsgspecError):
+        return msgspec.json.decode(answer.content, type=_Written).metadata.resource_version
+    return ""
 
 
 def _event_name(ref: ObjectRef, uid: str, event: Event) -> str:
