@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 from collections.abc import Iterator
@@ -13,6 +14,11 @@ from e2e.cluster.commands import wait_for
 from e2e_kit.adapters import Replica
 from e2e_kit.apiserver import ApiServer, Json, api_server, canary, condition, smeagol
 from peers_kit.judge import load
+from smeagol.infra.kubernetes.connection import connect
+from smeagol.runtime.adapters import AdapterController, adapters_named
+from smeagol.runtime.controller import ControllerSettings
+from smeagol.sources.kubernetes import Reflector
+from smeagol.sources.kubernetes.peers import kind_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("api-adapters")]
 
@@ -162,6 +168,30 @@ def test_what_became_superfluous_while_nobody_ran_is_deleted(api: ApiServer, sho
     finally:
         for replica in replicas:
             replica.end()
+
+
+@pytest.mark.usefixtures("control")
+async def test_what_the_leader_before_has_made_is_not_taken_for_somebody_elses(api: ApiServer, shop: str) -> None:
+    """The watch of one that has just come to lead may be behind what the last one did."""
+    await asyncio.to_thread(api.apply, canary("web", "web", v1="1"), shop)
+    await asyncio.to_thread(becomes, api, shop, {"smi-web-80": {"web-v1": 1}})
+    before = await asyncio.to_thread(routes, api, shop)
+    async with connect(api.cluster.kubeconfig) as client:
+        late = AdapterController(
+            ControllerSettings(identity="late"), client=client, providers=adapters_named(["gateway-api"])
+        )
+        (adapter,) = late.adapters
+        reading = [asyncio.create_task(reflector.run()) for reflector in late.watches]
+        await asyncio.gather(*(reflector.synced.wait() for reflector in late.watches))
+        await late._look_for(adapter)
+        never = asyncio.create_task(asyncio.sleep(0))
+        for kind in adapter.provider.peer.served:
+            late._peer_reflectors[kind] = (Reflector(client, kind_of(kind), lambda _: None), never)
+        assert not await late._serve(adapter)
+        for task in reading:
+            task.cancel()
+        await asyncio.wait(reading)
+    assert await asyncio.to_thread(routes, api, shop) == before
 
 
 @pytest.mark.usefixtures("control")

@@ -305,6 +305,9 @@ class AdapterController:
             if not isinstance(step, Apply):
                 complete = await writer.delete(step.kind, step.id.namespace, step.id.name, uid=step.uid) and complete
                 continue
+            if not step.uid and await writer.is_taken(step.kind, step.id.namespace, step.id.name):
+                complete = False  # made by the leader before us, or somebody: its watch will show it
+                continue
             match await writer.apply(step.kind, step.body, uid=step.uid):
                 case Applied(uid, generation, version):
                     log.info("object applied", object=str(step.id.ref), generation=generation)

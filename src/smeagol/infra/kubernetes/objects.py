@@ -58,6 +58,10 @@ class _Object(msgspec.Struct, frozen=True):
     message: str = ""
 
 
+class _List(msgspec.Struct, frozen=True):
+    items: tuple[_Object, ...]
+
+
 def path_of(kind: PeerKind, namespace: str = "", name: str = "") -> str:
     """Where an object is on the API server; without a name, all of the kind."""
     base = f"/apis/{kind.group_version}" if kind.group else f"/api/{kind.group_version}"
@@ -77,7 +81,8 @@ class ObjectWriter:
         None if it is ours whoever made it.
 
         What others have changed in an object of ours is changed back. Where there was none, one that has come up
-        meanwhile is somebody else's: it is left as it was, and the answer is Unreached.
+        meanwhile is somebody else's: it is left as it was, and the answer is Unreached. So whoever knows it only from a
+        watch, which may be behind, asks `is_taken` first: an object that we have made ourselves would lose all it has.
         """
         ref = ref_of(obj)
         path = path_of(kind, ref.namespace, ref.name)
@@ -97,6 +102,19 @@ class ObjectWriter:
             await self._give_up(path, obj)
             return Unreached()
         return Applied(found.metadata.uid, found.metadata.generation, found.metadata.resource_version)
+
+    async def is_taken(self, kind: PeerKind, namespace: str, name: str) -> bool:
+        """Whether there is an object of this name now, or nobody says. It is listed, as whoever watches may."""
+        query = {"fieldSelector": f"metadata.name={name}"}
+        try:
+            answer = await self._client.get(path_of(kind, namespace), params=query)
+            if answer.status_code == 404:
+                return False  # the kind is not served, as is told when one is applied
+            answer.raise_for_status()
+            return bool(msgspec.json.decode(answer.content, type=_List).items)
+        except (httpx2.HTTPError, msgspec.MsgspecError) as error:
+            log.warning("object not looked for", kind=kind.kind, namespace=namespace, name=name, error=repr(error))
+            return True
 
     async def delete(self, kind: PeerKind, namespace: str, name: str, *, uid: str) -> bool:
         """Delete just this object, and no later one of its name; False if it must be tried again."""
