@@ -231,6 +231,13 @@ class TestCanary:
         patch = json.dumps([{"op": "replace", "path": "/spec/rules/0/backendRefs/0/weight", "value": 7}])
         api.kubectl("-n", shop, "patch", "httproute", "smi-web-80", "--type=json", "-p", patch)
         becomes(api, shop, {"smi-web-80": {"web-v1": 1, "web-v2": 1}})
+        made_for = routes(api, shop)["smi-web-80"]["metadata"]["annotations"]
+        api.kubectl("-n", shop, "annotate", "httproute", "smi-web-80", "smi-spec.io/made-for-")  # no other generation
+        wait_for(
+            "the annotation is there again",
+            lambda: routes(api, shop)["smi-web-80"]["metadata"].get("annotations") == made_for,
+            within_seconds=60,
+        )
         uid = routes(api, shop)["smi-web-80"]["metadata"]["uid"]
         api.kubectl("-n", shop, "delete", "httproute", "smi-web-80")
         becomes(api, shop, {"smi-web-80": {"web-v1": 1, "web-v2": 1}})

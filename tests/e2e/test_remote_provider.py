@@ -108,6 +108,10 @@ def test_a_canary_becomes_what_the_process_says(api: ApiServer, provider: Proces
     wait_for("the map", lambda: weights() == "web-v1 900\nweb-v2 100\n", within_seconds=60)
     told("canary", "web", shop, "Programmed", "Programmed")
 
+    edited = json.dumps({"data": {"weights.map": "web-v1 1\n"}})
+    api.kubectl("-n", shop, "patch", "configmap", "map-web", "--type=merge", "-p", edited)
+    wait_for("the map to be changed back", lambda: weights() == "web-v1 900\nweb-v2 100\n", within_seconds=60)
+
     provider.end()
     told("providerclass", "haproxy-map", "", "Accepted", "UnsupportedPeer")
     api.apply(canary("web", "web", v1="1", v2="3"), shop)

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Literal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from intent.builders import EPOCH, canary, put, remove, service, slice_of
 from smeagol.api import Canary
+from smeagol.infra.kubernetes.objects import Applied
 from smeagol.intent import CanaryIntent, Settings, Unit, UnitKey, UnitKind
 from smeagol.objects import Metadata
 from smeagol.plan import JSON
@@ -24,6 +26,8 @@ from smeagol.runtime.applying import REFUSED_SECONDS, Adapter, Apply, Delete, Ob
 from smeagol.sources.kubernetes.peers import PeerObject
 from smeagol.status import PeerReport
 
+ALL = b'{"f:metadata":{},"f:spec":{}}'
+"""The fields of an object that are as they were applied."""
 WEB = canary("web", "web", {"web-v1": "1", "web-v2": "1"}, age=100)
 ROUTE = ObjectId("gateway.networking.k8s.io", "HTTPRoute", "shop", "smi-web-80")
 SETTINGS = Settings(controllers=frozenset({provider.controller_name}), serve_unclassed=True)
@@ -45,7 +49,7 @@ def foreign(name: str, root: str, *, age: int, labels: Mapping[str, str] | None 
         "spec": {"parentRefs": [parent]},
     }
     metadata = Metadata(name=name, namespace="shop", uid=f"theirs-{name}", generation=1, creation_timestamp=created)
-    return PeerObject(metadata, body, frozenset({"kubectl"}))
+    return PeerObject(metadata, body, {"kubectl": b"{}"})
 
 
 @dataclass
@@ -96,10 +100,15 @@ class World:
         uid = step.uid or f"ours-{self.serial}"
         notes = {MADE_FOR_ANNOTATION: str(at(step.body, "metadata", "annotations", MADE_FOR_ANNOTATION))}
         metadata = Metadata(
-            name=step.id.name, namespace=step.id.namespace, uid=uid, generation=self.serial, annotations=notes
+            name=step.id.name,
+            namespace=step.id.namespace,
+            uid=uid,
+            generation=self.serial,
+            resource_version=str(self.serial),
+            annotations=notes,
         )
-        self.there[step.id] = PeerObject(metadata, step.body, frozenset({self.adapter.field_manager}))
-        self.adapter.applied(step, uid, self.serial, str(self.serial))
+        self.there[step.id] = PeerObject(metadata, step.body, {self.adapter.field_manager: ALL})
+        self.adapter.applied(step, Applied(uid, self.serial, str(self.serial), ALL))
 
     @property
     def report(self) -> PeerReport:
@@ -121,6 +130,7 @@ class World:
                 "our name",
                 "deleted",
                 "edited",
+                "marked",
                 "anew",
             ]
         ),
@@ -160,6 +170,13 @@ def test_any_history_ends_the_same(happenings: list[str]) -> None:
                         name=ROUTE.name, namespace="shop", uid=found.metadata.uid, generation=world.serial
                     )
                     world.there[ROUTE] = replace(found, metadata=metadata)
+            case "marked":  # somebody changes one of its labels, which is no other generation
+                if ROUTE in world.there and ROUTE not in theirs:
+                    found = world.there[ROUTE]
+                    world.serial += 1
+                    metadata = msgspec.structs.replace(found.metadata, resource_version=str(world.serial))
+                    left = {world.adapter.field_manager: b'{"f:spec":{}}'}
+                    world.there[ROUTE] = replace(found, metadata=metadata, appliers=left)
             case "anew":  # another replica leads, which knows nothing of what was done
                 world.adapter = Adapter(provider, SETTINGS)
                 world.__post_init__()
@@ -171,6 +188,7 @@ def test_any_history_ends_the_same(happenings: list[str]) -> None:
         older = any(found.metadata.creation_timestamp < "2026-01-01T00:01" for found in theirs.values())
         wanted = {ROUTE} if world.users and not older and ROUTE not in theirs else set()
         assert world.there.keys() - theirs.keys() == wanted
+        assert all(world.there[id_].appliers == {world.adapter.field_manager: ALL} for id_ in wanted)
 
 
 def test_what_is_deleted_before_anybody_saw_it_is_made_again() -> None:
@@ -179,10 +197,23 @@ def test_what_is_deleted_before_anybody_saw_it_is_made_again() -> None:
     world.put(WEB)
     (step,) = world.steps()
     assert isinstance(step, Apply)
-    world.adapter.applied(step, "ours", 1, "10")
+    world.adapter.applied(step, Applied("ours", 1, "10"))
     assert world.steps() == ()
     world.serial = 11
     assert world.steps() == (step,)
+
+
+def test_what_is_older_than_our_own_change_is_nobodys_doing() -> None:
+    """The watch is behind: what it shows still has the fields of the last time."""
+    world = World()
+    world.put(WEB)
+    world.carry_out()
+    world.put(canary("web", "web", {"web-v1": "2", "web-v2": "1"}, age=100))
+    (step,) = world.steps()
+    assert isinstance(step, Apply)
+    uid = world.there[ROUTE].metadata.uid
+    world.adapter.applied(step, Applied(uid, 2, "2", b"{}"))
+    assert world.steps() == ()
 
 
 def test_what_is_refused_is_told_and_tried_again_later() -> None:

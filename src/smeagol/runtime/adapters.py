@@ -309,9 +309,9 @@ class AdapterController:
                 complete = False  # made by the leader before us, or somebody: its watch will show it
                 continue
             match await writer.apply(step.kind, step.body, uid=step.uid):
-                case Applied(uid, generation, version):
-                    log.info("object applied", object=str(step.id.ref), generation=generation)
-                    adapter.applied(step, uid, generation, version)
+                case Applied() as applied:
+                    log.info("object applied", object=str(step.id.ref), generation=applied.generation)
+                    adapter.applied(step, applied)
                 case Refused(message):
                     adapter.refused(step, message, now())
                 case Unreached():

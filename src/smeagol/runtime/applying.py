@@ -17,6 +17,7 @@ import structlog
 from smeagol import api
 from smeagol.api.meta import GROUP, VERSION
 from smeagol.errors import SmeagolError, sentence
+from smeagol.infra.kubernetes.objects import Applied
 from smeagol.intent import CanaryIntent, MutualTLSIntent, Resolver, Settings, SidecarIntent, Unit, UnitKey
 from smeagol.plan import JSON, NotPlannedYetError, Plan
 from smeagol.plan.making import MADE_FOR_ANNOTATION
@@ -80,9 +81,7 @@ class _Done:
     """What has been applied, and as what the API server keeps it. `seen`: a watch has shown it since."""
 
     body: JSONObject
-    uid: str
-    generation: int
-    version: str
+    kept: Applied
     seen: bool = False
 
 
@@ -192,10 +191,10 @@ class Adapter:
             *sorted(deletes, key=lambda s: (-order.get((s.kind.group, s.kind.kind), 0), s.id)),
         )
 
-    def applied(self, step: Apply, uid: str, generation: int, version: str) -> None:
-        """A step was carried out, and its object is now this one, of this generation and resource version."""
+    def applied(self, step: Apply, kept: Applied) -> None:
+        """A step was carried out, and that is what its object is now."""
         self._refused.pop(step.id, None)
-        self._done[step.id] = _Done(step.body, uid, generation, version)
+        self._done[step.id] = _Done(step.body, kept)
 
     def refused(self, step: Apply, message: str, now: datetime) -> None:
         """The API server did not take an object."""
@@ -262,11 +261,14 @@ class Adapter:
         step = Apply(id_, kind, body, found.metadata.uid if found else "")
         if done is None or done.body != body:
             return step
-        if found is None or found.metadata.uid != done.uid:
+        kept = done.kept
+        if found is None or found.metadata.uid != kept.uid:
             # It was deleted behind our back, perhaps before anybody looked, or is yet to come.
-            return step if done.seen or reaches(self._as_of.get(kind, ""), done.version) else None
+            return step if done.seen or reaches(self._as_of.get(kind, ""), kept.version) else None
         done.seen = True
-        return step if found.metadata.generation > done.generation else None
+        ours = found.appliers.get(self.field_manager)
+        taken = ours != kept.fields and reaches(found.metadata.resource_version, kept.version)
+        return step if taken or found.metadata.generation > kept.generation else None
 
     def _delete(self, id_: ObjectId, found: PeerObject) -> Delete | None:
         if id_ in self._wanted or not self._ours(found) or found.metadata.deletion_timestamp:
@@ -287,8 +289,8 @@ class Adapter:
             return Made(ref=id_.ref, refused="the cluster does not serve its kind")
         refusal, done, found = self._refused.get(id_), self._done.get(id_), self._present.get(id_)
         answer: Answer | None = None
-        if refusal is None and done is not None and found is not None and found.metadata.uid == done.uid:
-            current = found.metadata.generation >= done.generation and done.body == self._wanted[id_][1]
+        if refusal is None and done is not None and found is not None and found.metadata.uid == done.kept.uid:
+            current = found.metadata.generation >= done.kept.generation and done.body == self._wanted[id_][1]
             answer = self.provider.answer(found.body) if current else None
         return Made(
             ref=id_.ref,

@@ -14,6 +14,7 @@ import httpx2
 import msgspec
 import structlog
 
+from smeagol.objects.appliers import appliers_of
 from smeagol.plan import JSON
 from smeagol.plan.peer import JSONObject, PeerKind, ref_of
 
@@ -27,12 +28,15 @@ _CREATED: Final = 201
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """It is there as wanted, as this generation."""
+    """It is there as wanted, as this generation.
+
+    `version`: as the API server counts all writes to it. `fields`: those that are as we say, as in `appliers_of`.
+    """
 
     uid: str
     generation: int
     version: str = ""
-    """as the API server counts all writes to it; opaque"""
+    fields: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +105,8 @@ class ObjectWriter:
         if uid == "" and answer.status_code != _CREATED:
             await self._give_up(path, obj)
             return Unreached()
-        return Applied(found.metadata.uid, found.metadata.generation, found.metadata.resource_version)
+        metadata, fields = found.metadata, appliers_of(answer.content).get(self.field_manager, b"")
+        return Applied(metadata.uid, metadata.generation, metadata.resource_version, fields)
 
     async def is_taken(self, kind: PeerKind, namespace: str, name: str) -> bool:
         """Whether there is an object of this name now, or nobody says. It is listed, as whoever watches may."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TypeAlias
 
 import httpx2
 import msgspec
 
 from smeagol.objects import Metadata
+from smeagol.objects.appliers import appliers_of
 from smeagol.plan import JSON
 from smeagol.plan.peer import DeploymentFacts, JSONObject, PeerFacts, PeerKind, PeerProvider
 from smeagol.sources.kubernetes.collection import Kind
@@ -24,24 +26,12 @@ _Labels: TypeAlias = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class PeerObject:
-    """An object without its `managedFields`; `appliers` are those who have applied it on the server side."""
+    """An object without its `managedFields`; `appliers` are those who have applied it on the server side, each with the
+    fields that are still as it said."""
 
     metadata: Metadata
     body: JSONObject = field(repr=False)
-    appliers: frozenset[str] = frozenset()
-
-
-class _Manager(msgspec.Struct, frozen=True):
-    manager: str = ""
-    operation: str = ""
-
-
-class _Managed(msgspec.Struct, frozen=True, rename="camel"):
-    managed_fields: tuple[_Manager, ...] = ()
-
-
-class _Object(msgspec.Struct, frozen=True):
-    metadata: _Managed = _Managed()
+    appliers: Mapping[str, bytes] = field(default_factory=lambda: MappingProxyType({}), repr=False)
 
 
 class _WithMetadata(msgspec.Struct, frozen=True):
@@ -52,7 +42,6 @@ def kind_of(kind: PeerKind) -> Kind[PeerObject]:
     """How objects of a kind are watched."""
 
     def decode(body: bytes) -> PeerObject:
-        managers = msgspec.json.decode(body, type=_Object).metadata.managed_fields
         found: dict[str, JSON] = msgspec.json.decode(body)
         metadata = found.get("metadata")
         if isinstance(metadata, dict):
@@ -62,7 +51,7 @@ def kind_of(kind: PeerKind) -> Kind[PeerObject]:
         return PeerObject(
             metadata=msgspec.json.decode(body, type=_WithMetadata).metadata,
             body=found,
-            appliers=frozenset(m.manager for m in managers if m.operation == "Apply"),
+            appliers=appliers_of(body),
         )
 
     return Kind(group_version=kind.group_version, plural=kind.plural, decode=decode)
