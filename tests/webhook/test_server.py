@@ -258,6 +258,20 @@ class TestCertificate:
                     await asyncio.sleep(0.05)
             task.cancel()
 
+    async def test_what_becomes_due_while_it_waits_is_renewed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """While a machine sleeps its timers stand still, and certificates expire."""
+        monkeypatch.setattr("smeagol.webhook.certificate.LOOK_SECONDS", 0.05)
+        clock = Clock(datetime.now(UTC) - timedelta(minutes=50))
+        async with running(Issuer(clock, timedelta(hours=1))) as server:
+            before = await server.serial()
+            task = asyncio.create_task(server.certificate.keep_fresh())
+            await asyncio.sleep(0)  # it has begun to wait
+            clock.now += timedelta(minutes=50)
+            async with asyncio.timeout(20):
+                while await server.serial() == before:
+                    await asyncio.sleep(0.05)
+            task.cancel()
+
     async def test_an_authority_that_is_away_does_not_end_it(self) -> None:
         """The certificate in use is good for a while yet."""
         clock = Clock(datetime.now(UTC) - timedelta(minutes=50))

@@ -197,7 +197,6 @@ class SuppliedAuthority:
         )
 
     def _adopt(self, document: _Document, now: datetime) -> None:
-        self._document = document
         index = [generation.id for generation in document.state.trusted].index(document.state.signer)
         pair = document.pairs[index]
         # Without its bundle's and its own end being looked at: what has expired can't sign, which `issue` says.
@@ -208,6 +207,7 @@ class SuppliedAuthority:
             now=min(now, document.state.trusted[index].expires - timedelta(seconds=1)),
             chance=self._chance,
         )
+        self._document = document  # last: who reads the state is signed for by no earlier one
 
 
 def _following(document: _Document, step: Step, now: datetime) -> _Document:

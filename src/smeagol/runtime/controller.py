@@ -267,7 +267,6 @@ class Controller:
             self._serving = True
             log.info("serving", address=self.settings.discovery_address)
             tasks.create_task(self._settle())
-            tasks.create_task(self._renew_identity())
             tasks.create_task(self._tend())
             if self.settings.control_port:
                 tasks.create_task(self._answer())
@@ -325,11 +324,12 @@ class Controller:
         """
         service = ServiceRef(self.settings.namespace, self.settings.discovery_service)
         names = service.names(self.settings.cluster_domain)
+        state = authority.state  # before: if another root comes to sign meanwhile, that is seen to later
         issued = authority.issue(names, Purpose.SERVER, now=now())
         self._identity_due = issued.renew_at
         chain = issued.chain_pem + authority.bridge_pem
         self._shown = TlsConfig(certificate_chain=chain, private_key=issued.key_pem.reveal())
-        self._shown_of = authority.state
+        self._shown_of = state
         return self._shown
 
     def _trusting(self) -> TlsConfig:
@@ -345,13 +345,6 @@ class Controller:
             private_key=issued.key_pem.reveal(),
             client_ca=self.plane.authority.trust_bundle_pem,
         )
-
-    async def _renew_identity(self) -> None:
-        """Every replica shows a certificate of its own; connections that stand are not touched by a new one."""
-        while True:
-            await asyncio.sleep(max(1.0, (self._identity_due - now()).total_seconds()))
-            with self._logged("discovery certificate"):
-                self.plane.use_tls(self._identity(self.plane.authority))
 
     def _root_proxies(self, admission: Admission) -> RootProxies:
         return RootProxies(
@@ -425,10 +418,11 @@ class Controller:
             await asyncio.sleep(1 if self.plane.mesh.rotating else TEND_SECONDS)
 
     def _follow_roots(self) -> None:
-        """Show certificates of the root that signs now. Nothing is awaited between the step and this: the leader, which
-        forgets the old root once no replica uses it, cannot learn of the one before the other is done.
+        """Show certificates of the root that signs now, and others in time; every replica has its own, and connections
+        that stand are not touched by new ones. Nothing is awaited between the step and this: the leader, which forgets
+        the old root once no replica uses it, cannot learn of the one before the other is done.
         """
-        if self._shown_of == self.plane.authority.state:
+        if self._shown_of == self.plane.authority.state and now() < self._identity_due:
             return
         with self._logged("certificates of the control plane"):
             self.plane.use_tls(self._identity(self.plane.authority))

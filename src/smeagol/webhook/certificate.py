@@ -24,6 +24,10 @@ log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 30.0
 
+LOOK_SECONDS = 10.0
+"""So often it is looked whether it is time: `renew` may make one that is due sooner, and while a machine sleeps, timers
+stand still and certificates expire."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyPair:
@@ -55,7 +59,9 @@ class ServingCertificate:
     async def keep_fresh(self) -> None:
         """Renew in time, until cancelled. One that cannot be renewed yet stays in use meanwhile."""
         while True:
-            await asyncio.sleep(max(1.0, (self._renew_at - self._clock()).total_seconds()))
+            await asyncio.sleep(min(LOOK_SECONDS, max(1.0, (self._renew_at - self._clock()).total_seconds())))
+            if self._clock() < self._renew_at:
+                continue
             try:
                 self.renew()
             except SmeagolError as error:

@@ -1,0 +1,62 @@
+"""What a replica shows to proxies and to other replicas: certificates that are valid, of the root that signs."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import httpx2
+import pytest
+
+from smeagol.pki import LocalAuthority, MemoryKeyStore, Phase
+from smeagol.providers.envoy import provider
+from smeagol.runtime.controller import Controller, ControllerSettings
+
+
+def a_replica() -> Controller:
+    """One that nobody has told anything yet."""
+    return Controller(
+        ControllerSettings(identity="a"), client=httpx2.AsyncClient(), provider=provider, keys=MemoryKeyStore()
+    )
+
+
+async def test_what_becomes_due_while_it_waits_is_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a machine sleeps its timers stand still and certificates expire, and the next one may live shorter."""
+    monkeypatch.setattr("smeagol.runtime.controller.TEND_SECONDS", 0.01)
+    replica = a_replica()
+    shown = replica._shown
+    tending = asyncio.create_task(replica._tend())
+    await asyncio.sleep(0)  # it has begun to wait
+    monkeypatch.setattr("smeagol.runtime.controller.now", lambda: datetime.now(UTC) + timedelta(hours=20))
+    async with asyncio.timeout(20):
+        while replica._shown is shown:
+            await asyncio.sleep(0.01)
+    tending.cancel()
+    await asyncio.wait([tending])
+
+
+def test_a_root_that_comes_to_sign_while_a_certificate_is_made_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step is taken in a thread of its own; who knows the new root alone would not believe the old one's."""
+    replica = a_replica()
+    authority = replica.plane.authority
+    assert isinstance(authority, LocalAuthority)
+    issue = authority.issue
+
+    def overtaken(*args: object, **more: object) -> object:
+        issued = issue(*args, **more)  # type: ignore[arg-type]  # as it was called
+        for hours in (0, 2):
+            authority.maintain(
+                now=datetime.now(UTC) + timedelta(hours=hours),
+                bundle_acknowledged=True,
+                last_old_leaf_expiry=None,
+                rotate_root=not hours,
+            )
+        return issued
+
+    with monkeypatch.context() as patched:
+        patched.setattr(authority, "issue", overtaken)
+        replica._identity(authority)
+    assert authority.state.phase is Phase.RETIRING
+    before = replica._shown
+    replica._follow_roots()
+    assert replica._shown is not before
