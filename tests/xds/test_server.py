@@ -15,7 +15,7 @@ from smeagol.refs import NodeId
 from smeagol.xds import AdsServer, Cache, Resource, server
 from smeagol.xds.auth import Metadata, PeerContext
 from smeagol.xds.errors import AddressUnavailable
-from smeagol.xds.session import NAMES_LIMIT, TYPES_LIMIT
+from smeagol.xds.session import NAMES_LIMIT, TYPES_LIMIT, DeltaSession
 from smeagol.xds.type_urls import CLUSTER, ENDPOINT, LISTENER
 from xds_kit.client import channel, delta, delta_request, world
 from xds_kit.waiting import Watch
@@ -35,6 +35,33 @@ async def target(cache: Cache) -> AsyncIterator[str]:
     port = await ads.start("127.0.0.1:0")
     yield f"127.0.0.1:{port}"
     await ads.stop(0)
+
+
+async def test_a_stream_waits_as_of_when_it_was_asked(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not due yet when it is asked, and has become so a moment later, would else be waited for for ever."""
+    asked: list[float] = []
+    waited: list[float] = []
+
+    class Noting(DeltaSession):
+        def next_response(self, now: float) -> bytes | None:
+            asked.append(now)
+            return super().next_response(now)
+
+        def deadline(self, now: float) -> float | None:
+            waited.append(now)
+            assert asked[-1] == now
+            return super().deadline(now)
+
+    monkeypatch.setattr("smeagol.xds.server.DeltaSession", Noting)
+    cache.update(shared=[Resource(CLUSTER, "a", b"1")])
+    ads = AdsServer(cache)
+    port = await ads.start("127.0.0.1:0")
+    async with channel(f"127.0.0.1:{port}") as on:
+        stream = delta(on)
+        await stream.ask(CLUSTER, node=WEB)
+        assert (await stream.acked(CLUSTER)).resources == {"a": b"1"}
+    await ads.stop(0)
+    assert waited
 
 
 class TestBothVariants:

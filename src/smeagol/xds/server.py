@@ -248,7 +248,7 @@ class AdsServer:
         loop = asyncio.get_running_loop()
         while True:
             stream.woken.clear()
-            while (response := session.next_response(loop.time())) is not None:
+            while (response := session.next_response(asked := loop.time())) is not None:
                 await context.write(response)
                 await asyncio.sleep(0)  # one response each, else a proxy with many keeps all others waiting
             if stream.drained:
@@ -256,7 +256,8 @@ class AdsServer:
             if session.settled:
                 place.leave()
             with suppress(TimeoutError):
-                async with asyncio.timeout_at(session.deadline(loop.time())):
+                # As of when it was asked: what was due just then still is.
+                async with asyncio.timeout_at(session.deadline(asked)):
                     await stream.woken.wait()
 
 
