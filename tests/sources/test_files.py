@@ -57,6 +57,17 @@ def test_an_edit_takes_effect(reader: FolderReader, tmp_path: Path) -> None:
     assert weight(reader.scan()) == 500
 
 
+def test_an_edit_within_a_tick_of_the_file_systems_clock_takes_effect(reader: FolderReader, tmp_path: Path) -> None:
+    """It leaves the time as it was, and here the size too."""
+    file = tmp_path / "a.yaml"
+    file.write_text(CANARY % 1)
+    before = file.stat()
+    reader.scan()
+    file.write_text(CANARY % 2)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert weight(reader.scan()) == 2000
+
+
 def test_a_deleted_file_takes_its_objects_along(reader: FolderReader, tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     file.write_text(CANARY % 1)

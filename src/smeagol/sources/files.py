@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from errno import EILSEQ
@@ -96,6 +97,11 @@ class Folder:
         )
 
 
+FRESH_SECONDS = 2
+"""A file that was written so shortly before it was read may be written again without its fingerprint telling: clocks of
+file systems tick in steps."""
+
+
 class Fingerprint(NamedTuple):
     """What differs when a file was written anew."""
 
@@ -109,6 +115,8 @@ class _File:
     fingerprint: Fingerprint
     documents: tuple[Document, ...]
     problems: tuple[Problem, ...]
+    fresh: bool
+    """it is read again at the next scan, whatever its fingerprint says"""
     held: frozenset[ObjectRef] = frozenset()
     """the objects that stood here at the last scan"""
 
@@ -178,11 +186,12 @@ class FolderReader:
                 del self._files[path]
         for path, fingerprint in present.items():
             known = self._files.get(path)
-            if known is None or known.fingerprint != fingerprint:
+            if known is None or known.fingerprint != fingerprint or known.fresh:
+                fresh = time.time() - fingerprint.modified_ns / 1e9 < FRESH_SECONDS
                 emptied = not fingerprint.size and known is not None and known.documents
                 reading = _emptied(path) if emptied else read_path(path)
                 held = known.held if known is not None else frozenset()
-                self._files[path] = _File(fingerprint, _last_good(reading, known), reading.problems, held)
+                self._files[path] = _File(fingerprint, _last_good(reading, known), reading.problems, fresh, held)
         return unread
 
     def _object(self, document: Document, folder: Path) -> _Found:
