@@ -221,6 +221,24 @@ async def test_who_is_away_is_told_and_what_was_planned_stays(
         await until(lambda: wanted(adapter) == {"web"})
 
 
+async def test_who_was_away_is_asked_for_everything_again(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though nobody has looked meanwhile whether the peer is there: it may think otherwise now."""
+    monkeypatch.setattr(remote, "LOOK_SECONDS", 0.05)
+    adapter = await an_adapter(process.socket, "web")
+
+    def data() -> list[object]:
+        adapter.settle({}, {}, {})
+        return [step.body["data"] for step in adapter.steps(EPOCH) if isinstance(step, Apply)]
+
+    async with Kept(adapter):
+        await until(lambda: data() == [{"x": ""}])
+        await process.stop()
+        await until(lambda: calls_of(adapter).problem)
+        process.answers["web"] = lambda asked: made(asked, "otherwise")
+        await process.start()
+        await until(lambda: data() == [{"x": "otherwise"}])
+
+
 def test_who_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A socket that nobody serves, or behind which nobody speaks."""
     monkeypatch.setattr(remote, "TRIES", 1)

@@ -194,7 +194,7 @@ class Calls:
 
     async def _meet(self, client: httpx2.AsyncClient, on_news: OnNews) -> None:
         """Ask who it is: it may be another by now."""
-        before = self.problem, self.said
+        before, asked = (self.problem, self.said), (*self._plans, *self._unplanned)
         try:
             said = introduction(await _call(client, "GET", "/"))
         except SmeagolError as error:
@@ -210,7 +210,7 @@ class Calls:
                 self._waits.clear()
         if before != (self.problem, self.said):
             log.info("provider", socket=self.socket, version=self.said.version, problem=self.problem)
-            on_news(tuple(self._unplanned))
+            on_news(asked)
 
     def _ask(
         self,
