@@ -17,6 +17,9 @@ from smeagol.status import Event
 from smeagol.webhook.root_proxy import root_proxy_of
 from webhook.pods import SETTINGS, bootstrap
 
+OWNED = {"metadata": {"uid": "x", "resourceVersion": "1", "ownerReferences": [{"uid": "1"}]}}
+"""As much of an object as is read, of the Canary with the uid `1`."""
+
 
 @pytest.mark.parametrize(
     ("found", "whose"),
@@ -66,3 +69,42 @@ async def test_a_fault_of_one_canary_stops_no_other() -> None:
         await asyncio.wait([keeping])
     assert "ValueError" in proxies.told(world.canary("bad"))
     assert proxies.told(world.canary("good")) == "its root proxies are being made"
+
+
+async def test_who_leads_again_makes_what_another_has_taken_back() -> None:
+    """What it knew when it led last may be otherwise by now, before any resync is due."""
+    world = World(
+        service("web", port(80, "http")),
+        service("v1", port(80, "http")),
+        slice_of("v1", "10.0.0.1", ports={"http": 8080}),
+        canary("roll", "web", {"v1": "1"}, root_proxies=1),
+    )
+    there: set[str] = set()
+    made = asyncio.Event()
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        path = request.url.path
+        if request.method != "PATCH":
+            return httpx2.Response(200 if path in there else 404, json=OWNED)
+        code = 200 if path in there else 201
+        there.add(path)
+        if "/deployments/" in path:  # the last
+            made.set()
+        return httpx2.Response(code, json=OWNED)
+
+    async def tell(ref: ObjectRef, event: Event) -> None: ...
+
+    proxies = RootProxies(
+        world.resolver, SETTINGS, bootstrap, system="smeagol-system", uid=lambda _: "1", tell=tell, changed=lambda: None
+    )
+    proxies.settled(world.resolver.units)
+
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer), base_url="http://api") as client:
+        for _ in range(2):
+            there.clear()
+            made.clear()
+            keeping = asyncio.create_task(proxies.keep(Keeper(client)))
+            async with asyncio.timeout(20):
+                await made.wait()
+            keeping.cancel()
+            await asyncio.wait([keeping])

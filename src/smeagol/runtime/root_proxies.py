@@ -141,6 +141,7 @@ class RootProxies:
         backoff = Backoff(first=1.0, most=RESYNC_SECONDS)
         clock = asyncio.get_running_loop().time
         looked = clock()
+        self._fresh.clear()  # another may have led since
         while True:
             self._news.clear()
             found = {ref: unfit(canary) for ref, canary in sorted(self._asking.items())}
