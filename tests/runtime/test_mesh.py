@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from providers.envoy.kit import workload
 from smeagol.intent import InboundPort, MeshIntent, Protocol, TLSMode, WorkloadIntent
-from smeagol.pki import LocalAuthority, MemoryKeyStore
+from smeagol.pki import FileSupply, LocalAuthority, MemoryKeyStore, StoreError, SuppliedAuthority
+from smeagol.pki.certificates import new_intermediate, new_root
+from smeagol.pki.pem import to_pem
 from smeagol.providers.envoy import provider
 from smeagol.refs import NodeId
 from smeagol.runtime.dialled import Dialled, Key
@@ -105,3 +108,26 @@ def test_who_asks_for_ever_new_addresses_fills_no_memory() -> None:
     assert len(dialled) < 2_000
     assert {key for n in range(7) for key in dialled.take(f"10.0.{n}.1")} == wanted
     assert len(dialled) == 0
+
+
+async def test_roots_that_another_control_plane_has_taken_over_are_told(tmp_path: Path) -> None:
+    """Even if what is handed over cannot be read by now, which is a problem of its own."""
+    lifetime = timedelta(days=90)
+    root, other = (new_root("cluster.local", now=NOW, lifetime=lifetime) for _ in range(2))
+    made = new_intermediate(root, "cluster.local", now=NOW, lifetime=lifetime)
+    (tmp_path / "tls.crt").write_bytes(to_pem([made.certificate]))
+    (tmp_path / "tls.key").write_bytes(made.key_pem.reveal())
+    (tmp_path / "ca.crt").write_bytes(to_pem([root.certificate]))
+    store, supply = MemoryKeyStore(), FileSupply(tmp_path)
+    ours, theirs = (SuppliedAuthority.open(store, supply, now=NOW) for _ in range(2))
+    intent = MeshIntent(cluster_domain="cluster.local", trust_domain="cluster.local")
+    mesh: Mesh[str] = Mesh(provider=provider, authority=ours, mesh=intent, clock=lambda: NOW, alone=False)
+    before = mesh.roots_digest
+
+    (tmp_path / "ca.crt").write_bytes(to_pem([root.certificate, other.certificate]))
+    theirs.maintain(now=NOW, bundle_acknowledged=False, last_old_leaf_expiry=None)
+    (tmp_path / "tls.key").unlink()
+    with pytest.raises(StoreError):
+        await mesh.tend()
+    assert "tls.key" in mesh.problem
+    assert mesh.roots_digest != before

@@ -101,6 +101,8 @@ class Mesh(Generic[K]):
         """Renew what is due and take the next step of a root rotation, if there is one. Cheap when nothing is due."""
         self._publish(self.certificates.renew(), [])
         signer = self._authority.state.signer
+        step = Step.WAIT
+        failure: SmeagolError | None = None
         try:
             step = await asyncio.to_thread(
                 self._authority.maintain,
@@ -110,9 +112,8 @@ class Mesh(Generic[K]):
                 rotate_root=self._rotate_root,
             )
         except SmeagolError as error:
-            self.problem = str(error)
-            raise
-        self.problem = ""
+            failure = error  # what another control plane has done since is followed all the same
+        self.problem = str(failure or "")
         if step is Step.BEGIN:
             self._rotate_root = False
         if step is not Step.WAIT:
@@ -123,6 +124,8 @@ class Mesh(Generic[K]):
             self._publish([bundle], [])
         if self._authority.state.signer != signer:  # by our step, or that of another control plane
             self._publish(self.certificates.renew_all(), [])
+        if failure is not None:
+            raise failure
 
     def next_tending(self) -> datetime | None:
         """When `tend` must be called at the latest, proxies' answers aside."""
