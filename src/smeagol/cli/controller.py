@@ -82,6 +82,15 @@ def controller(
             show_default=False,
         ),
     ] = "",
+    native_sidecars: Annotated[
+        bool,
+        typer.Option(
+            "--native-sidecars/--no-native-sidecars",
+            envvar="SMEAGOL_NATIVE_SIDECARS",
+            help="Proxies are native sidecars, or ordinary containers: for clusters whose feature SidecarContainers is "
+            "off, which Kubernetes 1.33 and later do not allow.",
+        ),
+    ] = True,
     control_port: Annotated[
         int,
         typer.Option("--control-port", help="Of loopback, where smeagol status and its kin are answered; 0: nowhere."),
@@ -135,6 +144,7 @@ def controller(
         init_image=init_image,
         discovery_address=f"smeagol-discovery.{namespace}.svc:18000",
         own_namespace=namespace,
+        native_sidecar=native_sidecars,
     )
     chosen = chosen_providers(provider or ["envoy"])
     settings = ControllerSettings(

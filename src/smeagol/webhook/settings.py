@@ -58,8 +58,9 @@ class InjectionSettings:
 
     `proxy_image`: any image with `envoy` in its path. `init_image`: any with `python3` and Smeagol. `own_namespace`:
     where the control plane runs; its Pods never get a proxy, nor do those of `excluded_namespaces`.
-    `discovery_address`: `host:port` as proxies reach the control plane. `native_sidecar`: False for clusters before
-    1.29, where the proxy is an ordinary container: then Jobs do not end, and an application may start before it.
+    `discovery_address`: `host:port` as proxies reach the control plane. `native_sidecar`: False for clusters
+    without that feature, where the proxy is an ordinary container: then Jobs do not end, and an application may start
+    before it.
     """
 
     proxy_image: str
