@@ -87,9 +87,19 @@ def rotate(
     if kubeconfig is not None or context or as_plugin():
         _rotate_in_cluster(kubeconfig, context, root=root, hurried=now)
         return
-    from smeagol.client import Mesh
+    from smeagol.client import Mesh, MeshNotFoundError, SeveralMeshesError
 
-    with Mesh.find(name, state_dir) as mesh:
+    try:
+        found = Mesh.find(name, state_dir)
+    except MeshNotFoundError as nothing:
+        if name or state_dir is not None or isinstance(nothing, SeveralMeshesError):
+            raise
+        raise MeshNotFoundError(
+            "no standalone mesh is running",
+            where=nothing.where,
+            fix="For the mesh of a cluster give --context or --kubeconfig, or type kubectl smeagol",
+        ) from None
+    with found as mesh:
         mesh.rotate("root" if root else "certificates")
     typer.echo("the root is being replaced" if root else "all certificates are renewed")
 
@@ -146,6 +156,7 @@ def _rotate_in_cluster(kubeconfig: Path | None, context: str, *, root: bool, hur
     with connect_blocking(kubeconfig, context) as client:
         begun = begin_rotation(client, now=datetime.now(UTC), hurried=hurried)
     typer.echo("the root is being replaced" if begun else "the root is being replaced already")
+    typer.echo("The control plane sees it within ten seconds; smeagol ca status shows how far it is.", err=True)
     if hurried:
         typer.echo(
             "Warning: clients outside the mesh fail until they have the new root. The old one is trusted until no "
