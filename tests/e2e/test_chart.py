@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from e2e.cluster.binaries import helm as helm_program
 from e2e.cluster.cluster import Cluster
@@ -126,11 +126,13 @@ def test_install_upgrade_uninstall(helm: Path, own_cluster: Cluster, images: Ima
     """A replica runs and leads, an upgrade changes what it is about, and at the end the users' objects are there."""
     given = ["smeagol", str(CHART), "--namespace", SYSTEM, "--wait", "--timeout", "3m"]
     given += ["--set", f"image={images.controller.reference},proxyImage={images.proxy.reference}"]
-    check = ["check", "--kubeconfig", str(own_cluster.kubeconfig)]
+
+    def smeagol(*arguments: str) -> Result:
+        return CliRunner().invoke(build(), [*arguments, "--kubeconfig", str(own_cluster.kubeconfig)])
 
     def content() -> str:
         """What `smeagol check` prints, once it finds no problem: after an upgrade another replica has to lead."""
-        done = CliRunner().invoke(build(), check)
+        done = smeagol("check")
         return done.output if done.exit_code == 0 else ""
 
     with removed_after(helm, own_cluster):
@@ -144,6 +146,10 @@ def test_install_upgrade_uninstall(helm: Path, own_cluster: Cluster, images: Ima
         found = wait_for("check is content again", content, within_seconds=60)
         assert "2 of 2 replicas are available" in found
         assert "it is told where the addresses of Pods lie" in found
+        for command in ("install", "upgrade", "uninstall"):
+            assert "installed" in str(smeagol(command).exception)
+            assert "by Helm" in str(smeagol(command).exception)
+        assert "the root is being replaced" in smeagol("ca", "rotate", "--root").output
         run(helm, "uninstall", "smeagol", "--namespace", SYSTEM, "--wait", cluster=own_cluster)
         assert own_cluster.kubectl("-n", SYSTEM, "get", "deployments,services", "-o", "name") == ""
         # The leader's and not the chart's; they go with the ClusterRole, or no Pod of the mesh could be made.

@@ -364,7 +364,7 @@ class TestUninstall:
         installed.cluster.kubectl("apply", "-f", "-", stdin=pod)
         printed = installed.smeagol("uninstall", "--dry-run")
         assert "1 Pods keep their proxy" in printed
-        assert "default/web" in printed
+        assert "Pod default/web: nobody makes it anew: delete it, and make it again" in printed
         installed.cluster.kubectl("delete", "pod", "web", "--now")
 
     def test_a_namespace_in_which_others_live_stays(self, installed: Place) -> None:
@@ -377,6 +377,28 @@ class TestUninstall:
     def test_where_nothing_is_nothing_happens(self, place: Place) -> None:
         """And it is not an error: it can be run twice."""
         assert "Nothing here" in place.smeagol("uninstall")
+
+
+def test_pods_older_than_their_label_are_replaced(api: Place) -> None:
+    """A template may have had the label before there was a Smeagol. Those that are being replaced are left to it."""
+    api.cluster.kubectl("create", "namespace", "early")
+    template: Json = {
+        "metadata": {"labels": {"app": "web", "smi-spec.io/inject": "enabled"}},
+        "spec": {"containers": [{"name": "web", "image": "e"}]},
+    }
+    spec: Json = {"selector": {"matchLabels": {"app": "web"}}, "template": template}
+    web: Json = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": spec}
+    api.cluster.kubectl("-n", "early", "apply", "-f", "-", stdin=json.dumps(web))
+    wait_for("its Pod", lambda: api.server.list(POD, namespace="early"), within_seconds=60)
+    wait_for(
+        "it has looked",
+        lambda: "unchanged" not in api.smeagol("inject", "deployment/web", "-n", "early", "--dry-run"),
+        within_seconds=60,
+    )
+    assert "Deployment early/web restarted" in api.smeagol("inject", "deployment/web", "-n", "early")
+    wait_for("a second Pod", lambda: len(api.server.list(POD, namespace="early")) == 2, within_seconds=60)
+    assert "Deployment early/web unchanged" in api.smeagol("inject", "deployment/web", "-n", "early")
+    api.cluster.kubectl("delete", "namespace", "early")
 
 
 class TestLeastPrivilege:

@@ -12,14 +12,17 @@ from smeagol.api.documents import Json
 from smeagol.install import InstallSettings, manifests
 from smeagol.install.api_server import Live
 from smeagol.install.differences import differences
-from smeagol.install.resources import DEPLOYMENT
+from smeagol.install.owners import renewals
+from smeagol.install.resources import DEPLOYMENT, MANAGED_BY
 from smeagol.install.settings import PROXY_IMAGE
 from smeagol.install.upgrading import (
+    OthersInstallationError,
     TooFarError,
     installed_from,
     next_image,
     next_proxy_image,
     outdated_owners,
+    refuse_others,
     refuse_skew,
 )
 from smeagol.objects import Container, Metadata, OwnerReference, Pod, PodSpec
@@ -54,6 +57,18 @@ def test_settings_come_back_from_the_deployment() -> None:
     installed = installed_from(Live(resource=DEPLOYMENT, metadata=metadata, body=body))
     assert installed.settings == settings
     assert installed.version == "1.2.3"
+    refuse_others(installed)
+
+
+def test_what_another_tool_has_applied_is_left_to_it() -> None:
+    """It is found, for what is about the mesh and not about its objects; the message says who has it."""
+    settings = InstallSettings(version="1", image="i", namespace="mesh")
+    (made,) = (manifest for manifest in manifests(settings) if manifest.resource == DEPLOYMENT)
+    metadata = Metadata(name=made.name, namespace="mesh", labels={**made.labels, MANAGED_BY: "Helm"})
+    installed = installed_from(Live(resource=DEPLOYMENT, metadata=metadata, body=made.to_json()))
+    assert installed.settings == settings
+    with pytest.raises(OthersInstallationError, match=r"installed by Helm.*helm uninstall, with -n mesh.*SMI-K119"):
+        refuse_others(installed)
 
 
 @pytest.mark.parametrize(("old", "new"), [("1.2.3", "1.2.9"), ("1.2.0", "1.3.0"), ("1.3.0", "1.2.0"), ("v1.2", "1.3")])
@@ -111,6 +126,17 @@ def test_pods_with_another_proxy_are_told_by_owner() -> None:
 
     pods = [pod("a", "envoy:1"), pod("b", "envoy:1"), pod("c", "envoy:2"), pod("d", "x", container="other")]
     assert outdated_owners(pods, "envoy:2") == {ObjectRef("Deployment", "shop", "web"): 2}
+
+
+def test_how_each_owner_gets_new_pods() -> None:
+    """Only three kinds can be restarted, and a Pod that nobody owns is not made again by anybody."""
+    owners = {ObjectRef(kind, "shop", "web"): 2 for kind in ("DaemonSet", "Job", "ReplicaSet")}
+    assert list(renewals({**owners, ObjectRef("Pod", "shop", "web"): 1})) == [
+        "DaemonSet shop/web (2 Pods): kubectl rollout restart -n shop daemonset/web",
+        "Job shop/web (2 Pods): let it end, or delete it and make it again",
+        "ReplicaSet shop/web (2 Pods): delete its Pods, and it makes new ones",
+        "Pod shop/web: nobody makes it anew: delete it, and make it again",
+    ]
 
 
 def test_differences_are_told_by_field() -> None:

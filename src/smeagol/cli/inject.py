@@ -79,32 +79,36 @@ def _change(
     from smeagol.cli.terminal import paint
     from smeagol.infra.kubernetes.connection import connect_blocking
     from smeagol.install import ApiServer
-    from smeagol.install.owners import change, find_owner, find_owners, label_namespace, needs, wait_for_owner
+    from smeagol.install.owners import change, find_owner, find_owners, label_namespace, needs, restart, wait_for_owner
 
     if bool(named) == all_:
         raise typer.BadParameter("name owners, such as deployment/web, or give --all")
     value = "enabled" if proxy else "disabled"
     other = "disabled" if proxy else "enabled"
+    moment = datetime.now(UTC).isoformat(timespec="seconds")
     with connect_blocking(kubeconfig, context) as client:
         server = ApiServer(client)
         changed = []
         if all_:
             label_namespace(server, namespace, value, dry_run=dry_run)
             typer.echo(f"Namespace {namespace} {paint(value, 'cyan')}")
-            moment = datetime.now(UTC).isoformat(timespec="seconds")
             for owner in find_owners(server, namespace):
                 if owner.label == other:
                     typer.echo(f"{owner.ref} {paint('kept', 'cyan')}: its Pods say {other} themselves")
                 elif needs(server, owner, proxy=proxy):
-                    change(server, owner, value, dry_run=dry_run, restart=moment)
+                    restart(server, owner, moment, dry_run=dry_run)
                     changed.append(owner)
                     typer.echo(f"{owner.ref} {paint('restarted', 'cyan')}")
         else:
             for owner in [find_owner(server, text, namespace) for text in named]:
                 outcome = "unchanged"
                 if change(server, owner, value, dry_run=dry_run):
-                    changed.append(owner)
                     outcome = f"{value}, restarted"
+                elif not owner.is_replacing and needs(server, owner, proxy=proxy):  # older than their label
+                    restart(server, owner, moment, dry_run=dry_run)
+                    outcome = "restarted"
+                if outcome != "unchanged":
+                    changed.append(owner)
                 typer.echo(f"{owner.ref} {paint(outcome, 'cyan')}")
         if dry_run:
             typer.echo("Nothing was changed (dry run).")

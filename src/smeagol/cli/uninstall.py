@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from smeagol.cli.meshes import ContextOption, KubeconfigOption
 from smeagol.errors import SmeagolError
+
+if TYPE_CHECKING:
+    from smeagol.install import ApiServer
 
 __all__ = ["register"]
 
@@ -40,6 +43,7 @@ def uninstall(
     from smeagol.cli.terminal import paint
     from smeagol.infra.kubernetes.connection import connect_blocking
     from smeagol.install import ApiServer, Step, find_removal, remove
+    from smeagol.install.owners import renewals
 
     def report(step: Step) -> None:
         typer.echo(f"{step.object} {paint(step.outcome.value, 'cyan')}")
@@ -48,14 +52,19 @@ def uninstall(
         server = ApiServer(client)
         removal = find_removal(server)
         if removal.is_empty:
+            _tell_others(server)
             typer.echo("Nothing here was installed by smeagol install.")
             return
         if removal.proxied:
-            pods = _some([str(pod) for pod in removal.proxied])
+            number = sum(removal.proxied.values())
             typer.echo(
-                f"{paint('Warning:', 'yellow')} {len(removal.proxied)} Pods keep their proxy, which nobody configures "
-                f"any more: {pods}. Restart their owners (kubectl rollout restart)."
+                f"{paint('Warning:', 'yellow')} {number} Pods keep their proxy, which nobody configures any more. "
+                "To free them of it, afterwards:"
             )
+            lines = list(renewals(removal.proxied))
+            more = [f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
+            for line in (*lines[:_SHOWN], *more):
+                typer.echo(f"    {line}")
         if removal.users:
             objects = _some([str(ref) for ref in removal.users])
             typer.echo(f"{len(removal.users)} objects of the mesh go with their definitions: {objects}")
@@ -69,6 +78,18 @@ def uninstall(
             _ask()
         remove(server, removal, report=report, seconds=timeout)
     typer.echo(paint("Removed.", "green", bold=True))
+
+
+def _tell_others(server: ApiServer) -> None:
+    """Raises OthersInstallationError if there is a Smeagol that another tool is to remove."""
+    from smeagol.install import find_installed, refuse_others
+    from smeagol.install.upgrading import NotInstalledError
+
+    try:
+        installed = find_installed(server)
+    except NotInstalledError:
+        return
+    refuse_others(installed)
 
 
 def _some(names: list[str]) -> str:

@@ -69,9 +69,11 @@ def upgrade(
         install,
         outdated,
         prune,
+        refuse_others,
         refuse_skew,
         wait_until_ready,
     )
+    from smeagol.install.owners import renewals
     from smeagol.install.settings import PROXY_IMAGE
     from smeagol.install.upgrading import next_image, next_proxy_image
     from smeagol.runtime.adapters import adapters_named
@@ -87,6 +89,7 @@ def upgrade(
     with connect_blocking(kubeconfig, context) as client:
         server = ApiServer(client)
         installed = find_installed(server)
+        refuse_others(installed)
         if not any_version:
             refuse_skew(installed.version, new)
         settings = replace(
@@ -111,8 +114,7 @@ def upgrade(
             typer.echo("What an earlier version left is removed by running this again with --wait.")
         restart = outdated(server, settings.proxy_image)
     if restart:
-        typer.echo("To get the new proxy, restart when it suits:")
-        for owner, pods in restart.items():
-            command = f"kubectl rollout restart -n {owner.namespace} {owner.kind.lower()}/{owner.name}"
-            typer.echo(f"    {owner} ({pods} Pods){'' if owner.kind == 'Pod' else f': {command}'}")
+        typer.echo("To give these the new proxy, when it suits:")
+        for line in renewals(restart):
+            typer.echo(f"    {line}")
     typer.echo("Nothing was changed (dry run)." if dry_run else paint("Upgraded.", "green", bold=True))

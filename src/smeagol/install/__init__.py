@@ -13,7 +13,7 @@ from smeagol.install.manifests import manifests
 from smeagol.install.removing import Removal, find_removal, remove
 from smeagol.install.resources import Manifest
 from smeagol.install.settings import InstallSettings
-from smeagol.install.upgrading import Installed, find_installed, outdated, prune, refuse_skew
+from smeagol.install.upgrading import Installed, find_installed, outdated, prune, refuse_others, refuse_skew
 
 __all__ = [
     "ApiServer",
@@ -32,6 +32,7 @@ __all__ = [
     "manifests",
     "outdated",
     "prune",
+    "refuse_others",
     "refuse_skew",
     "remove",
     "wait_until_ready",

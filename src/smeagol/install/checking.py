@@ -349,7 +349,8 @@ def address_findings(
                 level=Level.WARNING,
                 what=f"--pod-cidr does not tell of {ip}, which a Pod of Smeagol has: requests to the IPv{version} "
                 "address of a Pod itself may not be recognised as such",
-                fix=f"Give smeagol upgrade the ranges of all Pods' addresses, of both families{hint}",
+                fix="Give smeagol upgrade, or the chart's podCIDRs, the ranges of all Pods' addresses, of both "
+                f"families{hint}",
             )
         if not outside:
             yield Finding(level=Level.OK, what="it is told where the addresses of Pods lie (--pod-cidr)")
@@ -357,7 +358,7 @@ def address_findings(
     yield Finding(
         level=Level.NOTE,
         what="without --pod-cidr, requests to the address of a Pod itself are not recognised as such",
-        fix=f"Give smeagol install the ranges of all Pods' addresses{hint}",
+        fix=f"Give smeagol install, or the chart's podCIDRs, the ranges of all Pods' addresses{hint}",
     )
 
 

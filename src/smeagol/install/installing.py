@@ -18,7 +18,14 @@ from smeagol.install.differences import differences
 from smeagol.install.facts import ControllerPod, Definition, Workload, condition
 from smeagol.install.manifests import CLASS, CONTROLLER_COMPONENT, manifests
 from smeagol.install.parts import Component
-from smeagol.install.resources import CREATED_ANNOTATION, OWN_LABELS, Manifest
+from smeagol.install.resources import (
+    CREATED_ANNOTATION,
+    FIELD_MANAGER,
+    MANAGED_BY,
+    OWN_LABELS,
+    PART_LABELS,
+    Manifest,
+)
 from smeagol.install.settings import InstallSettings
 from smeagol.install.waiting import wait_for
 from smeagol.refs import ObjectRef
@@ -29,7 +36,7 @@ _DEFINITION_SECONDS = 60.0
 
 
 class InstalledElsewhereError(SmeagolError):
-    """The cluster has a Smeagol already, in another namespace."""
+    """The cluster has a Smeagol already, in another namespace or by another tool."""
 
     code = "SMI-K117"
 
@@ -68,7 +75,7 @@ def install(
     Raises InstalledElsewhereError, ConflictError, RefusedError, NotReadyError. What was applied stays: it can be tried
     again.
     """
-    _refuse_second(server, settings.namespace)
+    _refuse_second(server, settings.namespace, force=force)
     for manifest in manifests(settings, default_class=_may_be_default(server)):
         if manifest.resource == resources.NAMESPACE and _is_users(server, manifest):
             report(Step(object=manifest.ref, outcome=Outcome.KEPT))
@@ -129,13 +136,21 @@ def _is_users(server: ApiServer, namespace: Manifest) -> bool:
     return live is not None and CREATED_ANNOTATION not in live.metadata.annotations
 
 
-def _refuse_second(server: ApiServer, namespace: str) -> None:
-    for live in server.list(resources.DEPLOYMENT, labels=OWN_LABELS):
-        if live.metadata.namespace != namespace:
+def _refuse_second(server: ApiServer, namespace: str, *, force: bool) -> None:
+    for live in server.list(resources.DEPLOYMENT, labels=PART_LABELS):
+        where = live.metadata.namespace
+        manager = live.metadata.labels.get(MANAGED_BY, "")
+        if manager == FIELD_MANAGER and where != namespace:
             raise InstalledElsewhereError(
-                f"Smeagol is installed already, in the namespace '{live.metadata.namespace}'",
+                f"Smeagol is installed already, in the namespace '{where}'",
                 where=str(live.ref),
-                fix=f"Upgrade it there (--namespace {live.metadata.namespace}), or uninstall it first",
+                fix=f"Upgrade it there (--namespace {where}), or uninstall it first",
+            )
+        if manager != FIELD_MANAGER and (where != namespace or not force):
+            raise InstalledElsewhereError(
+                f"Smeagol is installed already, by {manager or 'another tool'}, in the namespace '{where}'",
+                where=str(live.ref),
+                fix="Go on with that, or uninstall it with that first",
             )
 
 

@@ -1,8 +1,12 @@
-"""Puts Pods into the mesh, or takes them out, by what owns them: a label decides, and a rolling restart makes it so."""
+"""What owns Pods, and how it gets new ones: into the mesh, out of it, or with another proxy.
+
+A label decides whether Pods have a proxy, and a rolling restart makes it so.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -26,11 +30,20 @@ __all__ = [
     "find_owners",
     "label_namespace",
     "needs",
+    "owners_of",
+    "proxy_images",
+    "renewals",
+    "restart",
     "wait_for_owner",
 ]
 
 MANAGER = "smeagol-inject"
 """Owns the label, and nothing else of these objects (Kubernetes: server-side apply)."""
+
+RESTART_MANAGER = "smeagol-restart"
+"""Owns the annotation that a restart is: another than the label's, which would go with an apply that lacks it."""
+
+RESTARTED = "smeagol.dev/restarted-at"
 
 _KINDS = {
     **dict.fromkeys(("deployment", "deployments", "deploy"), resources.DEPLOYMENT),
@@ -107,25 +120,38 @@ class Owner:
         return self._seen.spec.selector.match_labels
 
     @property
+    def is_replacing(self) -> bool:
+        """Whether it is about to replace Pods by new ones, however these fare."""
+        wanted, new, _ = self._counts
+        return self._unseen or new < wanted or bool(self._old)
+
+    @property
     def unfinished(self) -> str:
         """What is missing until all its Pods are new, empty if nothing is."""
-        seen, status = self._seen, self._seen.status
-        if status.observed_generation < self.live.metadata.generation:
+        if self._unseen:
             return f"{self.ref} has not been looked at yet"
-        if self.live.resource == resources.DAEMON_SET:
-            wanted, new, available = (
-                status.desired_number_scheduled,
-                status.updated_number_scheduled,
-                status.number_available,
-            )
-        else:
-            wanted, new, available = seen.spec.replicas, status.updated_replicas, status.available_replicas
-        old = max(0, status.replicas - status.updated_replicas)
-        if new >= wanted and available >= wanted and not old:
+        wanted, new, available = self._counts
+        if available >= wanted and not self.is_replacing:
             return ""
         return f"{self.ref}: {new} of {wanted} Pods are new, {available} available" + (
-            f", {old} old left" if old else ""
+            f", {self._old} old left" if self._old else ""
         )
+
+    @property
+    def _unseen(self) -> bool:
+        return self._seen.status.observed_generation < self.live.metadata.generation
+
+    @property
+    def _counts(self) -> tuple[int, int, int]:
+        """How many Pods are wanted, are new, and are available."""
+        status = self._seen.status
+        if self.live.resource == resources.DAEMON_SET:
+            return status.desired_number_scheduled, status.updated_number_scheduled, status.number_available
+        return self._seen.spec.replicas, status.updated_replicas, status.available_replicas
+
+    @property
+    def _old(self) -> int:
+        return max(0, self._seen.status.replicas - self._seen.status.updated_replicas)
 
     @property
     def _seen(self) -> _Owner:
@@ -160,24 +186,27 @@ def label_namespace(server: ApiServer, namespace: str, value: str, *, dry_run: b
     server.apply(manifest, manager=MANAGER, force=True, dry_run=dry_run)
 
 
-def change(server: ApiServer, owner: Owner, value: str, *, dry_run: bool, restart: str = "") -> bool:
-    """Give its Pods the label `value`; that alone replaces them. False if they have it.
-
-    With `restart`, a time, they are replaced without a label of their own.
-    """
-    metadata: Json = (
-        {"annotations": {"smeagol.dev/restarted-at": restart}} if restart else {"labels": {INJECT_LABEL: value}}
-    )
-    if not restart and owner.label == value:
+def change(server: ApiServer, owner: Owner, value: str, *, dry_run: bool) -> bool:
+    """Give its Pods the label `value`; that alone replaces them. False if they have it."""
+    if owner.label == value:
         return False
+    _apply(server, owner, {"labels": {INJECT_LABEL: value}}, manager=MANAGER, dry_run=dry_run)
+    return True
+
+
+def restart(server: ApiServer, owner: Owner, moment: str, *, dry_run: bool) -> None:
+    """Have its Pods replaced by others of the same labels."""
+    _apply(server, owner, {"annotations": {RESTARTED: moment}}, manager=RESTART_MANAGER, dry_run=dry_run)
+
+
+def _apply(server: ApiServer, owner: Owner, metadata: Json, *, manager: str, dry_run: bool) -> None:
     manifest = Manifest(
         resource=owner.live.resource,
         name=owner.ref.name,
         namespace=owner.ref.namespace,
         content={"spec": {"template": {"metadata": metadata}}},
     )
-    server.apply(manifest, manager=MANAGER, force=True, dry_run=dry_run)
-    return True
+    server.apply(manifest, manager=manager, force=True, dry_run=dry_run)
 
 
 def wait_for_owner(
@@ -202,13 +231,56 @@ def wait_for_owner(
         )
 
 
+def owners_of(pods: Iterable[Pod]) -> Mapping[ObjectRef, int]:
+    """Who owns them, by kind and name, and how many of them; a Pod that nobody owns is its own. Those that have ended
+    are left out. Pure.
+
+    A Deployment is found by the hash that its ReplicaSets carry.
+    """
+    found: dict[ObjectRef, int] = defaultdict(int)
+    for pod in pods:
+        if pod.status.phase not in ("Succeeded", "Failed"):
+            found[_owner(pod)] += 1
+    return dict(sorted(found.items()))
+
+
+def _owner(pod: Pod) -> ObjectRef:
+    namespace = pod.metadata.namespace
+    owner = next((o for o in pod.metadata.owner_references if o.controller), None)
+    if owner is None:
+        return ObjectRef("Pod", namespace, pod.metadata.name)
+    suffix = f"-{pod.metadata.labels.get('pod-template-hash', '')}"
+    if owner.kind == "ReplicaSet" and owner.name.endswith(suffix):
+        return ObjectRef("Deployment", namespace, owner.name.removesuffix(suffix))
+    return ObjectRef(owner.kind, namespace, owner.name)
+
+
+def renewals(owners: Mapping[ObjectRef, int]) -> Iterator[str]:
+    """A line for each, with its number of Pods and what gives it new ones. Pure."""
+    for owner, number in owners.items():
+        if owner.kind in (kind.kind for kind in _KINDS.values()):
+            how = f"kubectl rollout restart -n {owner.namespace} {owner.kind.lower()}/{owner.name}"
+        elif owner.kind == "Pod":
+            how = "nobody makes it anew: delete it, and make it again"
+        elif owner.kind == "Job":
+            how = "let it end, or delete it and make it again"
+        else:
+            how = "delete its Pods, and it makes new ones"
+        yield f"{owner}{f' ({number} Pods)' if number > 1 else ''}: {how}"
+
+
+def proxy_images(pod: Pod) -> tuple[str, ...]:
+    """The image of its proxy, if it has one."""
+    containers = (*pod.spec.containers, *pod.spec.init_containers)
+    return tuple(each.image for each in containers if each.name == PROXY_CONTAINER)
+
+
 def pods_of(server: ApiServer, owner: Owner) -> Iterator[tuple[PodRef, bool]]:
     """Its Pods that are not on their way out, and whether each has a proxy."""
     for live in server.list(resources.POD, namespace=owner.ref.namespace, labels=owner.selector):
         pod = live.as_(Pod)
         if not pod.metadata.deletion_timestamp:
-            containers = (*pod.spec.containers, *pod.spec.init_containers)
-            yield PodRef(live.ref.namespace, live.ref.name), any(c.name == PROXY_CONTAINER for c in containers)
+            yield PodRef(live.ref.namespace, live.ref.name), bool(proxy_images(pod))
 
 
 def needs(server: ApiServer, owner: Owner, *, proxy: bool) -> bool:

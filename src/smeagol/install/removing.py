@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from smeagol.api.meta import GROUP
@@ -13,12 +13,12 @@ from smeagol.install.adapter_manifests import installed_adapters
 from smeagol.install.api_server import ApiServer, Live, RefusedError
 from smeagol.install.installing import Outcome, Step
 from smeagol.install.manifests import CLASS
+from smeagol.install.owners import owners_of, proxy_images
 from smeagol.install.resources import CREATED_ANNOTATION, INSTALLED, OWN_LABELS, Manifest
 from smeagol.install.waiting import wait_for
 from smeagol.intent.root_proxies import ROOT_PROXY_OF
-from smeagol.intent.selection import PROXY_CONTAINER
 from smeagol.objects import Pod
-from smeagol.refs import ObjectRef, PodRef
+from smeagol.refs import ObjectRef
 
 __all__ = ["Removal", "find_removal", "release", "remove"]
 
@@ -37,13 +37,14 @@ class Removal:
     """What removing would do, in that order.
 
     `delete` and `release` are objects of the installation: those that it made, and those that were there before it.
-    `users` are objects of our kinds that go with the definitions of these. `proxied` are Pods that keep their proxy.
+    `users` are objects of our kinds that go with the definitions of these. `proxied` are the owners of Pods that
+    keep their proxy, and how many each has.
     """
 
     delete: tuple[Live, ...]
     release: tuple[Live, ...]
     users: tuple[ObjectRef, ...]
-    proxied: tuple[PodRef, ...]
+    proxied: Mapping[ObjectRef, int]
 
     @property
     def is_empty(self) -> bool:
@@ -59,7 +60,7 @@ def find_removal(server: ApiServer) -> Removal:
         delete=delete,
         release=tuple(live for live in found if CREATED_ANNOTATION not in live.metadata.annotations),
         users=tuple(_objects_of(server, definitions)),
-        proxied=tuple(_proxied(server)),
+        proxied=owners_of(_proxied(server)),
     )
 
 
@@ -110,13 +111,11 @@ def _objects_of(server: ApiServer, definitions: set[str]) -> Iterator[ObjectRef]
                 yield live.ref
 
 
-def _proxied(server: ApiServer) -> Iterator[PodRef]:
+def _proxied(server: ApiServer) -> Iterator[Pod]:
     for live in server.list(resources.POD):
-        if ROOT_PROXY_OF in live.metadata.annotations:
-            continue  # it goes with its Canary
-        spec = live.as_(Pod).spec
-        if any(container.name == PROXY_CONTAINER for container in (*spec.containers, *spec.init_containers)):
-            yield PodRef(live.metadata.namespace, live.metadata.name)
+        pod = live.as_(Pod)
+        if proxy_images(pod) and ROOT_PROXY_OF not in pod.metadata.annotations:  # that goes with its Canary
+            yield pod
 
 
 def _left_behind(server: ApiServer, namespaces: set[str], adapters: Sequence[str]) -> Iterator[Live]:

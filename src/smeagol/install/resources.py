@@ -23,12 +23,14 @@ __all__ = [
     "FIELD_MANAGER",
     "INSTALLED",
     "LEASE",
+    "MANAGED_BY",
     "MUTATING_WEBHOOKS",
     "NAMESPACE",
     "NETWORK_POLICY",
     "NODE",
     "OURS",
     "OWN_LABELS",
+    "PART_LABELS",
     "POD",
     "POD_DISRUPTION_BUDGET",
     "PROVIDER_CLASS",
@@ -46,11 +48,14 @@ __all__ = [
 FIELD_MANAGER = "smeagol-install"
 """Owns the fields that an installation sets (Kubernetes: server-side apply)."""
 
-OWN_LABELS: Mapping[str, str] = {
-    "app.kubernetes.io/part-of": "smeagol",
-    "app.kubernetes.io/managed-by": FIELD_MANAGER,
-}
-"""On every object of an installation, and on no other."""
+MANAGED_BY = "app.kubernetes.io/managed-by"
+"""The label that says who applied an object: `smeagol install`, or Helm."""
+
+PART_LABELS: Mapping[str, str] = {"app.kubernetes.io/part-of": "smeagol"}
+"""On every object of an installation, whoever applied it."""
+
+OWN_LABELS: Mapping[str, str] = {**PART_LABELS, MANAGED_BY: FIELD_MANAGER}
+"""On every object of an installation by `smeagol install`, and on no other."""
 
 CREATED_ANNOTATION = "smeagol.dev/created-by-install"
 """On objects that were not there before: those are deleted, the others are only given back."""

@@ -14,14 +14,31 @@ from smeagol.install.api_server import ApiServer, Live
 from smeagol.install.facts import Workload
 from smeagol.install.installing import Outcome, Step
 from smeagol.install.manifests import CONTROLLER, OPTIONS, manifests
+from smeagol.install.owners import owners_of, proxy_images
 from smeagol.install.removing import release
-from smeagol.install.resources import CREATED_ANNOTATION, INSTALLED, OWN_LABELS
+from smeagol.install.resources import (
+    CREATED_ANNOTATION,
+    FIELD_MANAGER,
+    INSTALLED,
+    MANAGED_BY,
+    OWN_LABELS,
+    PART_LABELS,
+)
 from smeagol.install.settings import PROXY_IMAGE, InstallSettings
-from smeagol.intent import PROXY_CONTAINER
 from smeagol.objects import Pod
 from smeagol.refs import DEFAULT_CLUSTER_DOMAIN, ObjectRef
 
-__all__ = ["Installed", "NotInstalledError", "TooFarError", "find_installed", "outdated", "prune", "refuse_skew"]
+__all__ = [
+    "Installed",
+    "NotInstalledError",
+    "OthersInstallationError",
+    "TooFarError",
+    "find_installed",
+    "outdated",
+    "prune",
+    "refuse_others",
+    "refuse_skew",
+]
 
 VERSION_LABEL = "app.kubernetes.io/version"
 
@@ -32,6 +49,10 @@ class NotInstalledError(SmeagolError):
     code = "SMI-K119"
 
 
+class OthersInstallationError(NotInstalledError):
+    """What there is was applied by another tool, and is for that tool to change."""
+
+
 class TooFarError(SmeagolError):
     """The versions are too far apart to work beside each other while one replaces the other."""
 
@@ -40,21 +61,34 @@ class TooFarError(SmeagolError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installed:
-    """The installation that is there, and how it was set up. `adapters`: their names, which the settings lack."""
+    """The installation that is there, and how it was set up. `adapters`: their names, which the settings lack.
+
+    `manager`: who applied it, `smeagol-install` or such as `Helm`.
+    """
 
     version: str
     settings: InstallSettings
+    manager: str
     adapters: tuple[str, ...] = ()
 
 
 def find_installed(server: ApiServer) -> Installed:
-    """Read it from its Deployment, wherever it is. Raises NotInstalledError."""
-    found = [live for live in server.list(resources.DEPLOYMENT, labels=OWN_LABELS) if live.ref.name == CONTROLLER]
+    """Read it from its Deployment, wherever it is and whoever applied it. Raises NotInstalledError."""
+    found = [live for live in server.list(resources.DEPLOYMENT, labels=PART_LABELS) if live.ref.name == CONTROLLER]
     if not found:
-        raise NotInstalledError(
-            "Smeagol is not installed in this cluster by smeagol install", fix="Install it: smeagol install"
-        )
+        raise NotInstalledError("Smeagol is not installed in this cluster", fix="Install it: smeagol install")
     return replace(installed_from(found[0]), adapters=installed_adapters(server))
+
+
+def refuse_others(installed: Installed) -> None:
+    """Raises OthersInstallationError unless `smeagol install` has applied it."""
+    if installed.manager != FIELD_MANAGER:
+        namespace = installed.settings.namespace
+        raise OthersInstallationError(
+            f"Smeagol was installed by {installed.manager or 'another tool'}, not by smeagol install",
+            where=f"namespace {namespace}",
+            fix=f"Do it by the same: Helm has helm upgrade and helm uninstall, with -n {namespace}",
+        )
 
 
 def installed_from(deployment: Live) -> Installed:
@@ -81,7 +115,11 @@ def installed_from(deployment: Live) -> Installed:
         further=further,
     )
     proxy_image = container.value_of("SMEAGOL_PROXY_IMAGE")
-    return Installed(version=version, settings=replace(settings, proxy_image=proxy_image) if proxy_image else settings)
+    return Installed(
+        version=version,
+        settings=replace(settings, proxy_image=proxy_image) if proxy_image else settings,
+        manager=deployment.metadata.labels.get(MANAGED_BY, ""),
+    )
 
 
 def _read(arguments: Sequence[str]) -> tuple[Mapping[str, list[str]], tuple[str, ...]]:
@@ -154,22 +192,5 @@ def outdated(server: ApiServer, proxy_image: str) -> Mapping[ObjectRef, int]:
 
 
 def outdated_owners(pods: Sequence[Pod], proxy_image: str) -> Mapping[ObjectRef, int]:
-    """By owner: a Deployment is found by the hash that its ReplicaSets carry. Pure."""
-    found: dict[ObjectRef, int] = defaultdict(int)
-    for pod in pods:
-        containers = (*pod.spec.containers, *pod.spec.init_containers)
-        images = [c.image for c in containers if c.name == PROXY_CONTAINER]
-        if images and images[0] != proxy_image and pod.status.phase not in ("Succeeded", "Failed"):
-            found[_owner(pod)] += 1
-    return dict(sorted(found.items()))
-
-
-def _owner(pod: Pod) -> ObjectRef:
-    namespace = pod.metadata.namespace
-    owner = next((o for o in pod.metadata.owner_references if o.controller), None)
-    if owner is None:
-        return ObjectRef("Pod", namespace, pod.metadata.name)
-    suffix = f"-{pod.metadata.labels.get('pod-template-hash', '')}"
-    if owner.kind == "ReplicaSet" and owner.name.endswith(suffix):
-        return ObjectRef("Deployment", namespace, owner.name.removesuffix(suffix))
-    return ObjectRef(owner.kind, namespace, owner.name)
+    """By owner. Pure."""
+    return owners_of(pod for pod in pods if any(image != proxy_image for image in proxy_images(pod)))
