@@ -130,6 +130,18 @@ def test_a_service_leaves_the_mesh(mesh: Mesh) -> None:
     assert told.answered == told.begun
 
 
+def test_a_service_leaves_the_mesh_and_the_control_plane_restarts(mesh: Mesh) -> None:
+    """SMI-CAN-21: who kept a connection is answered on it, although the proxy has had to connect anew since."""
+    mesh.apply(canary("plain", plain_v1="1"))
+    client = mesh.app("client")
+    with client.connect("plain", 80) as kept:
+        assert kept.http().status == 200
+        mesh.delete(canary("plain"))
+        mesh.ask("/v1/control-plane/restart", {"down": 0})
+        mesh.wait_for(lagging)
+        assert kept.http().status == 200
+
+
 def test_requests_under_way_finish_where_they_are(mesh: Mesh) -> None:
     """SMI-CAN-21: an answer that takes a second comes from the backend that has since left the split."""
     mesh.apply(canary("web", web_v1="1"))
