@@ -130,3 +130,13 @@ def test_what_is_known_of_a_status_is_in_the_end_what_is_there(happenings: list[
         watch()
     answer()
     assert known.get(ROLL) == now[1]
+
+
+def test_what_is_known_of_a_status_follows_a_restored_backup() -> None:
+    """Versions begin anew then, below those that were seen before."""
+    known = KnownStatuses()
+    known.see(ROLL, "1000", api.Status(ready="now"))
+    known.wrote(ROLL, "1001", api.Status(ready="ours"))
+    known.see(ROLL, "1001", api.Status(ready="ours"))
+    known.see(ROLL, "500", api.Status(ready="then"))
+    assert known.get(ROLL) == api.Status(ready="then")

@@ -46,31 +46,41 @@ PATIENCE = timedelta(seconds=5)
 proxy answers within milliseconds, and a claim that goes and comes with each Pod tells nobody anything."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    version: str
+    status: AnyStatus
+    written: bool = False
+    """by us, and not shown yet"""
+
+
 class KnownStatuses:
     """The statuses that objects have: of what their watch has shown and what we have written ourselves, the newer.
 
     Either may come first. What somebody else writes after us can be seen before the answer to our own request, and what
-    was there before us long after it.
+    was there before us long after it. A watch by itself is in order: what it shows later counts, also where versions
+    begin anew, as after a restored backup.
     """
 
     def __init__(self) -> None:
-        self._known: dict[ObjectRef, tuple[str, AnyStatus]] = {}
+        self._known: dict[ObjectRef, _Known] = {}
 
     def get(self, ref: ObjectRef) -> AnyStatus | None:
         """None if there is no such object."""
         known = self._known.get(ref)
-        return known[1] if known is not None else None
+        return known.status if known is not None else None
 
     def see(self, ref: ObjectRef, version: str, status: AnyStatus) -> None:
         """The watch shows an object, as of a resource version."""
         known = self._known.get(ref)
-        if known is None or known[0] == version or not reaches(known[0], version):
-            self._known[ref] = version, status
+        if known is None or not known.written or known.version == version or not reaches(known.version, version):
+            self._known[ref] = _Known(version, status)
 
     def wrote(self, ref: ObjectRef, version: str, status: AnyStatus) -> None:
         """The API server has taken a status for an object, which has this resource version since."""
-        if ref in self._known:
-            self.see(ref, version, status)
+        known = self._known.get(ref)
+        if known is not None and not reaches(known.version, version):
+            self._known[ref] = _Known(version, status, written=True)
 
     def forget(self, ref: ObjectRef) -> None:
         """The object is gone."""

@@ -187,7 +187,7 @@ class FolderReader:
         for path, fingerprint in present.items():
             known = self._files.get(path)
             if known is None or known.fingerprint != fingerprint or known.fresh:
-                fresh = time.time() - fingerprint.modified_ns / 1e9 < FRESH_SECONDS
+                fresh = abs(time.time() - fingerprint.modified_ns / 1e9) < FRESH_SECONDS
                 emptied = not fingerprint.size and known is not None and known.documents
                 reading = _emptied(path) if emptied else read_path(path)
                 held = known.held if known is not None else frozenset()
