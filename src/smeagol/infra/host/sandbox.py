@@ -62,10 +62,14 @@ def enter(main: Main, *, host_sockets: Sequence[socket.socket] = ()) -> int:
     sys.stderr.flush()
     caller = os.getpid()
     report_end, report = os.pipe()
-    previous = {number: signal.signal(number, signal.SIG_IGN) for number in _STOP_SIGNALS}
+    previous = {number: signal.getsignal(number) for number in _STOP_SIGNALS}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)  # what comes before there is a sandbox waits for it
     try:
         keeper = os.fork()
         if keeper == 0:
+            for number in _STOP_SIGNALS:
+                signal.signal(number, signal.SIG_IGN)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             os.close(report_end)
             _keeper(caller, report, main, host_sockets)
         os.close(report)
@@ -84,6 +88,7 @@ def enter(main: Main, *, host_sockets: Sequence[socket.socket] = ()) -> int:
 
         for number in _STOP_SIGNALS:
             signal.signal(number, stop)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         try:
             return _exit_code(os.waitpid(keeper, 0)[1])
         finally:
@@ -94,6 +99,7 @@ def enter(main: Main, *, host_sockets: Sequence[socket.socket] = ()) -> int:
         os.close(report_end)
         for number, handler in previous.items():
             signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def diagnose() -> Finding | None:
@@ -205,10 +211,12 @@ def _init(alive: int, report: int, main: Main, host_sockets: Sequence[socket.soc
             os._exit(128 + signal.SIGKILL)
         _try_out(lambda step, errno: os.write(report, f"failed {step} {errno}\n".encode()))
         os.environ[_MARK] = _network()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # until there is somebody to pass it on to
         worker = os.fork()
         if worker == 0:
             os.close(alive)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             os.write(report, b"ready\n")
             os.close(report)
             _worker(main, host_sockets)
@@ -216,6 +224,7 @@ def _init(alive: int, report: int, main: Main, host_sockets: Sequence[socket.soc
         for each in host_sockets:
             each.close()
         signal.signal(signal.SIGTERM, lambda *_: os.kill(worker, signal.SIGTERM))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         while True:
             pid, status = os.wait()  # orphans end here too
             if pid == worker:
