@@ -126,7 +126,7 @@ class Host:
         when that is gone.
         """
         self._desired = dict(desired)
-        for ref, pod in self._pods.items():
+        for ref, pod in list(self._pods.items()):  # one may have gone while another's rules are set
             wanted = desired.get(ref)
             if wanted is None or wanted.uid != pod.spec.uid:
                 pod.stop()
