@@ -8,16 +8,37 @@ from datetime import UTC, datetime, timedelta
 import httpx2
 import pytest
 
-from smeagol.pki import LocalAuthority, MemoryKeyStore, Phase
+from smeagol.pki import AuthorityError, LocalAuthority, MemoryKeyStore, Phase
 from smeagol.providers.envoy import provider
+from smeagol.runtime.admission import AdmissionSettings
 from smeagol.runtime.controller import Controller, ControllerSettings
+from smeagol.webhook import InjectionSettings, WebhookPlace
+
+ADMISSION = AdmissionSettings(
+    injection=InjectionSettings(proxy_image="proxy:1", init_image="smeagol:1"), place=WebhookPlace()
+)
 
 
-def a_replica() -> Controller:
+def a_replica(admission: AdmissionSettings | None = None) -> Controller:
     """One that nobody has told anything yet."""
     return Controller(
-        ControllerSettings(identity="a"), client=httpx2.AsyncClient(), provider=provider, keys=MemoryKeyStore()
+        ControllerSettings(identity="a", admission=admission),
+        client=httpx2.AsyncClient(),
+        provider=provider,
+        keys=MemoryKeyStore(),
     )
+
+
+def replace_root(authority: LocalAuthority) -> None:
+    """Until the new one signs."""
+    for hours in (0, 2):
+        authority.maintain(
+            now=datetime.now(UTC) + timedelta(hours=hours),
+            bundle_acknowledged=True,
+            last_old_leaf_expiry=None,
+            rotate_root=not hours,
+        )
+    assert authority.state.phase is Phase.RETIRING
 
 
 async def test_what_becomes_due_while_it_waits_is_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,19 +65,32 @@ def test_a_root_that_comes_to_sign_while_a_certificate_is_made_is_followed(monke
 
     def overtaken(*args: object, **more: object) -> object:
         issued = issue(*args, **more)  # type: ignore[arg-type]  # as it was called
-        for hours in (0, 2):
-            authority.maintain(
-                now=datetime.now(UTC) + timedelta(hours=hours),
-                bundle_acknowledged=True,
-                last_old_leaf_expiry=None,
-                rotate_root=not hours,
-            )
+        replace_root(authority)
         return issued
 
     with monkeypatch.context() as patched:
         patched.setattr(authority, "issue", overtaken)
         replica._identity(authority)
-    assert authority.state.phase is Phase.RETIRING
     before = replica._shown
     replica._follow_roots()
     assert replica._shown is not before
+
+
+def test_what_could_not_be_made_for_a_new_root_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The webhooks' certificate too: once the old root is forgotten, the API server would not believe it."""
+    replica = a_replica(ADMISSION)
+    authority = replica.plane.authority
+    assert replica.admission is not None
+    assert isinstance(authority, LocalAuthority)
+    tries: list[int] = []
+
+    def renew() -> None:
+        tries.append(len(tries))
+        if len(tries) == 1:
+            raise AuthorityError("not now")
+
+    monkeypatch.setattr(replica.admission._certificate, "renew", renew)
+    replace_root(authority)
+    for _ in range(3):
+        replica._follow_roots()
+    assert tries == [0, 1]

@@ -425,9 +425,9 @@ class Controller:
         if self._shown_of == self.plane.authority.state and now() < self._identity_due:
             return
         with self._logged("certificates of the control plane"):
-            self.plane.use_tls(self._identity(self.plane.authority))
             if self.admission is not None:
                 self.admission.follow_roots()
+            self.plane.use_tls(self._identity(self.plane.authority))  # last: until that is done, all is tried again
 
     async def _answer(self) -> None:
         """Tell who asks from within the Pod, which a port-forward does; nothing can be changed that way."""
