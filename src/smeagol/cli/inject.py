@@ -40,7 +40,8 @@ def inject(
 ) -> None:
     """Give the Pods of these owners a proxy, by a label on their template and the rolling restart that this causes.
 
-    With --all the namespace gets the label, and owners are restarted whose Pods have no proxy yet.
+    With --all the namespace gets the label, and owners are restarted whose Pods have no proxy yet. Pods that cannot be
+    restarted are named.
     """
     _change(owners or [], namespace, all_, dry_run, wait, timeout, kubeconfig, context, proxy=True)
 
@@ -79,7 +80,17 @@ def _change(
     from smeagol.cli.terminal import paint
     from smeagol.infra.kubernetes.connection import connect_blocking
     from smeagol.install import ApiServer
-    from smeagol.install.owners import change, find_owner, find_owners, label_namespace, needs, restart, wait_for_owner
+    from smeagol.install.owners import (
+        change,
+        find_owner,
+        find_owners,
+        find_unrestartable,
+        label_namespace,
+        needs,
+        renewals,
+        restart,
+        wait_for_owner,
+    )
 
     if bool(named) == all_:
         raise typer.BadParameter("name owners, such as deployment/web, or give --all")
@@ -99,6 +110,8 @@ def _change(
                     restart(server, owner, moment, dry_run=dry_run)
                     changed.append(owner)
                     typer.echo(f"{owner.ref} {paint('restarted', 'cyan')}")
+            for line in renewals(find_unrestartable(server, namespace, proxy=proxy)):
+                typer.echo(f"{paint('Not restarted:', 'yellow')} {line}")
         else:
             for owner in [find_owner(server, text, namespace) for text in named]:
                 outcome = "unchanged"

@@ -28,6 +28,7 @@ __all__ = [
     "change",
     "find_owner",
     "find_owners",
+    "find_unrestartable",
     "label_namespace",
     "needs",
     "owners_of",
@@ -180,8 +181,29 @@ def find_owners(server: ApiServer, namespace: str) -> Iterator[Owner]:
                 yield Owner(live=live)
 
 
+def find_unrestartable(server: ApiServer, namespace: str, *, proxy: bool) -> Mapping[ObjectRef, int]:
+    """Who else owns Pods of a namespace that are not as it says, and how many: bare Pods, Jobs and the like."""
+    itself = "disabled" if proxy else "enabled"
+    pods = [live.as_(Pod) for live in server.list(resources.POD, namespace=namespace)]
+    wrong = owners_of(
+        pod
+        for pod in pods
+        if bool(proxy_images(pod)) != proxy
+        and not pod.metadata.deletion_timestamp
+        and pod.metadata.labels.get(INJECT_LABEL) != itself
+        and not pod.spec.host_network
+        and ROOT_PROXY_OF not in pod.metadata.annotations
+    )
+    restartable = {resource.kind for resource in _KINDS.values()}
+    return {owner: number for owner, number in wrong.items() if owner.kind not in restartable}
+
+
 def label_namespace(server: ApiServer, namespace: str, value: str, *, dry_run: bool) -> None:
-    """Let the namespace decide for all Pods that do not decide themselves."""
+    """Let the namespace decide for all Pods that do not decide themselves. Raises OwnerError if it is not there, since
+    to apply it would be to make it.
+    """
+    if server.get(resources.NAMESPACE, namespace) is None:
+        raise OwnerError(f"there is no namespace '{namespace}'", fix="See kubectl get namespaces")
     manifest = Manifest(resource=resources.NAMESPACE, name=namespace, labels={INJECT_LABEL: value})
     server.apply(manifest, manager=MANAGER, force=True, dry_run=dry_run)
 
@@ -258,7 +280,7 @@ def _owner(pod: Pod) -> ObjectRef:
 def renewals(owners: Mapping[ObjectRef, int]) -> Iterator[str]:
     """A line for each, with its number of Pods and what gives it new ones. Pure."""
     for owner, number in owners.items():
-        if owner.kind in (kind.kind for kind in _KINDS.values()):
+        if owner.kind in {resource.kind for resource in _KINDS.values()}:
             how = f"kubectl rollout restart -n {owner.namespace} {owner.kind.lower()}/{owner.name}"
         elif owner.kind == "Pod":
             how = "nobody makes it anew: delete it, and make it again"
