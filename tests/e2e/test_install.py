@@ -401,6 +401,27 @@ def test_pods_older_than_their_label_are_replaced(api: Place) -> None:
     api.cluster.kubectl("delete", "namespace", "early")
 
 
+def test_who_cannot_be_restarted_is_named(api: Place) -> None:
+    """A whole namespace is put into the mesh; and one that is not there is not made."""
+    api.cluster.kubectl("create", "namespace", "lone")
+    wait_for(
+        "the service account",
+        lambda: "default" in api.cluster.kubectl("-n", "lone", "get", "serviceaccounts", "-o", "name"),
+        within_seconds=60,
+    )
+    api.cluster.kubectl("-n", "lone", "run", "web", "--image=e")
+    api.cluster.kubectl("-n", "lone", "run", "out", "--image=e", "--labels=smi-spec.io/inject=disabled")
+    lines = api.smeagol("inject", "--all", "-n", "lone").splitlines()
+    assert lines == [
+        "Namespace lone enabled",
+        "Not restarted: Pod lone/web: nobody makes it anew: delete it, and make it again",
+    ]
+    api.cluster.kubectl("delete", "namespace", "lone")
+    with pytest.raises(Exception, match=r"no namespace 'lone'.*SMI-K121"):
+        api.smeagol("inject", "--all", "-n", "lone")
+    assert api.server.get(NAMESPACE, "lone") is None
+
+
 class TestLeastPrivilege:
     """The rights that are installed are enough."""
 
@@ -489,9 +510,11 @@ class TestIntermediateFromOutside:
                 return [found["certificate"] for found in document["generations"]]
 
             told("there is no such Secret")
+            assert "there is no Secret mesh-ca with an intermediate (--ca-secret)" in place.smeagol("check")
             first = hand_over(place, mine)
             wait_for("it begins with the first", lambda: kept() == [first], within_seconds=60)
             wait_for("it serves", (tmp_path / "discovery").exists, within_seconds=60)
+            assert "ok       the mesh's keys are in the Secret" in place.smeagol("check")
             renewed = hand_over(place, mine)
             wait_for("it follows the second", lambda: kept() == [renewed], within_seconds=90)
             hand_over(place, mine, key_of=other)
@@ -546,6 +569,7 @@ class TestIntermediateThatIsAskedFor:
             told("ConfigMap smeagol-system/mesh-roots: there is no such ConfigMap")
             signer.trust(mine)
             told("nobody has approved it yet")
+            assert f"{SIGNER} has not signed an intermediate yet (--ca-signer)" in place.smeagol("check")
             first = signer.open_request()
             spec = signer.get(first)["spec"]
             assert spec["username"] == f"system:serviceaccount:{SYSTEM}:{CONTROLLER}"

@@ -102,7 +102,7 @@ def check(server: ApiServer, settings: InstallSettings) -> Iterator[Finding]:
     yield discovery_finding([live.as_(EndpointSlice) for live in slices])
     lease = server.get(resources.LEASE, LEASE, namespace)
     yield leader_finding(lease.as_(Holder) if lease else None, [pod.metadata.name for pod in pods])
-    yield keys_finding(server, namespace)
+    yield keys_finding(server, workload)
     yield from class_findings(server.list(resources.PROVIDER_CLASS))
     yield from address_findings(workload, pods, [live.as_(MachineRange) for live in server.list(resources.NODE)])
     yield from object_findings(
@@ -283,19 +283,31 @@ def leader_finding(lease: Holder | None, pods: Sequence[str]) -> Finding:
     )
 
 
-def keys_finding(server: ApiServer, namespace: str) -> Finding:
-    """The mesh has its keys. Only whether they are there is looked at."""
+def keys_finding(server: ApiServer, workload: Workload) -> Finding:
+    """The mesh has its keys. Only whether they are there is looked at; if not, what they wait for."""
+    namespace, words = workload.metadata.namespace, dict(pairwise(workload.arguments))
+    secret, signer = words.get("--ca-secret", ""), words.get("--ca-signer", "")
     try:
         found = server.get(resources.SECRET, AUTHORITY_SECRET, namespace)
+        is_handed_over = bool(secret) and server.get(resources.SECRET, secret, namespace) is not None
     except RefusedError:
         return Finding(level=Level.NOTE, what=f"you may not see whether the Secret {AUTHORITY_SECRET} is there")
-    if found is not None and found.body.get("data"):
+    data = found.body.get("data") if found is not None else None
+    if isinstance(data, dict) and data.get("supplied" if secret or signer else "authority"):
         return Finding(level=Level.OK, what=f"the mesh's keys are in the Secret {AUTHORITY_SECRET}; keep a copy of it")
-    return Finding(
-        level=Level.PROBLEM,
-        what=f"the Secret {AUTHORITY_SECRET} holds no keys, so no certificate can be issued",
-        fix="The leader makes them; read its log if it does not",
-    )
+    no_keys = f"the Secret {AUTHORITY_SECRET} holds no keys, so no certificate can be issued"
+    if signer:
+        what = f"{no_keys}: {signer} has not signed an intermediate yet (--ca-signer)"
+        fix = "See kubectl get csr whether that of smeagol-controller is approved; the replicas' log says what it lacks"
+    elif secret and not is_handed_over:
+        what = f"{no_keys}: there is no Secret {secret} with an intermediate (--ca-secret)"
+        fix = f"Create it in the namespace {namespace}, with tls.crt, tls.key and ca.crt"
+    elif secret:
+        what = f"{no_keys}: what the Secret {secret} hands over (--ca-secret) has not been used"
+        fix = "Wait ten seconds; then the replicas' log says what is wrong with it"
+    else:
+        what, fix = no_keys, "The leader makes them; read its log if it does not"
+    return Finding(level=Level.PROBLEM, what=what, fix=fix)
 
 
 def class_findings(classes: Sequence[Live]) -> Iterator[Finding]:
