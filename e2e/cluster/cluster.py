@@ -21,7 +21,7 @@ from e2e.cluster.binaries import Binaries, build
 from e2e.cluster.commands import run, wait_for
 from e2e.cluster.control_plane import ControlPlane, make_keys, write_api, write_controllers
 from e2e.cluster.errors import ClusterError
-from e2e.cluster.network import Network, connect_host, free_networks, versions_here
+from e2e.cluster.network import Network, connect_host, free_networks, make_bridge, versions_here
 from e2e.cluster.nodes import Node, start_nodes, wait_until_ready
 from e2e.cluster.packages import install_for_nodes, require_root
 from e2e.cluster.places import ROOT, held, state_base, state_folder
@@ -74,7 +74,7 @@ class Cluster:
         with suppress(FileNotFoundError):
             unit.rename(unit.with_suffix(".stopped"))
         self._look_again(node)
-        wait_for(f"{program} ends", lambda: pid_of(folder, program) is None, within_seconds=15)
+        wait_for(f"{program} ends", lambda: pid_of(folder, program) is None, within_seconds=60)
 
     def start(self, program: str, *, node: str | None = None) -> None:
         """Undo `stop`. Returns when the program runs, which is before it is ready."""
@@ -83,7 +83,7 @@ class Cluster:
         with suppress(FileNotFoundError):
             unit.with_suffix(".stopped").rename(unit)
         self._look_again(node)
-        wait_for(f"{program} starts", lambda: pid_of(folder, program), within_seconds=15)
+        wait_for(f"{program} starts", lambda: pid_of(folder, program), within_seconds=60)
 
     def kill(self, pod: str, container: str, *, namespace: str) -> None:
         """End a container with SIGKILL, as a lack of memory does; the kubelet starts it again unless its Pod goes."""
@@ -201,7 +201,7 @@ def _supervisor(folder: Path, stdin: int) -> subprocess.Popen[bytes]:
             stderr=log,
             start_new_session=True,  # Ctrl-C is for us, not for the cluster
         )
-    wait_for("the supervisor starts", lambda: supervisor_of(folder), within_seconds=20)
+    wait_for("the supervisor starts", lambda: supervisor_of(folder), within_seconds=60)
     return process
 
 
@@ -251,10 +251,12 @@ def _join(folder: Path, supervisor: int, nodes: int, versions: tuple[int, ...]) 
     """Make the switch, and this machine's link to it, in the first network that nobody else takes meanwhile."""
     write_unit(folder, "switch", ["unshare", "--net", "--", "sleep", "infinity"])
     os.kill(supervisor, signal.SIGHUP)
-    switch = wait_for("the switch", lambda: _in_own_network(pid_of(folder, "switch")), within_seconds=10)
-    network = free_networks(versions)[0]
-    connect_host(network, switch, nodes=nodes)
-    return network
+    switch = wait_for("the switch", lambda: _in_own_network(pid_of(folder, "switch")), within_seconds=60)
+    make_bridge(switch)
+    for network in free_networks(versions):
+        if connect_host(network, switch, nodes=nodes):
+            return network
+    raise ClusterError("no network is free: others have taken all meanwhile", fix="Try again.")
 
 
 def _in_own_network(pid: int | None) -> int | None:
@@ -271,7 +273,7 @@ def _wait_for_controllers(cluster: Cluster) -> None:
         names = cluster.kubectl("-n", "default", "get", "serviceaccounts,configmaps", "-o", "name").split()
         return {"serviceaccount/default", "configmap/kube-root-ca.crt"} <= set(names)
 
-    wait_for("the controllers work", made, within_seconds=60)
+    wait_for("the controllers work", made, within_seconds=120)
 
 
 def _wait_for_api(server: str, kubectl: Any, *, within_seconds: float) -> None:
@@ -311,5 +313,5 @@ def _end_processes(folder: Path) -> None:
     if supervisor := supervisor_of(folder):
         with suppress(ProcessLookupError):
             os.kill(supervisor, signal.SIGTERM)
-        wait_for("the cluster ends", lambda: supervisor_of(folder) is None, within_seconds=30)
+        wait_for("the cluster ends", lambda: supervisor_of(folder) is None, within_seconds=60)
     cgroups.remove(cgroups.of_cluster(folder.name))

@@ -14,7 +14,7 @@ from pathlib import Path
 from e2e.cluster.commands import run
 from e2e.cluster.errors import ClusterError
 
-__all__ = ["Network", "Ranges", "connect_host", "connect_node", "free_networks", "versions_here"]
+__all__ = ["Network", "Ranges", "connect_host", "connect_node", "free_networks", "make_bridge", "versions_here"]
 
 _COUNT = 9
 _SETTINGS_6 = Path("/proc/sys/net/ipv6/conf")
@@ -152,11 +152,22 @@ def free_networks(versions: tuple[int, ...]) -> list[Network]:
     return free
 
 
-def connect_host(network: Network, switch: int, *, nodes: int) -> None:
-    """Make the bridge in the namespace of the process `switch`, and this machine's link and routes through it."""
+def make_bridge(switch: int) -> None:
+    """In the namespace of the process `switch`."""
     _in(switch, "link", "add", "bridge", "type", "bridge")
     _in(switch, "link", "set", "bridge", "up")
-    run("ip", "link", "add", network.host_link, "type", "veth", "peer", "name", "host", "netns", str(switch))
+
+
+def connect_host(network: Network, switch: int, *, nodes: int) -> bool:
+    """Make this machine's link and routes through the bridge; False if another cluster has taken the network since it
+    was found free.
+    """
+    try:
+        run("ip", "link", "add", network.host_link, "type", "veth", "peer", "name", "host", "netns", str(switch))
+    except ClusterError:
+        if not Path("/sys/class/net", network.host_link).exists():
+            raise
+        return False
     _in(switch, "link", "set", "host", "master", "bridge", "up")
     run("ip", "link", "set", network.host_link, "up")
     for ranges in network.families:
@@ -165,6 +176,7 @@ def connect_host(network: Network, switch: int, *, nodes: int) -> None:
         run("ip", "route", "add", str(ranges.services), "via", str(ranges.node(1)))
         for number in range(1, nodes + 1):
             run("ip", "route", "add", str(ranges.pods_of(number)), "via", str(ranges.node(number)))
+    return True
 
 
 def connect_node(network: Network, switch: int, own: int, *, number: int, nodes: int) -> None:

@@ -73,7 +73,7 @@ def start_nodes(plane: ControlPlane, keys: Keys, binaries: Binaries, supervisor:
         write_unit(plane.folder, node.name, ["unshare", "--net", "--", *enter, *place])
     os.kill(supervisor, signal.SIGHUP)
     for node in nodes:
-        wait_for(f"containerd of {node.name} answers", partial(_answers, node), within_seconds=30)
+        wait_for(f"containerd of {node.name} answers", partial(_answers, node), within_seconds=60)
         for archive in archives:
             node.load(archive)
         _write_kubernetes_units(plane, binaries, node)
@@ -90,9 +90,9 @@ def wait_until_ready(plane: ControlPlane, nodes: Sequence[Node], kubectl: Callab
     )
     kubectl("apply", "--server-side", "--filename", "-", stdin=manifest)
     names = [f"node/{node.name}" for node in nodes]
-    wait_for("the nodes register", lambda: _registered(nodes, kubectl), within_seconds=60, every_seconds=0.5)
-    kubectl("wait", "--for=condition=Ready", "--timeout=120s", *names)
-    kubectl("--namespace", "kube-system", "rollout", "status", "--timeout=120s", "deployment/coredns")
+    wait_for("the nodes register", lambda: _registered(nodes, kubectl), within_seconds=120, every_seconds=0.5)
+    kubectl("wait", "--for=condition=Ready", "--timeout=240s", *names)
+    kubectl("--namespace", "kube-system", "rollout", "status", "--timeout=240s", "deployment/coredns")
 
 
 def _registered(nodes: Sequence[Node], kubectl: Callable[..., str]) -> bool:

@@ -23,7 +23,7 @@ from smeagol.cli import build
 from smeagol.install import InstallSettings, manifests
 from smeagol.install.resources import FIELD_MANAGER, NAMESPACE
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("install")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("cluster")]
 
 CHART = Path(__file__).parents[2] / "deploy" / "helm" / "smeagol"
 SYSTEM = "smeagol-system"
