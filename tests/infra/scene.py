@@ -77,7 +77,7 @@ def pod(name: str, number: int, *containers: ContainerOnHost) -> PodSpecOnHost:
         ips=tuple(pod_ip(number, family) for family in FAMILIES),
         hostname=name,
         containers=containers or (SLEEPER,),
-        grace_seconds=5,
+        grace_seconds=30,
     )
 
 
@@ -105,9 +105,13 @@ def runs(command: str) -> bool:
     return command in processes().values()
 
 
+PATIENCE_SECONDS = 60
+"""For whatever is waited for: a machine may be slow, or busy with something else."""
+
+
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for what nobody announces. Raises TimeoutError."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not condition():
             await asyncio.sleep(0.01)
 
@@ -138,7 +142,7 @@ class Scene:
     ) -> PodStatus:
         """Wait until this is true of these Pods; returns the last one's status."""
         try:
-            async with asyncio.timeout(20), self._news:
+            async with asyncio.timeout(PATIENCE_SECONDS), self._news:
                 await self._news.wait_for(
                     lambda: all((s := self.host.statuses.get(pod.ref)) is not None and what(s) for pod in pods)
                 )
@@ -147,7 +151,7 @@ class Scene:
         return self.host.statuses[pods[-1].ref]
 
     async def until_gone(self, pod: PodSpecOnHost) -> None:
-        async with asyncio.timeout(20), self._news:
+        async with asyncio.timeout(PATIENCE_SECONDS), self._news:
             await self._news.wait_for(lambda: pod.ref not in self.host.statuses)
 
     def log(self, pod: PodSpecOnHost, container: str = "app") -> str:
@@ -188,7 +192,7 @@ class Scene:
         code = (
             "import sys, urllib.request, urllib.error\n"
             "for url in sys.argv[1:]:\n"
-            "    try: print(urllib.request.urlopen(url, timeout=5).read().decode())\n"
+            "    try: print(urllib.request.urlopen(url, timeout=30).read().decode())\n"
             "    except urllib.error.URLError as e: print(type(e.reason).__name__)\n"
         )
         status, output = await self.run(client, *python(code, *urls))

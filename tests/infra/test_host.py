@@ -325,7 +325,7 @@ async def crash_loop() -> None:
         assert status.phase is Phase.RUNNING
         assert not status.ready
         assert status.containers[0].last == Terminated(3, "Error")
-        assert s.log(web).startswith("once\nonce\nonce\n")
+        await s.until_logged(web, "once\nonce\nonce\n")
 
 
 async def restart_policies() -> None:
@@ -352,7 +352,7 @@ async def start_order() -> None:
         def step(name: str, script: str, *, lasts: bool = False) -> ContainerOnHost:
             return replace(_does(note + script, name), env=(EnvVar("NAME", name),), restart_always=lasts)
 
-        ready = fast(Exec(("/bin/sh", "-c", f"test -e {s.shared}/go")), failures=1000)
+        ready = fast(Exec(("/bin/sh", "-c", f"test -e {s.shared}/go && grep -q proxy {s.shared}/order")), failures=1000)
         written = fast(Exec(("grep", "-q", "app", f"{s.shared}/order")))
         noted = fast(Exec(("grep", "-q", "lasting", f"{s.shared}/order")), failures=1000)
         web = replace(
@@ -502,6 +502,7 @@ async def startup() -> None:
     async with scene() as s:
         await s.apply(web, never)
         await s.until(never, what=lambda status: status.containers[0].restarts >= 1)
+        await s.until(web, what=lambda status: isinstance(app(status), Running))
         status = s.host.statuses[web.ref].containers[0]
         assert (status.started, status.ready, status.restarts) == (False, False, 0)
         await s.run(web, "touch", "/tmp/up")
@@ -676,7 +677,7 @@ class TestEnd:
             family = family_of(caller.pid)
             assert len(family) >= 6, "keeper, init, worker, agent, the Pod and its container"
             caller.kill()
-            assert all_gone(family, 10)
+            assert all_gone(family, 60)
         assert host_state() == before
 
     def test_an_agent_that_dies_ends_the_host_in_sight(self) -> None:
@@ -690,5 +691,5 @@ class TestEnd:
             family = family_of(caller.pid)
             caller.send_signal(signal.SIGINT)
             assert caller.stdout.read() == "stopped in order\n"
-            assert caller.wait(10) == 0
+            assert caller.wait(60) == 0
             assert all_gone(family, 0)
