@@ -21,7 +21,7 @@ import sys
 
 VERSION = os.environ.get("VERSION", "v0")
 POD_NAME = os.environ.get("POD_NAME", "")
-LINGER_SECONDS = 2.0
+LINGER_SECONDS = 10.0
 """How long a server that shall stop still answers on connections that its clients keep open."""
 
 

@@ -15,7 +15,7 @@ def ask(connected):
 
 def attempt(family, address):
     sock = socket.socket(family)
-    sock.settimeout(3)
+    sock.settimeout(10)
     try:
         sock.connect(address)
         return ask(sock)

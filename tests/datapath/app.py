@@ -19,7 +19,7 @@ from datapath.apps.wire import GrpcAnswers, PortSeen, Tally, Tls
 __all__ = ["Answer", "App", "Connection", "DialError", "Load"]
 
 SOCKET_SECONDS = 60.0
-START_SECONDS = 15.0
+START_SECONDS = 60.0
 
 R = TypeVar("R")
 
@@ -206,7 +206,7 @@ class Connection:
         self.certificate = opened.certificate
 
     def exchange(
-        self, send: bytes = b"", *, until: bytes = b"", count: int = 0, seconds: float = 10.0
+        self, send: bytes = b"", *, until: bytes = b"", count: int = 0, seconds: float = 30.0
     ) -> bytes:  # fmt: skip
         """Send, then read up to `until`, or `count` bytes, or all until the peer closes. Raises DialError."""
         received = self._app._expect(

@@ -33,14 +33,14 @@ from infra.harness import NOBODY, SOURCES, python_for_nobody
 from smeagol.client import Mesh as Client
 from smeagol.control import Condition, Pod, SmiObject, Status
 from smeagol.errors import SmeagolError
-from smeagol.infra.host.exec import exec_in_pod
+from smeagol.infra.host.exec import ExecError, exec_in_pod
 from smeagol.refs import PodRef
 
-__all__ = ["Mesh", "eventually", "running"]
+__all__ = ["Mesh", "eventually", "lagging", "running"]
 
-START_SECONDS = 30.0
-CHANGE_SECONDS = 40.0
-STOP_SECONDS = 20.0
+START_SECONDS = 60.0
+CHANGE_SECONDS = 90.0
+STOP_SECONDS = 60.0
 POLL_SECONDS = 0.05
 LOG_LINES = 15
 PYTHON_PATH = f"{SOURCES}:{sysconfig.get_paths()['purelib']}"
@@ -52,7 +52,7 @@ T = TypeVar("T")
 SMI = frozenset({"MutualTLS", "Canary", "Sidecar"})
 
 
-def eventually(check: Callable[[], T], *, seconds: float = 20.0) -> T:
+def eventually(check: Callable[[], T], *, seconds: float = 60.0) -> T:
     """What `check` returns, as soon as it raises no AssertionError; its last one if it always does."""
     deadline = time.monotonic() + seconds
     while True:
@@ -181,8 +181,8 @@ class Mesh:
             if self.write(_file(reference(manifest)), json.dumps(manifest, indent=1)):
                 changed[reference(manifest)] = manifest
         if wait:
-            old = {(pod.namespace, pod.name) for pod in before.pods}
-            self.wait_for(lambda status: _unmet(status, changed, generations, old))
+            self.wait_for(lambda status: _unmet(status, changed, generations))
+            self._reach_the_host()
 
     def write(self, name: str, text: str) -> bool:
         """Put a file into the folder in one move, as editors do; False if it says this already."""
@@ -201,13 +201,21 @@ class Mesh:
             (self.folder / _file(ref)).unlink(missing_ok=True)
             self._apps.pop(ref[1:], None)
         if wait:
-            self.wait_for(lambda status: _there(status, refs) or _lagging(status))
+            self.wait_for(lambda status: _there(status, refs) or lagging(status))
+            self._reach_the_host()
 
     def delete_all(self, kind: str) -> None:
         """Remove all objects of a kind."""
         for path in self.folder.glob(f"{kind.lower()}.*.yaml"):
             path.unlink()
-        self.wait_for(lambda s: f"no {kind}" if any(o.kind == kind for o in s.objects) else _lagging(s))
+        self.wait_for(lambda s: f"no {kind}" if any(o.kind == kind for o in s.objects) else lagging(s))
+
+    def _reach_the_host(self) -> None:
+        """Return when the host has done what the mesh has told it: it does one thing after the other, and rules of
+        Services, which lead clients without a proxy, come a moment after the status that tells of them.
+        """
+        with suppress(ExecError):
+            exec_in_pod(self.state / "exec.sock", PodRef("no", "body"), ["true"])
 
     @contextmanager
     def having(self, *objects: Manifest) -> Iterator[None]:
@@ -273,7 +281,7 @@ class Mesh:
 
     def metrics(self) -> str:
         """What Prometheus would scrape."""
-        answer = httpx2.get(self.status().mesh.metrics_url, timeout=10, trust_env=False)
+        answer = httpx2.get(self.status().mesh.metrics_url, timeout=30, trust_env=False)
         answer.raise_for_status()
         return answer.text
 
@@ -342,16 +350,14 @@ def _content(file: io.BufferedRandom | io.BufferedIOBase) -> str:
     return file.read().decode(errors="replace")
 
 
-def _unmet(
-    status: Status, changed: Mapping[Ref, Manifest], generations: Mapping[Ref, int], old: set[tuple[str, str]]
-) -> str:
+def _unmet(status: Status, changed: Mapping[Ref, Manifest], generations: Mapping[Ref, int]) -> str:
     for ref, manifest in changed.items():
-        if words := _missing(status, ref, manifest, generations.get(ref, 0), old):
+        if words := _missing(status, ref, manifest, generations.get(ref, 0)):
             return f"{' '.join(ref)}: {words}"
-    return _lagging(status)
+    return lagging(status)
 
 
-def _missing(status: Status, ref: Ref, manifest: Manifest, generation: int, old: set[tuple[str, str]]) -> str:
+def _missing(status: Status, ref: Ref, manifest: Manifest, generation: int) -> str:
     kind, namespace, name = ref
     match kind:
         case "Pod" | "Deployment":
@@ -365,6 +371,10 @@ def _missing(status: Status, ref: Ref, manifest: Manifest, generation: int, old:
             wanted = {port["port"] for port in manifest["spec"]["ports"]}
             found = next((s for s in status.services if (s.namespace, s.name) == (namespace, name)), None)
             return "" if found is not None and {port.port for port in found.ports} == wanted else "being there"
+        case "EndpointSlice":
+            of = (namespace, manifest["metadata"]["labels"]["kubernetes.io/service-name"])
+            found = next((s for s in status.services if (s.namespace, s.name) == of), None)
+            return "" if found is not None and any(port.endpoints for port in found.ports) else "being read"
         case kind if kind in SMI:
             return _smi_missing(status, ref, generation)
         case _:
@@ -376,12 +386,15 @@ def _smi_missing(status: Status, ref: Ref, generation: int) -> str:
     if found is None or found.generation <= generation:
         return "being read"
     accepted, programmed = found.status.condition("Accepted"), found.status.condition("Programmed")
-    if accepted is not None and accepted.status == "False":
+    if accepted is None or accepted.observed_generation < found.generation:
+        return "being judged"
+    if accepted.status == "False":
         return ""  # it has been judged, and nothing is to be programmed
     return "" if programmed is not None and programmed.status == "True" else f"Programmed: {programmed}"
 
 
-def _lagging(status: Status) -> str:
+def lagging(status: Status) -> str:
+    """Which proxies of Pods that are ready have not taken over all that there is; nothing if none."""
     late = [f"{p.namespace}/{p.name}" for p in status.pods if p.ready and p.proxy is not None and not p.proxy.synced]
     return f"the proxies of {', '.join(late)}" if late else ""
 

@@ -97,7 +97,7 @@ def _spec(
         port = next(int(each.partition(":")[2]) for each in serve if each.startswith("http:"))
         probe = {"httpGet": {"path": "/ready", "port": port}}
     if probe:
-        container["readinessProbe"] = {"periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": 1, **probe}
+        container["readinessProbe"] = {"periodSeconds": 1, "timeoutSeconds": 30, "failureThreshold": 1, **probe}
     if ports:
         container["ports"] = [{"name": key, "containerPort": number} for key, number in ports.items()]
     spec: Manifest = {"containers": [container], "terminationGracePeriodSeconds": 10}

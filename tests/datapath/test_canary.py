@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -10,6 +10,7 @@ from datapath.app import App
 from datapath.chance import assert_shares
 from datapath.harness import Mesh, eventually, running
 from datapath.manifests import Manifest, canary, deployment, mutual_tls, pod, service
+from smeagol.control import Status
 
 pytestmark = [pytest.mark.netns, pytest.mark.envoy, pytest.mark.xdist_group("datapath-canary")]
 
@@ -51,6 +52,15 @@ def mesh(whole_mesh: Mesh) -> Iterator[Mesh]:
 @pytest.fixture
 def client(mesh: Mesh) -> App:
     return mesh.app("client")
+
+
+def judged(name: str) -> Callable[[Status], str]:
+    """Nothing once conditions of that Canary are told."""
+
+    def missing(status: Status) -> str:
+        return "" if any(o.name == name and o.status.conditions for o in status.objects) else f"Canary {name}"
+
+    return missing
 
 
 def answering(app: App, url: str = "http://web/", requests: int = 200) -> set[str]:
@@ -226,7 +236,7 @@ class TestRoot:
     def test_created_later(self, mesh: Mesh, client: App) -> None:
         """SMI-CAN-03, SMI-COMMON-02."""
         mesh.apply(canary("later", web_v2="1"), wait=False)
-        mesh.wait_for(lambda status: "" if any(o.name == "later" for o in status.objects) else "the Canary")
+        mesh.wait_for(judged("later"))
         assert mesh.condition("ResolvedRefs", "Canary", "later").reason == "BackendNotFound"
         with mesh.having(service("later", {"web": "yes"}, ports=PORTS)):
             assert answering(client, "http://later/") == {"v2"}
@@ -260,7 +270,7 @@ class TestRoot:
     def test_of_another_namespace_is_not_divided(self, mesh: Mesh, client: App) -> None:
         """SMI-CAN-02."""
         mesh.apply(canary("web.default", "stolen", namespace="thief", web_v1="1"), wait=False)
-        mesh.wait_for(lambda status: "" if any(o.name == "stolen" for o in status.objects) else "the Canary")
+        mesh.wait_for(judged("stolen"))
         assert mesh.condition("ResolvedRefs", "Canary", "stolen", "thief").reason == "RefNotPermitted"
         assert answering(client) == set(VERSIONS)
 

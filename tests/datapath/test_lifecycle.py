@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from datapath.admin import ADMIN_SEEKER
-from datapath.harness import Mesh, eventually, running, smeagol
+from datapath.harness import Mesh, eventually, lagging, running, smeagol
 from datapath.manifests import Manifest, deployment, mutual_tls, pod, service, sidecar
+from smeagol.control import Status
 
 pytestmark = [pytest.mark.netns, pytest.mark.envoy, pytest.mark.xdist_group("datapath-lifecycle")]
 
@@ -78,7 +79,7 @@ def test_only_the_proxy_takes_orders_for_the_proxy() -> None:
             "--state-dir",
             str(mesh.state.parent),
         ]
-        said = subprocess.run(stats, capture_output=True, text=True, timeout=30)
+        said = subprocess.run(stats, capture_output=True, text=True, timeout=60)
         assert said.stdout == "server.live: 1\n", said.stderr
 
 
@@ -96,7 +97,7 @@ def test_nothing_is_left_behind(number: signal.Signals) -> None:
         eventually(lambda: assert_gone(processes))
         assert interfaces() == before
         mesh.start()
-        mesh.wait_for(lambda status: "" if len([p for p in status.pods if p.ready]) == 2 else "its Pods")
+        mesh.wait_for(lambda s: lagging(s) if len([p for p in s.pods if p.ready]) == 2 else "its Pods")
         mesh.forget_apps()
         is_served(mesh)
         assert mesh.roots() == roots, "keys last"
@@ -136,7 +137,7 @@ def test_empty_folder_is_told() -> None:
 def test_folder_in_use_is_refused(mesh: Mesh) -> None:
     """A second one of that name says so, and does no harm to the first."""
     command = [*smeagol("up"), "-f", str(mesh.folder), "--state-dir", str(mesh.state.parent)]
-    second = subprocess.run(command, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL)
+    second = subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
     assert second.returncode not in (0, -signal.SIGKILL)
     assert "SMI-R002" in second.stderr
     is_served(mesh)
@@ -192,7 +193,12 @@ def test_edit_takes_effect(mesh: Mesh) -> None:
 def test_pod_restarts_its_application(mesh: Mesh) -> None:
     """As the kubelet does."""
     mesh.app("web").die()
-    mesh.wait_for(lambda s: "" if any(p.name == "web" and p.restarts == 1 and p.ready for p in s.pods) else "a restart")
+
+    def restarted(status: Status) -> str:
+        found = any(p.name == "web" and p.restarts == 1 and p.ready for p in status.pods)
+        return lagging(status) if found else "a restart"
+
+    mesh.wait_for(restarted)
     mesh.forget_apps()
     is_served(mesh)
 
@@ -225,4 +231,12 @@ def test_ordinary_user() -> None:
     with running(*OBJECTS, user="nobody") as mesh:
         is_served(mesh)
         processes = descendants(mesh.pid)
-        assert {Path(f"/proc/{pid}").stat().st_uid for pid, _ in processes if start_of(pid)} == {65534}
+        assert {uid_of(pid) for pid, _ in processes} - {None} == {65534}
+
+
+def uid_of(pid: int) -> int | None:
+    """Whose process it is; None of one that has ended."""
+    try:
+        return Path(f"/proc/{pid}").stat().st_uid
+    except FileNotFoundError:
+        return None

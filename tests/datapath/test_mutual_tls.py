@@ -305,7 +305,11 @@ class TestProbes:
             "exec": {"exec": {"command": ["python3", "-c", ""]}},
         }
         beside = [
-            {"name": name, "command": ["sleep", "1000"], "readinessProbe": {"periodSeconds": 1, **probe}}
+            {
+                "name": name,
+                "command": ["sleep", "1000"],
+                "readinessProbe": {"periodSeconds": 1, "timeoutSeconds": 30, **probe},
+            }
             for name, probe in probes.items()
         ]
         probed = pod("probed", "http:8080", "tcp:9000", "grpc:5000", namespace="probed", containers=beside)

@@ -125,7 +125,7 @@ class TestEndpoints:
         )
         send = (
             "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(0.5)\n"
-            "for _ in range(20):\n"
+            "for _ in range(120):\n"
             "    s.sendto(b'it', ('names.svc.svc.cluster.local', 53))\n"
             "    try: print(s.recv(99).decode()); break\n"
             "    except OSError: pass"

@@ -42,10 +42,10 @@ def test_it_runs_for_as_long_as_the_pod(mesh: Mesh) -> None:
     """SMI-SIDE-07: from before the application, which is served meanwhile, until after it."""
     web = pod("web", "http:8080", labels=MONITORED)
     with mesh.having(web, service("web")):
-        assert shipped(mesh, "web") == ["begun"]
+        eventually(lambda: _is(shipped(mesh, "web"), ["begun"]))
         assert mesh.app("client").get("http://web/").version == "web"
-        assert mesh.condition("FullySupported", "Sidecar", "monitor").status == "True"
-        assert mesh.condition("Programmed", "Sidecar", "monitor").status == "True"
+        eventually(lambda: _is(mesh.condition("FullySupported", "Sidecar", "monitor").status, "True"))
+        eventually(lambda: _is(mesh.condition("Programmed", "Sidecar", "monitor").status, "True"))
     assert shipped(mesh, "web") == ["begun", "ended"]
 
 
@@ -73,8 +73,8 @@ def test_a_change_reaches_pods_by_a_restart(mesh: Mesh) -> None:
     mesh.apply(sidecar("monitor", MONITORED, containers=[changed], restart=True))
     (after,) = mesh.pods_of("shop")
     assert after.name != before.name
-    assert shipped(mesh, before.name) == ["begun", "ended"]
-    assert shipped(mesh, after.name) == ["begun"]
+    eventually(lambda: _is(shipped(mesh, before.name), ["begun", "ended"]))
+    eventually(lambda: _is(shipped(mesh, after.name), ["begun"]))
 
 
 def test_a_name_of_the_pods_own(mesh: Mesh) -> None:

@@ -51,11 +51,11 @@ def processes_about(base: Path) -> list[str]:
     return found
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_every_step_of_the_documented_rollout_holds(base: Path) -> None:
     """Canary, "The documented rollout MUST work word for word"; no request fails; nothing stays behind."""
     demo = started(base, "--rate", "150")
-    output, _ = demo.communicate(timeout=220)
+    output, _ = demo.communicate(timeout=560)
     assert demo.returncode == 0, output
     last = output.splitlines()[-1]
     found = re.fullmatch(r"demo: ([\d,]+) requests, 0 failed, 8 steps held", last)
@@ -67,7 +67,6 @@ def test_every_step_of_the_documented_rollout_holds(base: Path) -> None:
     assert list(base.glob("smeagol-demo-*")) == []
 
 
-@pytest.mark.timeout(90)
 def test_ctrl_c_cleans_up_and_says_130(base: Path) -> None:
     demo = started(base)
     assert demo.stdout is not None
@@ -75,7 +74,7 @@ def test_ctrl_c_cleans_up_and_says_130(base: Path) -> None:
         if line.startswith("foobar-v1 and its client run"):
             break
     demo.send_signal(signal.SIGINT)
-    output, _ = demo.communicate(timeout=40)
+    output, _ = demo.communicate(timeout=120)
     assert demo.returncode == 130, output
     assert "Traceback" not in output
     assert processes_about(base) == []
@@ -91,10 +90,10 @@ def test_a_name_that_is_taken_is_said_and_the_other_mesh_goes_on(base: Path) -> 
             if line.startswith("foobar-v1 and its client run"):
                 break
         second = started(base)
-        output, _ = second.communicate(timeout=60)
+        output, _ = second.communicate(timeout=120)
         assert second.returncode == 1
         assert "is running already" in output
         assert first.poll() is None
     finally:
         first.send_signal(signal.SIGINT)
-        first.communicate(timeout=40)
+        first.communicate(timeout=120)

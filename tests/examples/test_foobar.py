@@ -44,7 +44,7 @@ class Program:
     def end(self) -> list[str]:
         """SIGTERM, then what it still had to say; it must end well."""
         self.process.send_signal(signal.SIGTERM)
-        rest, _ = self.process.communicate(timeout=15)
+        rest, _ = self.process.communicate(timeout=60)
         assert self.process.returncode == 0
         return rest.splitlines()
 
@@ -76,7 +76,7 @@ def server(start: Start, port: int) -> Program:
 
 
 def wait_until_refused(port: int) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
             socket.create_connection(("127.0.0.1", port)).close()
@@ -89,7 +89,7 @@ def wait_until_refused(port: int) -> None:
 
 def get(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "client.py", "get", url, *arguments]
-    return subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, timeout=20)
+    return subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, timeout=60)
 
 
 class TestServer:
@@ -109,7 +109,7 @@ class TestServer:
     def test_finishes_what_it_has_begun(self, server: Program, port: int) -> None:
         """SIGTERM: new connections are refused, a request on an open one is answered and told to close."""
         with socket.create_connection(("127.0.0.1", port)) as connection:
-            connection.settimeout(5)
+            connection.settimeout(60)
             request = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
             connection.sendall(request)
             assert b"connection: close" not in connection.recv(4096)
@@ -120,7 +120,7 @@ class TestServer:
             answer = connection.recv(4096)
             assert answer.startswith(b"HTTP/1.1 200 ")
             assert b"connection: close" in answer
-        assert server.process.wait(timeout=10) == 0
+        assert server.process.wait(timeout=60) == 0
 
 
 class TestClient:
@@ -142,7 +142,7 @@ class TestClient:
         assert counts.failed == 0
         assert counts.versions == (("v1", counts.sent),)
         assert sum(count for _, count in counts.latency) == counts.sent
-        assert counts.rate == pytest.approx(200, rel=0.15)
+        assert total(slots[:6]).rate == pytest.approx(200, rel=0.15)  # the last one was cut
         assert all(later.time > earlier.time for earlier, later in itertools.pairwise(slots))
 
     def test_counts_every_fault_and_goes_on(self, start: Start, server: Program, port: int) -> None:

@@ -31,7 +31,7 @@ PODS = 7
 PAGES = """
 import sys, urllib.request
 for _ in range(int(sys.argv[1])):
-    print(urllib.request.urlopen("http://frontend/bob", timeout=10).read().decode().strip())
+    print(urllib.request.urlopen("http://frontend/bob", timeout=30).read().decode().strip())
 """
 
 
@@ -43,7 +43,7 @@ def shop() -> Iterator[Mesh]:
     try:
         mesh.start()
         Mesh.alive.append(mesh)
-        mesh.wait_for(_unready, seconds=90)
+        mesh.wait_for(_unready, seconds=180)
         yield mesh
         assert mesh.stop() == 0
     finally:
@@ -141,7 +141,7 @@ def smeagol(mesh: Mesh, *arguments: str, within: tuple[str, ...] = ()) -> subpro
     command = [sys.executable, "-c", "from smeagol.cli import main; main()", *arguments]
     rest = ["--", *within] if within else []
     return subprocess.run(
-        [*command, "--state-dir", str(mesh.state.parent), *rest], capture_output=True, text=True, timeout=60
+        [*command, "--state-dir", str(mesh.state.parent), *rest], capture_output=True, text=True, timeout=120
     )
 
 

@@ -32,7 +32,7 @@ PROGRAMS = ("server.py", "client.py")
 POLL_SECONDS = 0.2
 TRAFFIC_SECONDS = 1.0
 START_SECONDS = 60.0
-CHANGE_SECONDS = 30.0
+CHANGE_SECONDS = 60.0
 STALL_SECONDS = 15.0
 """How long the client may write nothing down before that is called a fault."""
 RECENT_SLOTS = 12

@@ -20,11 +20,13 @@ from datapath.apps.wire import Burst, Exchange, Open, Opened, Received, StartLoa
 
 __all__ = ["Connections", "Load", "burst"]
 
-DIAL_SECONDS = 10.0
-ANSWER_SECONDS = 20.0
+DIAL_SECONDS = 30.0
+ANSWER_SECONDS = 30.0
 TICK_SECONDS = 0.004
 AT_ONCE = 64
 """More requests than this wait for their turn, so that a slow moment of the machine opens no flood of connections."""
+MOST_WAITING = 2000
+"""More than this are not begun: on a machine that cannot keep up the rate is lower, and the end does not come late."""
 
 
 class BadAnswerError(Exception):
@@ -300,7 +302,7 @@ class Load:
         start, sent = time.perf_counter(), 0
         while True:
             due = int((time.perf_counter() - start) * self._rate)
-            for _ in range(due - sent):
+            for _ in range(min(due - sent, MOST_WAITING - len(self._running))):
                 task = asyncio.create_task(self._caller.call(self._counted))
                 self._running.add(task)
                 task.add_done_callback(self._running.discard)

@@ -74,7 +74,7 @@ class Exchange(_Message, frozen=True, kw_only=True):
     send: bytes = b""
     until: bytes = b""
     count: int = 0
-    seconds: float = 10.0
+    seconds: float = 30.0
 
 
 class Close(_Message, frozen=True, kw_only=True):
