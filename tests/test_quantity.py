@@ -177,10 +177,10 @@ class TestLaws:
         "text", ["1e999999999999", "1e-999999999999", "9" * 10**6, "1e" + "9" * 10**6, "." + "0" * 10**6]
     )
     def test_hostile_text_takes_no_time(self, text: str) -> None:
-        started = time.perf_counter()
+        started = time.thread_time()
         with suppress(QuantityError):
             assert Quantity.parse(text).nanos == 1
-        assert time.perf_counter() - started < 0.5
+        assert time.thread_time() - started < 0.5
 
 
 class TestWeight:

@@ -22,8 +22,8 @@ from .pages import blocks
 
 __all__ = ["Command", "Session", "commands", "matches"]
 
-PATIENCE_SECONDS = 45.0
-STOP_SECONDS = 30.0
+PATIENCE_SECONDS = 90.0
+STOP_SECONDS = 60.0
 BESIDE = ("smeagol up", "python examples/provider/")
 """Commands that do not end."""
 _HERE_DOCUMENT = re.compile(r"<<'(\w+)'$")

@@ -41,7 +41,7 @@ def follow(session: Session, page: Path) -> None:
 @pytest.mark.envoy
 @pytest.mark.netns
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the tutorial uses curl")
 def test_tutorial(reader: Session) -> None:
     """docs/tutorial.md: a rollout by hand, a stranger, a slip."""
@@ -51,7 +51,7 @@ def test_tutorial(reader: Session) -> None:
 @pytest.mark.envoy
 @pytest.mark.netns
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("page", ["README.md", "docs/standalone.md", "docs/tutorial-provider.md"])
 def test_page(reader: Session, page: str) -> None:
     """A mesh of the sample and each look into it that the page shows; a provider up to its first green case."""

@@ -82,7 +82,7 @@ def weights(api: ApiServer, namespace: str) -> dict[str, dict[str, int]]:
 
 
 def becomes(api: ApiServer, namespace: str, wanted: dict[str, dict[str, int]]) -> None:
-    wait_for(f"the routes are {wanted}", lambda: weights(api, namespace) == wanted, within_seconds=60)
+    wait_for(f"the routes are {wanted}", lambda: weights(api, namespace) == wanted, within_seconds=120)
 
 
 def told(api: ApiServer, what: str, name: str, namespace: str, **wanted: str) -> Json:
@@ -94,7 +94,7 @@ def told(api: ApiServer, what: str, name: str, namespace: str, **wanted: str) ->
         is_there = all(f"{has[kind].get('status')}/{has[kind].get('reason')}" == wanted[kind] for kind in wanted)
         return obj if is_there else None
 
-    return wait_for(f"{what} {name}: {wanted}", found, within_seconds=90)
+    return wait_for(f"{what} {name}: {wanted}", found, within_seconds=150)
 
 
 def answer(api: ApiServer, route: Json, *, accepted: str = "True", reason: str = "Accepted") -> None:
@@ -252,7 +252,7 @@ class TestCanary:
         told(api, "canary", "web", shop, Accepted="True/Accepted")
         api.apply(canary("web", "web", v1="1").replace("spec: {", "spec: {providerClassName: smeagol, "), shop)
         becomes(api, shop, {})
-        wait_for("our part is taken back", lambda: not api.get("canary", "web", shop).get("status"), within_seconds=30)
+        wait_for("our part is taken back", lambda: not api.get("canary", "web", shop).get("status"), within_seconds=60)
 
 
 @pytest.mark.usefixtures("control")

@@ -53,7 +53,7 @@ spec:
   ports: [{{port: 80, targetPort: 8080}}]
 """
 
-_ASK = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode().strip())"
+_ASK = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=30).read().decode().strip())"
 
 _SIDECAR = f"""
 apiVersion: batch/v1
@@ -84,7 +84,7 @@ spec:
 def deploy_web(cluster: Cluster, namespace: str) -> set[str]:
     """Two Pods behind a Service; returns their names once they are ready."""
     cluster.kubectl("-n", namespace, "apply", "-f", "-", stdin=_WEB)
-    cluster.kubectl("-n", namespace, "rollout", "status", "deployment/web", "--timeout=60s")
+    cluster.kubectl("-n", namespace, "rollout", "status", "deployment/web", "--timeout=180s")
     pods = cluster.kubectl("-n", namespace, "get", "pods", "-l", "app=web", "-o", "name").split()
     return {pod.removeprefix("pod/") for pod in pods}
 
@@ -118,14 +118,14 @@ def test_service_reaches_every_pod(own_cluster: Cluster, namespace: str) -> None
     client = min(pods)
     for url in (f"http://{address}/name", "http://web/name", f"http://web.{namespace}.svc.cluster.local/name"):
         wait_for_answers(own_cluster, namespace, client, url, expected=pods)
-    with urllib.request.urlopen(f"http://{address}/name", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://{address}/name", timeout=30) as answer:
         assert answer.read().decode().strip() in pods
 
 
 def test_native_sidecar(own_cluster: Cluster, namespace: str) -> None:
     """A sidecar is started before the main container, and does not keep a Job from completing."""
     own_cluster.kubectl("-n", namespace, "apply", "-f", "-", stdin=_SIDECAR)
-    own_cluster.kubectl("-n", namespace, "wait", "--for=condition=Complete", "job/with-sidecar", "--timeout=60s")
+    own_cluster.kubectl("-n", namespace, "wait", "--for=condition=Complete", "job/with-sidecar", "--timeout=180s")
 
 
 @pytest.mark.usefixtures("own_cluster")  # beside which another can be up

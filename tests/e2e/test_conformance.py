@@ -53,7 +53,6 @@ def test_envoy_conforms_on_a_cluster(mesh: Cluster, images: Images, tmp_path: Pa
     assert not [line for line in left.splitlines() if line.startswith("smi-") and line.endswith("Active")]
 
 
-@pytest.mark.timeout(120)
 def test_exec_in_a_container(mesh: Cluster) -> None:
     """What goes in by stdin, until its end, what comes out, and the exit code: as kubectl exec -i."""
     replica = mesh.kubectl("-n", "smeagol-system", "get", "pods", "-o", "name").split()[0].removeprefix("pod/")

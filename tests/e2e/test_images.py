@@ -109,6 +109,6 @@ def test_it_runs_confined(
     own_cluster.kubectl("create", "-f", "-", stdin=json.dumps(pod))
     try:
         ended = "--for=jsonpath={.status.phase}=Succeeded"
-        own_cluster.kubectl("wait", ended, f"pod/{name}", "--timeout=60s")
+        own_cluster.kubectl("wait", ended, f"pod/{name}", "--timeout=180s")
     finally:
         own_cluster.kubectl("delete", "pod", name, "--wait=false")

@@ -55,7 +55,7 @@ from smeagol.pki.pem import to_pem
 from smeagol.runtime.secret_store import SecretKeyStore
 from smeagol.runtime.signing import SigningError, SigningSupply
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.xdist_group("install")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("install")]
 
 SYSTEM = "smeagol-system"
 SETTINGS = InstallSettings(version="1.2.3", image="smeagol:1.2.3")
@@ -324,7 +324,7 @@ class TestUninstall:
         place.smeagol("install")
         with control_plane(place, tmp_path):
             place.cluster.kubectl("apply", "-f", "-", stdin=SIDECAR)
-            wait_for("an Event", place.events_of_smeagol, within_seconds=60)
+            wait_for("an Event", place.events_of_smeagol, within_seconds=120)
         place.smeagol("uninstall", "--yes")
         assert_becomes(place.everything, before)
         assert place.events_of_smeagol() == []
@@ -334,7 +334,7 @@ class TestUninstall:
         definitions = CliRunner().invoke(build(), ["crds"]).output
         place.cluster.kubectl("apply", "--server-side", "-f", "-", stdin=definitions)
         place.cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
-        wait_for("the kinds", lambda: "sidecars" in place.cluster.kubectl("api-resources"), within_seconds=60)
+        wait_for("the kinds", lambda: "sidecars" in place.cluster.kubectl("api-resources"), within_seconds=120)
         place.cluster.kubectl("apply", "-f", "-", stdin=SIDECAR)
         before = place.settled()
         place.smeagol("install")
@@ -431,8 +431,8 @@ class TestLeastPrivilege:
         with control_plane(installed, tmp_path) as log:
             installed.cluster.kubectl("wait", "providerclass/envoy", "--for=condition=Accepted", "--timeout=60s")
             installed.cluster.kubectl("wait", "sidecar/watched", "--for=condition=Accepted", "--timeout=60s")
-            wait_for("an Event", installed.events_of_smeagol, within_seconds=60)
-            wait_for("the Lease", lambda: installed.server.get(LEASE, "smeagol", SYSTEM), within_seconds=60)
+            wait_for("an Event", installed.events_of_smeagol, within_seconds=120)
+            wait_for("the Lease", lambda: installed.server.get(LEASE, "smeagol", SYSTEM), within_seconds=120)
             secret = installed.server.get(SECRET, "smeagol-authority", SYSTEM)
             assert secret is not None
             checked = installed.smeagol("check")
@@ -512,8 +512,8 @@ class TestIntermediateFromOutside:
             told("there is no such Secret")
             assert "there is no Secret mesh-ca with an intermediate (--ca-secret)" in place.smeagol("check")
             first = hand_over(place, mine)
-            wait_for("it begins with the first", lambda: kept() == [first], within_seconds=60)
-            wait_for("it serves", (tmp_path / "discovery").exists, within_seconds=60)
+            wait_for("it begins with the first", lambda: kept() == [first], within_seconds=120)
+            wait_for("it serves", (tmp_path / "discovery").exists, within_seconds=120)
             assert "ok       the mesh's keys are in the Secret" in place.smeagol("check")
             renewed = hand_over(place, mine)
             wait_for("it follows the second", lambda: kept() == [renewed], within_seconds=90)
@@ -588,16 +588,16 @@ class TestIntermediateThatIsAskedFor:
             signer.answer(first, "approve")
             signed = signer.sign(first, mine, days_left=10)
             wait_for("it begins with that", lambda: kept() == [signed], within_seconds=90)
-            wait_for("it serves", (tmp_path / "discovery").exists, within_seconds=60)
+            wait_for("it serves", (tmp_path / "discovery").exists, within_seconds=120)
 
             second = wait_for("most of its life is over: another", signer.open_request, within_seconds=90)
             assert second != first
-            wait_for("it is counted", lambda: "smeagol_authority_failing 1.0" in metrics(tmp_path), within_seconds=60)
+            wait_for("it is counted", lambda: "smeagol_authority_failing 1.0" in metrics(tmp_path), within_seconds=120)
             assert kept() == [signed]
             signer.answer(second, "approve")
             renewed = signer.sign(second, mine)
             wait_for("the second signs", lambda: kept() == [renewed], within_seconds=90)
-            wait_for("all is well", lambda: "smeagol_authority_failing 0.0" in metrics(tmp_path), within_seconds=60)
+            wait_for("all is well", lambda: "smeagol_authority_failing 0.0" in metrics(tmp_path), within_seconds=120)
             assert not signer.open_request()
 
             signer.trust(mine, other)
@@ -802,7 +802,7 @@ class TestCheck:
 
 def assert_becomes(found: Callable[[], dict[str, Json]], wanted: dict[str, Json]) -> None:
     """Kubernetes takes a moment: API services and what belongs to something that was deleted go by and by."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while (now := found()) != wanted and time.monotonic() < deadline:
         time.sleep(0.5)
     assert sorted(now) == sorted(wanted)
@@ -856,6 +856,6 @@ def control_plane(place: Place, folder: Path, *options: str) -> Iterator[Path]:
     finally:
         process.terminate()  # as the kubelet does; SIGINT is ignored by what a shell has put into the background
         try:
-            process.wait(30)
+            process.wait(60)
         finally:
             process.kill()

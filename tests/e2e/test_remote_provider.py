@@ -42,7 +42,7 @@ class Process:
 
     def start(self) -> None:
         self.process = subprocess.Popen([sys.executable, EXAMPLE, self.socket], stderr=subprocess.DEVNULL)
-        wait_for("the provider's socket", self.socket.exists, within_seconds=20)
+        wait_for("the provider's socket", self.socket.exists, within_seconds=60)
 
     def end(self) -> None:
         self.process.kill()
@@ -78,7 +78,7 @@ def control(api: ApiServer, provider: Process, tmp_path: Path) -> Iterator[None]
     try:
         yield
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) in {0, -signal.SIGTERM}
+        assert process.wait(timeout=60) in {0, -signal.SIGTERM}
     finally:
         process.kill()
         process.wait()

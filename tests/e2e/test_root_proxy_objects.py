@@ -19,7 +19,7 @@ from smeagol.runtime.root_proxies import RootProxies
 from smeagol.status import Event
 from webhook.pods import SETTINGS, bootstrap
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("api-controller"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("api-controller")]
 
 DEPLOYMENT = "deployment/web-root-proxy"
 SLICE = "web-root-proxy-ipv4"
@@ -86,7 +86,7 @@ def read(found: Json) -> EndpointSlice:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while not await asyncio.to_thread(holds):
             await asyncio.sleep(0.1)
 

@@ -35,7 +35,7 @@ class Replica:
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=60)
 
     def end(self) -> None:
         if self.process.poll() is None:

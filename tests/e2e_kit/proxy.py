@@ -35,7 +35,7 @@ class Proxy:
     async def listeners(self) -> set[str]:
         """Names of the listeners that it has taken over. Raises httpx2.HTTPError if it does not answer (yet)."""
         transport = httpx2.AsyncHTTPTransport(uds=str(self.folder / "admin.sock"))
-        async with httpx2.AsyncClient(transport=transport, base_url="http://envoy") as client:
+        async with httpx2.AsyncClient(transport=transport, base_url="http://envoy", timeout=30) as client:
             answer = await client.get("/config_dump?resource=dynamic_listeners")
         configs: list[Json] = answer.json().get("configs", [])
         return {config["name"] for config in configs if "active_state" in config}

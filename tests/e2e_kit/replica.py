@@ -65,16 +65,16 @@ class Replica:
     @property
     def ready(self) -> bool:
         try:
-            return httpx2.get(f"http://127.0.0.1:{self.health_port}/readyz", trust_env=False).status_code == 200
+            return _get(self.health_port, "/readyz").status_code == 200
         except httpx2.HTTPError:
             return False
 
     def metrics(self) -> str:
-        return httpx2.get(f"http://127.0.0.1:{self.health_port}/metrics", trust_env=False).raise_for_status().text
+        return _get(self.health_port, "/metrics").raise_for_status().text
 
     def status(self) -> Status:
         """As `smeagol status` gets it."""
-        answer = httpx2.get(f"http://127.0.0.1:{self.control_port}/v1/status", trust_env=False).raise_for_status()
+        answer = _get(self.control_port, "/v1/status").raise_for_status()
         return msgspec.json.decode(answer.content, type=Status)
 
     def pause(self) -> None:
@@ -87,7 +87,11 @@ class Replica:
     def stop(self) -> int:
         """As the kubelet ends it."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=60)
+
+
+def _get(port: int, path: str) -> httpx2.Response:
+    return httpx2.get(f"http://127.0.0.1:{port}{path}", trust_env=False, timeout=60)
 
 
 @contextmanager
@@ -127,7 +131,7 @@ def replica(api: ApiServer, namespace: str, identity: str, folder: Path, *, port
 def serving(api: ApiServer, namespace: str, identity: str, folder: Path, *, port: int = 0) -> Iterator[Replica]:
     """A replica that proxies can connect to."""
     with replica(api, namespace, identity, folder, port=port) as made:
-        wait_for(f"{identity} serves", lambda: made.serves and made.ready, within_seconds=60)
+        wait_for(f"{identity} serves", lambda: made.serves and made.ready, within_seconds=120)
         yield made
 
 

@@ -49,7 +49,7 @@ IMAGE = "smeagol.test/proxy-and-init:1"
 SYSTEM = "smeagol-system"
 SOURCES = Path(__file__).parents[2] / "src"
 _SERVER = "import http.server; http.server.test(http.server.SimpleHTTPRequestHandler, port=8080, bind='0.0.0.0')"
-_ASK = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).status)"
+_ASK = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=30).status)"
 
 
 def image(folder: Path) -> Path:
@@ -107,7 +107,7 @@ def control_plane(cluster: Cluster, log: Path) -> Iterator[int]:
         yield port
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(60)
 
 
 def _listens(host: str, port: int) -> bool:
@@ -222,7 +222,7 @@ def test_probes_succeed_under_strict(webhooks: Webhooks, shop: str) -> None:
 def test_meshed_clients_are_served_and_strangers_are_not(webhooks: Webhooks, shop: str) -> None:
     """By Service and by address; to the stranger nothing of the application answers."""
     address = webhooks.api.get("pod", "web", shop)["status"]["podIP"]
-    wait_for("web answers", lambda: ask(webhooks.api, shop, "client", "http://web/") == "200", within_seconds=30)
+    wait_for("web answers", lambda: ask(webhooks.api, shop, "client", "http://web/") == "200", within_seconds=60)
     assert ask(webhooks.api, shop, "client", f"http://{address}:8080/") == "200"
     for url in ("http://web/", f"http://{address}:8080/"):
         with pytest.raises(ClusterError, match=r"Remote end closed|Connection reset|RemoteDisconnected"):
@@ -283,7 +283,7 @@ def test_a_job_ends(webhooks: Webhooks, shop: str) -> None:
         },
     }
     webhooks.api.apply(json.dumps(job), shop)
-    webhooks.api.kubectl("-n", shop, "wait", "--for=condition=Complete", "job/ask", "--timeout=90s")
+    webhooks.api.kubectl("-n", shop, "wait", "--for=condition=Complete", "job/ask", "--timeout=180s")
     assert webhooks.api.kubectl("-n", shop, "logs", "job/ask", "-c", "app").strip() == "200"
 
 
@@ -291,4 +291,4 @@ def test_an_init_container_has_the_mesh(webhooks: Webhooks, shop: str) -> None:
     """As a migration that needs its database before the application starts."""
     setup = container("setup", image=images.BASE, command=["python3", "-c", _ASK, "http://web/"])
     webhooks.api.apply(json.dumps(pod("migrated", container(**_sleeping()), initContainers=[setup])), shop)
-    webhooks.api.kubectl("-n", shop, "wait", "--for=condition=Ready", "pod/migrated", "--timeout=90s")
+    webhooks.api.kubectl("-n", shop, "wait", "--for=condition=Ready", "pod/migrated", "--timeout=180s")
