@@ -132,6 +132,12 @@ class Lab:
     def current(self, *resources: Resource) -> bool:
         return all(self.cache.acks.of(each.type_url, each.name).current == (WEB,) for each in resources)
 
+    @property
+    def settled(self) -> bool:
+        """Envoy has answered for everything."""
+        progress = self.cache.acks.of_node(WEB)
+        return progress is not None and progress.settled
+
     def refused(self, each: Resource) -> bool:
         return bool(self.cache.acks.of(each.type_url, each.name).refused)
 
@@ -184,11 +190,8 @@ class TestRealEnvoy:
 
             mended = route("web", "web-v2", validate_clusters=True)
             lab.cache.update(shared=[mended])
-            await lab.until(lambda: lab.current(mended))
+            await lab.until(lambda: lab.current(mended) and lab.settled)
             assert lab.cache.acks.refused() == ()
-            progress = lab.cache.acks.of_node(WEB)
-            assert progress is not None
-            assert progress.settled
 
     async def test_a_server_that_was_away(self, lab: Lab) -> None:
         """A proxy serves on without the server, and is then sent what changed; in the delta variant nothing else."""

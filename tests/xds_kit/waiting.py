@@ -8,6 +8,13 @@ from collections.abc import Callable
 from smeagol.xds import Cache
 
 
+async def until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Return when that holds which nobody announces. Raises TimeoutError."""
+    async with asyncio.timeout(seconds):
+        while not holds():
+            await asyncio.sleep(0.01)
+
+
 class Watch:
     """Wakes whenever the cache has news of its proxies; one for each cache."""
 
@@ -16,7 +23,7 @@ class Watch:
         self._news = asyncio.Event()
         cache.acks.observe(self._news.set)
 
-    async def until(self, holds: Callable[[], bool], seconds: float = 30.0) -> None:
+    async def until(self, holds: Callable[[], bool], seconds: float = 60.0) -> None:
         """Return when `holds` does. Raises TimeoutError."""
         async with asyncio.timeout(seconds):
             while not holds():
