@@ -73,7 +73,7 @@ def up_to_date(api: ApiServer, name: str, namespace: str, generation: int) -> No
     def reached() -> bool:
         return condition(api.get("canary", name, namespace), "Accepted").get("observedGeneration") == generation
 
-    wait_for(f"the status of {name} is about generation {generation}", reached, within_seconds=30)
+    wait_for(f"the status of {name} is about generation {generation}", reached, within_seconds=60)
 
 
 def events(api: ApiServer, name: str, namespace: str) -> list[tuple[str, str]]:
@@ -125,12 +125,14 @@ class TestStatus:
         api.apply(canary("web", "web", v1="1"), namespace)
         obj = told(api, "canary", "web", namespace, Accepted="True/Accepted", ResolvedRefs="False/BackendNotFound")
         assert obj["status"]["observedGeneration"] == obj["metadata"]["generation"]
-        assert ("Warning", "BackendNotFound") in events(api, "web", namespace)
+        wait_for(
+            "it is told", lambda: ("Warning", "BackendNotFound") in events(api, "web", namespace), within_seconds=60
+        )
 
         rollout(api, namespace)
         told(api, "canary", "web", namespace, ResolvedRefs="True/ResolvedRefs", Programmed="False/Pending")
         wait_for(
-            "the news is told", lambda: ("Normal", "ResolvedRefs") in events(api, "web", namespace), within_seconds=30
+            "the news is told", lambda: ("Normal", "ResolvedRefs") in events(api, "web", namespace), within_seconds=60
         )
 
     def test_counts_are_whole(self, api: ApiServer) -> None:
@@ -224,7 +226,7 @@ class TestStatus:
 
         api.apply(canary("moves", "web2", v1="1").replace("spec: {", "spec: {providerClassName: foreign, "), namespace)
         wait_for(
-            "our part is taken back", lambda: not api.get("canary", "moves", namespace).get("status"), within_seconds=30
+            "our part is taken back", lambda: not api.get("canary", "moves", namespace).get("status"), within_seconds=60
         )
 
     def test_an_unknown_class_is_answered(self, api: ApiServer) -> None:
@@ -302,7 +304,7 @@ class TestStatus:
                 event.get("series", {}).get("count", 0) >= 2 for event in api.items("events.events.k8s.io", namespace)
             )
 
-        wait_for("an Event is counted", counted, within_seconds=30)
+        wait_for("an Event is counted", counted, within_seconds=60)
         said = [
             (e["reason"], e["note"])
             for e in api.items("events.events.k8s.io", namespace)
@@ -395,9 +397,9 @@ class TestProxies:
             target = f"127.0.0.1:{replica_.port}"
             async with channel(target, grpc.ssl_channel_credentials(ca), options) as on:
                 stream = delta(on, [("authorization", f"Bearer {shown}")])
-                await stream.ask(CLUSTER, node=NodeId(node))
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     try:
+                        await stream.ask(CLUSTER, node=NodeId(node))
                         await stream.receive()
                     except (EOFError, grpc.aio.AioRpcError):
                         return (await stream.end())[0]
@@ -444,9 +446,9 @@ class TestReplicas:
         namespace = api.namespace()
         api.apply(canary("web", "web", v1="1"), namespace)
         with serving(api, alone, "a", tmp_path) as a:
-            wait_for("a leads", lambda: leader(api, alone) == "a", within_seconds=30)
+            wait_for("a leads", lambda: leader(api, alone) == "a", within_seconds=60)
             told(api, "canary", "web", namespace, Accepted="True/Accepted")
-            wait_for("it is told", lambda: len(events(api, "web", namespace)) >= 2, within_seconds=30)
+            wait_for("it is told", lambda: len(events(api, "web", namespace)) >= 2, within_seconds=60)
             before = events(api, "web", namespace)
             with serving(api, alone, "b", tmp_path) as b:
                 a.kill()

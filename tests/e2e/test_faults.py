@@ -6,6 +6,7 @@ One load runs through all of it, between the steps of the documented rollout. Ea
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -18,7 +19,7 @@ from e2e_kit.commands import smeagol
 from e2e_kit.installed import DEPLOYMENT, SYSTEM, Installed, counted
 from e2e_kit.shop import Shop, meshed_namespace
 
-pytestmark = [pytest.mark.slow, pytest.mark.envoy, pytest.mark.timeout(300), pytest.mark.xdist_group("cluster")]
+pytestmark = [pytest.mark.slow, pytest.mark.envoy, pytest.mark.timeout(600), pytest.mark.xdist_group("cluster")]
 
 RATE = 200
 """A second: replicas that start take what two cores have, and a client that waits for a core proves nothing."""
@@ -49,11 +50,17 @@ def test_the_leader_dies(shop: Shop, plane: Installed) -> None:
     shop.divide(v1="1", v2="0m")
     with shop.nothing_fails():
         killed = plane.leader
+        (other,) = (address for name, address in plane.addresses().items() if name != killed)
         plane.cluster.kill(killed, "controller", namespace=SYSTEM)
         plane.kubectl("delete", "pod", killed, "--force", "--grace-period=0")
+        before = counted(other, "smeagol_xds_updates_total")
         shop.weigh(v2="1")
-        shop.until_only("v2")
-        assert plane.leader == killed
+        wait_for(
+            "a follower sends them", lambda: counted(other, "smeagol_xds_updates_total") != before, within_seconds=60
+        )
+        sent = time.time()
+        assert plane.leader == killed or sent < plane.led_since
+        shop.until_only("v2")  # a proxy may have to give up a connection to the one that is dead before
         plane.until_another_leads(than=killed)
         shop.programmed("canaries.smi-spec.io/foobar")
         shop.divide(v1="1", v2="3")
@@ -71,7 +78,7 @@ def test_the_control_plane_is_rolled(shop: Shop, plane: Installed) -> None:
         plane.until_rolled()
         shop.divide(v1="3", v2="1")
         assert_shares(shop.answers(REQUESTS), {"v1": 3, "v2": 1})
-        wait_for("another certificate", lambda: shop.shown("v1") != before, within_seconds=30)
+        wait_for("another certificate", lambda: shop.shown("v1") != before, within_seconds=120)
 
 
 def test_the_api_server_is_away(shop: Shop, plane: Installed) -> None:
@@ -88,7 +95,7 @@ def test_the_api_server_is_away(shop: Shop, plane: Installed) -> None:
     with shop.nothing_fails():
         plane.cluster.stop("kube-apiserver")
         try:
-            wait_for("nobody leads and nothing is watched", cut_off, within_seconds=60)
+            wait_for("nobody leads and nothing is watched", cut_off, within_seconds=120)
             assert all(counted(address, "smeagol_ready") == (1,) for address in replicas)
         finally:
             plane.cluster.start("kube-apiserver")
@@ -96,7 +103,7 @@ def test_the_api_server_is_away(shop: Shop, plane: Installed) -> None:
         wait_for(
             "all is watched again",
             lambda: all(all(counted(address, "smeagol_watch_connected")) for address in replicas),
-            within_seconds=60,
+            within_seconds=180,
         )
         assert [counted(address, "smeagol_xds_updates_total") for address in replicas] == told
         shop.divide(v1="1", v2="3")
@@ -114,7 +121,7 @@ def test_the_root_is_replaced(shop: Shop, plane: Installed) -> None:
         wait_for(
             "another root alone is trusted",
             lambda: shop.roots() != old and shop.roots().count("BEGIN CERTIFICATE") == 1,
-            within_seconds=120,
+            within_seconds=240,
             every_seconds=0.5,
         )
         for version in ("v1", "v2"):

@@ -70,7 +70,7 @@ async def test_the_api_server_stops_asking_when_the_installation_goes(api: ApiSe
 
     async def until(wanted: list[str]) -> None:
         async with asyncio.timeout(120):
-            while seen != wanted:
+            while seen[: len(wanted)] != wanted:  # the next may have happened already
                 await news.wait()
                 news.clear()
 
@@ -125,12 +125,15 @@ async def test_what_somebody_else_has_made_is_left_as_it_is(api: ApiServer) -> N
             await asyncio.wait([keeping])
 
 
-async def test_who_ends_is_not_ready_at_once_and_answers_for_a_while(api: ApiServer) -> None:
+async def test_who_ends_is_not_ready_at_once_and_answers_for_a_while(
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The API server learns a moment later that it must ask another: until then no Pod may fail for it."""
+    monkeypatch.setattr("smeagol.runtime.controller.LASTING_SECONDS", 12)  # this machine may be slow to ask
     assert SETTINGS.admission is not None
 
     async def status(url: str) -> int:
-        async with httpx2.AsyncClient(verify=False, trust_env=False) as asking:
+        async with httpx2.AsyncClient(verify=False, trust_env=False, timeout=30) as asking:
             try:
                 return (await asking.get(url)).status_code
             except httpx2.TransportError:
@@ -138,7 +141,7 @@ async def test_who_ends_is_not_ready_at_once_and_answers_for_a_while(api: ApiSer
 
     ready = f"http://{SETTINGS.health_address}/readyz"
     webhook = f"https://{SETTINGS.admission.address}/healthz"
-    async with connect(api.cluster.kubeconfig) as client, asyncio.timeout(60):
+    async with connect(api.cluster.kubeconfig) as client, asyncio.timeout(90):
         controller = Controller(SETTINGS, client=client, provider=provider, keys=MemoryKeyStore())
         running = asyncio.create_task(controller.run())
         while await status(ready) != 200:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,6 +18,8 @@ from smeagol.infra.kubernetes.lease import Elector, LeaseTimes
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("api-lease")]
 
 TIMES = LeaseTimes(lease=4.0, renew_deadline=2.5, retry=0.4)
+LONG = LeaseTimes(lease=90.0, renew_deadline=60.0, retry=0.4)
+"""For what must not take the lease time, on a machine that may be slow."""
 NOBODY = ""
 
 
@@ -55,13 +56,11 @@ class Race:
                 self.terms.append(now)
             await asyncio.sleep(0.002)
 
-    async def until(self, name: str, within_seconds: float = 30.0) -> float:
-        """Wait until this one leads; how long it took."""
-        started = time.monotonic()
+    async def until(self, name: str, within_seconds: float = 30.0) -> None:
+        """Wait until this one leads."""
         async with asyncio.timeout(within_seconds):
             while self.leader() != name:
                 await asyncio.sleep(0.01)
-        return time.monotonic() - started
 
     @property
     def never_two(self) -> bool:
@@ -136,11 +135,11 @@ async def test_who_stops_gives_the_lease_back(api: ApiServer) -> None:
     """The next one leads after one look at the Lease, not after the lease time."""
     namespace = api.namespace()
     async with connect(api.cluster.kubeconfig) as client, race() as watched:
-        leading = watched.stand("a", client, namespace)
+        leading = watched.stand("a", client, namespace, LONG)
         await watched.until("a")
-        watched.stand("b", client, namespace)
+        watched.stand("b", client, namespace, LONG)
         leading.cancel()
-        assert await watched.until("b") < TIMES.lease
+        await watched.until("b", within_seconds=LONG.renew_deadline)
     assert watched.never_two, watched.terms
 
 
@@ -148,13 +147,14 @@ async def test_a_lease_that_another_has_taken_is_let_go(api: ApiServer) -> None:
     """Whoever took it, by whatever right: two must not lead."""
     namespace = api.namespace()
     async with connect(api.cluster.kubeconfig) as client, race() as watched:
-        watched.stand("a", client, namespace)
+        times = LeaseTimes(lease=12.0, renew_deadline=8.0, retry=0.4)
+        watched.stand("a", client, namespace, times)
         await watched.until("a")
         patch = '{"spec": {"holderIdentity": "somebody"}}'
         change = ("-n", namespace, "patch", "lease", "smeagol", "--type=merge", "-p", patch)
         await asyncio.to_thread(api.kubectl, *change)
-        await watched.until(NOBODY, within_seconds=TIMES.lease)
-        await watched.until("a")  # since somebody does not renew it
+        await watched.until(NOBODY, within_seconds=times.lease)
+        await watched.until("a", within_seconds=60)  # since somebody does not renew it
     assert watched.terms[:2] == ["a", NOBODY]
 
 

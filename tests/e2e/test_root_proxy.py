@@ -79,8 +79,9 @@ def test_a_client_without_a_proxy_is_divided_too(shop: Shop) -> None:
     shop.weigh(v1="1", v2="500m")
     wait_for("it is said what lacks", lambda: bind in said(shop, "foobar"), within_seconds=60)
     assert owned(shop) == []
-    events = shop.kubectl("get", "events", "-o", "jsonpath={range .items[*]}{.reason} {.message}{'\\n'}{end}")
-    assert f"RootProxyNotMade Smeagol may not make its root proxies; let it with `{bind}`" in events
+    events = ("get", "events", "-o", "jsonpath={range .items[*]}{.reason} {.message}{'\\n'}{end}")
+    lacks = f"RootProxyNotMade Smeagol may not make its root proxies; let it with `{bind}`"
+    wait_for("so says an Event", lambda: lacks in shop.kubectl(*events), within_seconds=60)
 
     shop.cluster.kubectl(*bind.split()[1:])
     shop.programmed("canaries.smi-spec.io/foobar")
@@ -93,7 +94,7 @@ def test_a_client_without_a_proxy_is_divided_too(shop: Shop) -> None:
     wait_for("the client is served", lambda: served(shop), within_seconds=60)
     assert_shares(shop.answers(), {"v1": 2, "v2": 1})
     spiffe = f"spiffe://cluster.local/ns/{shop.namespace}/sa/foobar-root-proxy"
-    assert set(shop.slots()[-1]["identities"]) == {spiffe}
+    wait_for("it is the root proxies'", lambda: set(shop.slots()[-1]["identities"]) == {spiffe}, within_seconds=60)
 
     with shop.nothing_fails():
         shop.divide(v2="1")
@@ -104,7 +105,7 @@ def test_a_client_without_a_proxy_is_divided_too(shop: Shop) -> None:
         shop.await_rollout("v1")
         old = proxies(shop)
         shop.kubectl("rollout", "restart", "deployment/foobar-root-proxy")
-        shop.kubectl("rollout", "status", "deployment/foobar-root-proxy", "--timeout=120s")
+        shop.kubectl("rollout", "status", "deployment/foobar-root-proxy", "--timeout=240s")
         wait_for("the old ones are gone", lambda: not proxies(shop) & old, within_seconds=60)
 
     # A client of the mesh divides for itself, and is known as who it is.

@@ -47,6 +47,16 @@ class Sources:
     def names(self, plural: str, namespace: str) -> set[str]:
         return {name for where, name in self.reflectors[plural].store.objects if where == namespace}
 
+    async def until_served(self, namespace: str) -> None:
+        """Wait for the EndpointSlice, with its endpoint: the controller may have made it before it knew of the Pod."""
+
+        def served() -> bool:
+            found = self.reflectors["endpointslices"].store.objects
+            slices = [each for (where, _), each in found.items() if where == namespace]
+            return bool(slices) and all(each.endpoints for each in slices)
+
+        await self.until(served)
+
     async def until(self, holds: Callable[[], bool], seconds: float = 60.0) -> None:
         async with asyncio.timeout(seconds):
             while not holds():
@@ -117,7 +127,8 @@ async def test_every_kind_is_seen(api: ApiServer, *, watch_list: bool, before: b
         await asyncio.to_thread(
             api.kubectl, "-n", namespace, "delete", "pods,services,canaries,mutualtls,sidecars", "--all"
         )
-        await seen.until(lambda: not any(seen.names(plural, namespace) for plural in EXPECTED))
+        gone = (*EXPECTED, "endpointslices")  # or the garbage collector would be at work in the next test
+        await seen.until(lambda: not any(seen.names(plural, namespace) for plural in gone))
         assert {r.lists for r in seen.reflectors.values()} == {1}
         assert not any(r.store.undecodable for r in seen.reflectors.values())
 
@@ -128,7 +139,7 @@ async def test_an_outage_changes_nothing_and_leaves_nothing_behind(api: ApiServe
     namespace = api.namespace()
     await asyncio.to_thread(fill, api, namespace)
     async with connect(api.cluster.kubeconfig) as client, sources(client, watch_list=watch_list) as seen:
-        await seen.until(lambda: bool(seen.names("endpointslices", namespace)))
+        await seen.until_served(namespace)
         before = {plural: dict(r.store.objects) for plural, r in seen.reflectors.items()}
         told = {plural: len(changes) for plural, changes in seen.told.items()}
         await asyncio.to_thread(api.stop)
@@ -157,7 +168,7 @@ async def test_what_vanished_unseen_is_deleted(api: ApiServer, *, watch_list: bo
         client.base_url = httpx2.URL(url)
         async with sources(client, watch_list=watch_list) as seen:
             await seen.until(lambda: {plural: seen.names(plural, namespace) for plural in EXPECTED} == EXPECTED)
-            await seen.until(lambda: bool(seen.names("endpointslices", namespace)))
+            await seen.until_served(namespace)
             told = {plural: len(changes) for plural, changes in seen.told.items()}
             relay.cut()
             await asyncio.to_thread(api.kubectl, "-n", namespace, "delete", "canary.smi-spec.io", "web")
@@ -165,7 +176,7 @@ async def test_what_vanished_unseen_is_deleted(api: ApiServer, *, watch_list: bo
             assert seen.names("canaries", namespace) == {"web"}
             relay.resume()
             await seen.until(lambda: not seen.names("canaries", namespace))
-            await seen.until(lambda: all(reflector.lists == 2 for reflector in seen.reflectors.values()))
+            await seen.until(lambda: all(reflector.lists >= 2 for reflector in seen.reflectors.values()))
             assert {k: len(v) - told[k] for k, v in seen.told.items() if len(v) != told[k]} == {"canaries": 1}
             assert seen.told["canaries"][-1][namespace, "web"] is None
             assert seen.names("mutualtls", namespace) == {"all"}

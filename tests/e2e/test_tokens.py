@@ -149,7 +149,7 @@ async def test_nothing_is_served_before_the_whole_state_was_seen(api: ApiServer)
     async with (
         relay_to(api.cluster.server) as (relay, url),
         client_of(api, url) as client,
-        httpx2.AsyncClient(trust_env=False) as kubelet,
+        httpx2.AsyncClient(trust_env=False, timeout=60) as kubelet,
     ):
         relay.stall()
         with connect_blocking(api.cluster.kubeconfig) as blocking:
@@ -170,8 +170,9 @@ async def test_nothing_is_served_before_the_whole_state_was_seen(api: ApiServer)
                 async with asyncio.timeout(60):
                     while not await served():
                         await asyncio.sleep(0.05)
-                answer = await kubelet.get(f"http://{settings.health_address}/readyz")
-                assert answer.status_code == 200
+                async with asyncio.timeout(60):  # the port is open a moment before
+                    while (await kubelet.get(f"http://{settings.health_address}/readyz")).status_code != 200:
+                        await asyncio.sleep(0.05)
             finally:
                 running.cancel()
                 await asyncio.wait([running])

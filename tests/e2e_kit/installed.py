@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 import httpx2
 from prometheus_client.parser import text_string_to_metric_families
@@ -37,23 +38,29 @@ class Installed:
         """Whose name is in the Lease."""
         return self.kubectl("get", "lease", "smeagol", "-o", "jsonpath={.spec.holderIdentity}")
 
+    @property
+    def led_since(self) -> float:
+        """When the leader began to lead (since 1970)."""
+        moment = self.kubectl("get", "lease", "smeagol", "-o", "jsonpath={.spec.acquireTime}")
+        return datetime.fromisoformat(moment).timestamp()
+
     def addresses(self) -> Mapping[str, str]:
         """Where each replica is, which answers there while the API server is away too."""
         listed = json.loads(self.kubectl("get", "pods", *CONTROL_PLANE, "-o", "json"))
         return {pod["metadata"]["name"]: pod["status"].get("podIP", "") for pod in listed["items"]}
 
     def until_another_leads(self, than: str) -> None:
-        wait_for("another replica leads", lambda: self.leader not in ("", than), within_seconds=60)
+        wait_for("another replica leads", lambda: self.leader not in ("", than), within_seconds=120)
 
     def until_rolled(self) -> None:
         """Return when two replicas are ready, and no other is there any more."""
-        self.kubectl("rollout", "status", DEPLOYMENT, "--timeout=120s")
-        wait_for("the old replicas have gone", lambda: len(self.addresses()) == 2, within_seconds=60)
+        self.kubectl("rollout", "status", DEPLOYMENT, "--timeout=240s")
+        wait_for("the old replicas have gone", lambda: len(self.addresses()) == 2, within_seconds=120)
 
 
 def counted(address: str, name: str) -> tuple[float, ...]:
     """The values that a replica tells of one metric, over all labels."""
-    text = httpx2.get(f"http://{address}:{HEALTH_PORT}/metrics", trust_env=False).raise_for_status().text
+    text = httpx2.get(f"http://{address}:{HEALTH_PORT}/metrics", trust_env=False, timeout=60).raise_for_status().text
     samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
     return tuple(sample.value for sample in samples if sample.name == name)
 
@@ -62,7 +69,7 @@ def shown_certificate(address: str, port: int, *, roots: str) -> bytes | None:
     """The certificate that a Pod shows to whoever connects, if it leads to one of these roots (PEM)."""
     context = ssl.create_default_context(cadata=roots)
     context.check_hostname = False
-    with socket.create_connection((address, port), timeout=5) as plain:
+    with socket.create_connection((address, port), timeout=60) as plain:
         try:
             with context.wrap_socket(plain) as encrypted:
                 return encrypted.getpeercert(binary_form=True)

@@ -89,8 +89,8 @@ class Shop:
     def programmed(self, name: str) -> None:
         """Of the object as it is now, and not of an earlier one."""
         generation = self.kubectl("get", name, "-o", "jsonpath={.metadata.generation}")
-        self.kubectl("wait", name, f"--for=jsonpath={{.status.observedGeneration}}={generation}", "--timeout=60s")
-        self.kubectl("wait", name, "--for=condition=Programmed", "--timeout=60s")
+        self.kubectl("wait", name, f"--for=jsonpath={{.status.observedGeneration}}={generation}", "--timeout=120s")
+        self.kubectl("wait", name, "--for=condition=Programmed", "--timeout=120s")
 
     def roots(self) -> str:
         """The mesh's roots, as the proxies of this namespace are given them; PEM."""
@@ -124,7 +124,7 @@ class Shop:
                     found.update(slot["versions"])
             return dict(found) if found.total() >= number else None
 
-        return wait_for(f"{number} answers", enough, within_seconds=60, every_seconds=1)
+        return wait_for(f"{number} answers", enough, within_seconds=180, every_seconds=1)
 
     @contextmanager
     def nothing_fails(self) -> Iterator[None]:
@@ -141,4 +141,4 @@ class Shop:
         def only() -> bool:
             return set(self.slots()[-1]["versions"]) == {version}
 
-        wait_for(f"only {version} answers", only, within_seconds=30)
+        wait_for(f"only {version} answers", only, within_seconds=60)
