@@ -16,6 +16,7 @@ from smeagol.cli.meshes import (
     ago,
     as_plugin,
     find_mesh,
+    find_standalone,
     printed,
     table,
 )
@@ -87,19 +88,8 @@ def rotate(
     if kubeconfig is not None or context or as_plugin():
         _rotate_in_cluster(kubeconfig, context, root=root, hurried=now)
         return
-    from smeagol.client import Mesh, MeshNotFoundError, SeveralMeshesError
-
-    try:
-        found = Mesh.find(name, state_dir)
-    except MeshNotFoundError as nothing:
-        if name or state_dir is not None or isinstance(nothing, SeveralMeshesError):
-            raise
-        raise MeshNotFoundError(
-            "no standalone mesh is running",
-            where=nothing.where,
-            fix="For the mesh of a cluster give --context or --kubeconfig, or type kubectl smeagol",
-        ) from None
-    with found as mesh:
+    in_a_cluster = "For the mesh of a cluster give --context or --kubeconfig, or type kubectl smeagol"
+    with find_standalone(name, state_dir, in_a_cluster=in_a_cluster) as mesh:
         mesh.rotate("root" if root else "certificates")
     typer.echo("the root is being replaced" if root else "all certificates are renewed")
 

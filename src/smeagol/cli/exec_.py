@@ -27,12 +27,11 @@ def exec_(
 
     For example: smeagol exec client -- curl -s http://foobar/. The exit code is that of the command.
     """
-    from smeagol.cli.meshes import pod_named
-    from smeagol.client import Mesh
+    from smeagol.cli.meshes import find_standalone, pod_named
     from smeagol.infra.host.exec import exec_in_pod
     from smeagol.refs import PodRef
 
-    with Mesh.find(name, state_dir) as mesh:
+    with find_standalone(name, state_dir, in_a_cluster="In a cluster it is kubectl exec") as mesh:
         found = pod_named(mesh.status(), pod, namespace)
     code = exec_in_pod(mesh.exec_socket, PodRef(found.namespace, found.name), command, container=container)
     raise typer.Exit(code)

@@ -29,6 +29,7 @@ __all__ = [
     "ago",
     "as_plugin",
     "find_mesh",
+    "find_standalone",
     "pod_named",
     "printed",
     "table",
@@ -74,6 +75,22 @@ def find_mesh(name: str, state_dir: Path | None, kubeconfig: Path | None, contex
             raise nothing from None
     typer.echo(f"No standalone mesh is running; this is the cluster of context {found.name!r}.", err=True)
     return found
+
+
+def find_standalone(name: str, state_dir: Path | None, *, in_a_cluster: str) -> Mesh:
+    """The standalone mesh that the options name, for what is done to no cluster, or to none unasked.
+
+    `in_a_cluster`: what does it there, told to who names no mesh where none runs. Raises MeshNotFoundError.
+    """
+    from smeagol.client import Mesh, MeshNotFoundError, SeveralMeshesError
+
+    try:
+        return Mesh.find(name, state_dir)
+    except MeshNotFoundError as nothing:
+        if name or state_dir is not None or isinstance(nothing, SeveralMeshesError):
+            raise
+        fix = f"Start one with: smeagol up -f DIR. {in_a_cluster}"
+        raise MeshNotFoundError("no standalone mesh is running", where=nothing.where, fix=fix) from None
 
 
 def as_plugin() -> bool:

@@ -22,11 +22,11 @@ def restart(
     state_dir: StateDirOption = None,
 ) -> None:
     """Replace the Pods of a Deployment by new ones, as `kubectl rollout restart` does."""
-    from smeagol.client import Mesh
+    from smeagol.cli.meshes import find_standalone
 
     kind, slash, deployment = target.partition("/")
     if kind.lower() not in ("deployment", "deployments", "deploy") or not slash or not deployment:
         raise typer.BadParameter(f"write deployment/NAME, not {target!r}")
-    with Mesh.find(name, state_dir) as mesh:
+    with find_standalone(name, state_dir, in_a_cluster="In a cluster it is kubectl rollout restart") as mesh:
         mesh.restart("Deployment", namespace or "default", deployment)
     typer.echo(f"deployment/{deployment} is restarting")
