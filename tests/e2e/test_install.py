@@ -27,6 +27,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from typer.testing import CliRunner
 
+from docs.pages import DOCS, blocks
 from e2e.cluster.cluster import Cluster, running
 from e2e.cluster.commands import wait_for
 from e2e.cluster.places import cache_folder
@@ -377,6 +378,51 @@ class TestUninstall:
     def test_where_nothing_is_nothing_happens(self, place: Place) -> None:
         """And it is not an error: it can be run twice."""
         assert "Nothing here" in place.smeagol("uninstall")
+
+
+def test_what_was_saved_is_restored(place: Place, tmp_path: Path) -> None:
+    """As docs/operations.md has it, word for word: the control plane goes on with the keys and objects of before."""
+    cluster = place.cluster
+    path = os.pathsep.join(map(str, (Path(sys.executable).parent, cluster.kubectl_program.parent, os.environ["PATH"])))
+    environment = {**os.environ, "PATH": path, "KUBECONFIG": str(cluster.kubeconfig)}
+    (commands,) = (
+        block.text for block in blocks(DOCS / "operations.md", "sh") if "apply -f objects.yaml" in block.text
+    )
+    save = (
+        f"kubectl -n {SYSTEM} get secret smeagol-authority -o yaml > smeagol-authority.yaml",
+        "kubectl get smi -A -o yaml > objects.yaml",
+    )
+
+    def is_done(command: str) -> bool:
+        return not subprocess.run(
+            ["bash", "-c", command], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL
+        ).returncode
+
+    def keys() -> Json:
+        secret = place.server.get(SECRET, "smeagol-authority", SYSTEM)
+        return secret.body["data"] if secret is not None else None
+
+    place.smeagol("install")
+    cluster.kubectl("apply", "-f", "-", stdin=SIDECAR)
+    first, second = (tmp_path / "first", tmp_path / "second")
+    for folder in (first, second):
+        folder.mkdir()
+    with control_plane(place, first):
+        wait_for("its keys", keys, within_seconds=60)
+    before = keys()
+    assert all(is_done(command) for command in save)
+    place.smeagol("uninstall", "--yes")
+    for command in commands.replace(" --wait", "").splitlines():  # replicas that no node runs
+        # A definition is served a moment after it was applied.
+        wait_for(command, lambda command=command: is_done(command), within_seconds=60)  # type: ignore[misc]  # a default makes it this turn's
+    with control_plane(place, second):
+        wait_for("it serves", (second / "discovery").exists, within_seconds=60)
+        cluster.kubectl("wait", "sidecar/watched", "--for=condition=Accepted", "--timeout=60s")
+        assert keys() == before
+    place.smeagol("uninstall")
+    definitions = CliRunner().invoke(build(), ["crds"]).output
+    cluster.kubectl("delete", "-f", "-", stdin=definitions)
+    cluster.kubectl("delete", "namespace", SYSTEM)
 
 
 def test_pods_older_than_their_label_are_replaced(api: Place) -> None:
