@@ -52,6 +52,8 @@ _KINDS = {
     **dict.fromkeys(("daemonset", "daemonsets", "ds"), resources.DAEMON_SET),
 }
 
+_RESTARTABLE = frozenset(resource.kind for resource in _KINDS.values())
+
 
 class OwnerError(SmeagolError):
     """What was named owns no Pods, or is not there."""
@@ -194,8 +196,7 @@ def find_unrestartable(server: ApiServer, namespace: str, *, proxy: bool) -> Map
         and not pod.spec.host_network
         and ROOT_PROXY_OF not in pod.metadata.annotations
     )
-    restartable = {resource.kind for resource in _KINDS.values()}
-    return {owner: number for owner, number in wrong.items() if owner.kind not in restartable}
+    return {owner: number for owner, number in wrong.items() if owner.kind not in _RESTARTABLE}
 
 
 def label_namespace(server: ApiServer, namespace: str, value: str, *, dry_run: bool) -> None:
@@ -280,7 +281,7 @@ def _owner(pod: Pod) -> ObjectRef:
 def renewals(owners: Mapping[ObjectRef, int]) -> Iterator[str]:
     """A line for each, with its number of Pods and what gives it new ones. Pure."""
     for owner, number in owners.items():
-        if owner.kind in {resource.kind for resource in _KINDS.values()}:
+        if owner.kind in _RESTARTABLE:
             how = f"kubectl rollout restart -n {owner.namespace} {owner.kind.lower()}/{owner.name}"
         elif owner.kind == "Pod":
             how = "nobody makes it anew: delete it, and make it again"

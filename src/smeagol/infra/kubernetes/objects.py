@@ -18,7 +18,7 @@ from smeagol.objects.appliers import appliers_of
 from smeagol.plan import JSON
 from smeagol.plan.peer import JSONObject, PeerKind, ref_of
 
-__all__ = ["Applied", "ObjectWriter", "Refused", "Unreached", "lacks_right", "path_of", "words_of"]
+__all__ = ["Applied", "ObjectWriter", "Refused", "Unreached", "lacks_right", "path_of", "version_of", "words_of"]
 
 log = structlog.get_logger(__name__)
 
@@ -180,6 +180,13 @@ def lacks_right(words: str) -> bool:
 def words_of(answer: httpx2.Response) -> str:
     """What the API server says to a request that it does not carry out."""
     return _read(answer).message
+
+
+def version_of(answer: httpx2.Response) -> str:
+    """The resource version of the object in an answer. Empty if it cannot be read: then nobody knows which state is the
+    newer.
+    """
+    return _read(answer).metadata.resource_version
 
 
 def _read(answer: httpx2.Response) -> _Object:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, OrderedDict
-from contextlib import suppress
 from datetime import datetime
 from typing import Final, TypeVar
 
@@ -16,6 +15,7 @@ import structlog
 from smeagol import api
 from smeagol.api.convert import to_json
 from smeagol.api.meta import GROUP, VERSION
+from smeagol.infra.kubernetes.objects import version_of
 from smeagol.intent import ConditionType
 from smeagol.refs import ObjectRef
 from smeagol.status import Event
@@ -99,7 +99,7 @@ class StatusWriter:
             log.warning("status refused", object=str(ref), code=answer.status_code, answer=answer.text[:500])
             return None
         self.writes["written"] += 1
-        return _version(answer)
+        return version_of(answer)
 
     async def tell(self, ref: ObjectRef, uid: str, event: Event, now: datetime) -> None:
         """Record an Event (events.k8s.io/v1). One that cannot be recorded is logged and forgotten.
@@ -148,21 +148,6 @@ class StatusWriter:
         self._counts.move_to_end(name)
         while len(self._counts) > EVENTS_COUNTED:
             self._counts.popitem(last=False)
-
-
-class _Metadata(msgspec.Struct, frozen=True, rename="camel"):
-    resource_version: str = ""
-
-
-class _Written(msgspec.Struct, frozen=True):
-    metadata: _Metadata = _Metadata()
-
-
-def _version(answer: httpx2.Response) -> str:
-    """Empty if it cannot be read: then nobody knows which state is the newer."""
-    with suppress(msgspec.MsgspecError):
-        return msgspec.json.decode(answer.content, type=_Written).metadata.resource_version
-    return ""
 
 
 def _event_name(ref: ObjectRef, uid: str, event: Event) -> str:
