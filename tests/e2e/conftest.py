@@ -19,6 +19,7 @@ import pytest
 from e2e.cluster.cluster import Cluster, find
 from e2e.images import Images, build_images
 from e2e_kit.commands import smeagol
+from e2e_kit.installed import install
 from e2e_kit.shop import meshed_namespace
 
 
@@ -91,9 +92,7 @@ def namespace(kubectl: Kubectl) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def mesh(own_cluster: Cluster, images: Images) -> Iterator[Cluster]:
     """The cluster with Smeagol installed as users install it: two replicas, and nothing else set."""
-    options = ["--image", images.controller.reference, "--proxy-image", images.proxy.reference]
-    options += [word for cidr in own_cluster.pod_cidrs for word in ("--pod-cidr", cidr)]
-    smeagol(own_cluster, "install", *options, "--wait")
+    install(own_cluster, images)
     yield own_cluster
     smeagol(own_cluster, "uninstall", "--yes")
 

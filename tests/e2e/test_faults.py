@@ -15,9 +15,11 @@ from datapath.chance import assert_shares
 from e2e.cluster.cluster import Cluster
 from e2e.cluster.commands import wait_for
 from e2e.images import Image, Images, build_as
+from e2e_kit.authority import CA_SECRET, hand_over, root_of
 from e2e_kit.commands import smeagol
-from e2e_kit.installed import DEPLOYMENT, SYSTEM, Installed, counted
+from e2e_kit.installed import DEPLOYMENT, SYSTEM, Installed, counted, install
 from e2e_kit.shop import Shop, meshed_namespace
+from smeagol.pki.pem import to_pem
 
 pytestmark = [pytest.mark.slow, pytest.mark.envoy, pytest.mark.timeout(600), pytest.mark.xdist_group("cluster")]
 
@@ -132,6 +134,34 @@ def test_the_root_is_replaced(shop: Shop, plane: Installed) -> None:
         shop.programmed("mutualtls/everyone")
         shop.divide(v1="3", v2="1")
         assert_shares(shop.answers(REQUESTS), {"v1": 3, "v2": 1})
+
+
+def test_the_authority_is_replaced(shop: Shop, plane: Installed, images: Images) -> None:
+    """By one elsewhere, which then has another root, and in the end by the mesh's own again. No Pod is restarted, and
+    each comes back to a control plane that has been replaced meanwhile.
+    """
+    shop.divide(v1="1", v2="1")
+    own, one, two = shop.roots(), root_of("one"), root_of("two")
+
+    def until_trusted_alone(roots: str) -> None:
+        wait_for("it alone is trusted", lambda: shop.roots() == roots, within_seconds=240, every_seconds=0.5)
+        assert shop.shown("v1", roots=roots)
+
+    with shop.nothing_fails():
+        plane.kubectl("set", "env", DEPLOYMENT, "SMEAGOL_ROOT_OVERLAP=0")
+        hand_over(plane.cluster, one)
+        install(plane.cluster, images, "--ca-secret", CA_SECRET)
+        until_trusted_alone(to_pem([one.certificate]).decode())
+        hand_over(plane.cluster, two)
+        until_trusted_alone(to_pem([two.certificate]).decode())
+        plane.kubectl("rollout", "restart", DEPLOYMENT)
+        plane.until_rolled()
+        shop.divide(v1="3", v2="1")
+        install(plane.cluster, images)
+        until_trusted_alone(own)
+        shop.divide(v1="1", v2="3")
+        assert_shares(shop.answers(REQUESTS), {"v1": 1, "v2": 3})
+    plane.kubectl("delete", "secret", CA_SECRET)
 
 
 @pytest.fixture

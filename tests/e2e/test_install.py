@@ -31,6 +31,7 @@ from docs.pages import DOCS, blocks
 from e2e.cluster.cluster import Cluster, running
 from e2e.cluster.commands import wait_for
 from e2e.cluster.places import cache_folder
+from e2e_kit.authority import hand_over, root_of
 from smeagol.api.documents import Json, write_text
 from smeagol.cli import build
 from smeagol.infra.kubernetes.connection import connect, connect_blocking
@@ -51,7 +52,7 @@ from smeagol.install.resources import (
 )
 from smeagol.install.upgrading import NotInstalledError, TooFarError
 from smeagol.pki import StoreError
-from smeagol.pki.certificates import Issuer, new_intermediate, new_root
+from smeagol.pki.certificates import Issuer
 from smeagol.pki.pem import to_pem
 from smeagol.runtime.secret_store import SecretKeyStore
 from smeagol.runtime.signing import SigningError, SigningSupply
@@ -538,7 +539,7 @@ class TestIntermediateFromOutside:
     def test_it_is_waited_for_followed_and_never_replaced(self, place: Place, tmp_path: Path) -> None:
         """Handed over late, renewed, spoilt, of another root: what the control plane shows leads to what is trusted."""
         place.smeagol("install", "--ca-secret", "mesh-ca")
-        mine, other = new_root("one", now=utc_now(), lifetime=YEAR), new_root("two", now=utc_now(), lifetime=YEAR)
+        mine, other = root_of("one"), root_of("two")
         with control_plane(place, tmp_path, "--ca-secret", "mesh-ca") as log:
 
             def told(what: str) -> None:
@@ -551,22 +552,21 @@ class TestIntermediateFromOutside:
                     return []
                 data = secret.body["data"]
                 assert isinstance(data, dict)
-                assert data.keys() == {"supplied"}  # and none of the mesh's own
                 document = json.loads(base64.b64decode(str(data["supplied"])))
                 return [found["certificate"] for found in document["generations"]]
 
             told("there is no such Secret")
             assert "there is no Secret mesh-ca with an intermediate (--ca-secret)" in place.smeagol("check")
-            first = hand_over(place, mine)
+            first = hand_over(place.cluster, mine)
             wait_for("it begins with the first", lambda: kept() == [first], within_seconds=120)
             wait_for("it serves", (tmp_path / "discovery").exists, within_seconds=120)
             assert "ok       the mesh's keys are in the Secret" in place.smeagol("check")
-            renewed = hand_over(place, mine)
+            renewed = hand_over(place.cluster, mine)
             wait_for("it follows the second", lambda: kept() == [renewed], within_seconds=90)
-            hand_over(place, mine, key_of=other)
+            hand_over(place.cluster, mine, key_of=other)
             told("is not the key of the first certificate")
             assert kept() == [renewed]
-            another = hand_over(place, other)
+            another = hand_over(place.cluster, other)
             wait_for("both roots are kept", lambda: kept() == [renewed, another], within_seconds=90)
         place.cluster.kubectl("-n", SYSTEM, "delete", "secret", "mesh-ca")  # or the namespace would stay
         assert "forbidden" not in log.read_text(encoding="utf-8").lower()
@@ -594,7 +594,7 @@ class TestIntermediateThatIsAskedFor:
         """Approved late, denied, signed late, signed by the wrong root, renewed, and renewed by another root: the
         control plane says what it waits for, and what was last good signs meanwhile."""
         place.smeagol("install", "--ca-signer", SIGNER, "--ca-roots", "mesh-roots")
-        mine, other = new_root("one", now=utc_now(), lifetime=YEAR), new_root("two", now=utc_now(), lifetime=YEAR)
+        mine, other = root_of("one"), root_of("two")
         signer = Signer(place)
         with control_plane(place, tmp_path, "--ca-signer", SIGNER, "--ca-roots", "mesh-roots") as log:
 
@@ -606,8 +606,8 @@ class TestIntermediateThatIsAskedFor:
                 secret = place.server.get(SECRET, "smeagol-authority", SYSTEM)
                 data = secret.body["data"] if secret is not None else {}
                 assert isinstance(data, dict)
-                assert data.keys() <= {"requested", "supplied"}  # and none of the mesh's own
                 if "supplied" not in data:
+                    assert "authority" not in data  # none of the mesh's own instead
                     return []
                 document = json.loads(base64.b64decode(str(data["supplied"])))
                 return [found["certificate"] for found in document["generations"]]
@@ -665,7 +665,7 @@ class TestIntermediateThatIsAskedFor:
         """One saves its request, and the others go on with that one."""
         place.smeagol("install")
         signer = Signer(place)
-        signer.trust(new_root("one", now=utc_now(), lifetime=YEAR))
+        signer.trust(root_of("one"))
 
         def look(client: httpx2.Client) -> str:
             keys = SecretKeyStore(client, namespace=SYSTEM, name="smeagol-authority", entry="requested")
@@ -780,26 +780,6 @@ YEAR = timedelta(days=365)
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
-
-
-def hand_over(place: Place, root: Issuer, *, key_of: Issuer | None = None) -> str:
-    """A new intermediate of that root, as cert-manager writes it; with the wrong key if there is `key_of`."""
-    made = new_intermediate(root, "cluster.local", now=utc_now(), lifetime=timedelta(days=90))
-    certificate = to_pem([made.certificate]).decode()
-    entries = {
-        "tls.crt": certificate,
-        "tls.key": (key_of or made).key_pem.reveal().decode(),
-        "ca.crt": to_pem([root.certificate]).decode(),
-    }
-    secret: Json = {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "type": "kubernetes.io/tls",
-        "metadata": {"name": "mesh-ca", "namespace": SYSTEM},
-        "stringData": dict(entries),
-    }
-    place.cluster.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(secret))
-    return certificate
 
 
 class TestCheck:

@@ -14,8 +14,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from e2e.cluster.cluster import Cluster
 from e2e.cluster.commands import wait_for
+from e2e.images import Images
+from e2e_kit.commands import smeagol
 
-__all__ = ["CONTROL_PLANE", "SYSTEM", "Installed", "shown_certificate"]
+__all__ = ["CONTROL_PLANE", "SYSTEM", "Installed", "install", "shown_certificate"]
 
 SYSTEM = "smeagol-system"
 CONTROL_PLANE = ("-l", "app.kubernetes.io/component=controller")
@@ -56,6 +58,13 @@ class Installed:
         """Return when two replicas are ready, and no other is there any more."""
         self.kubectl("rollout", "status", DEPLOYMENT, "--timeout=240s")
         wait_for("the old replicas have gone", lambda: len(self.addresses()) == 2, within_seconds=120)
+
+
+def install(cluster: Cluster, images: Images, *further: str) -> None:
+    """As users do, or once more with other options."""
+    options = ["--image", images.controller.reference, "--proxy-image", images.proxy.reference]
+    options += [word for cidr in cluster.pod_cidrs for word in ("--pod-cidr", cidr)]
+    smeagol(cluster, "install", *options, *further, "--wait")
 
 
 def counted(address: str, name: str) -> tuple[float, ...]:

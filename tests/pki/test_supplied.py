@@ -126,6 +126,12 @@ class TestRenewal:
             world.maintain(NOON)
         leaf(world.again())
 
+    def test_what_was_kept_and_is_gone_is_kept_again(self, world: World) -> None:
+        """Else a restart would begin anew with whatever is handed over by then."""
+        world.store.clear()
+        world.maintain(NOON)
+        assert world.store.load() is not None
+
 
 class TestAnotherRoot:
     """As in `roots`: introduced, then signing, then alone."""

@@ -70,7 +70,7 @@ def test_a_root_that_comes_to_sign_while_a_certificate_is_made_is_followed(monke
 
     with monkeypatch.context() as patched:
         patched.setattr(authority, "issue", overtaken)
-        replica._identity(authority)
+        replica._identity()
     before = replica._shown
     replica._follow_roots()
     assert replica._shown is not before

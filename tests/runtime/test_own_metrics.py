@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from prometheus_client.parser import text_string_to_metric_families
 
 from smeagol.intent import Settings
-from smeagol.pki import FileKeyStore, Overlap
+from smeagol.pki import LocalAuthority, MemoryKeyStore
 from smeagol.plan import ProxyProvider
-from smeagol.runtime.control_plane import ControlPlane
+from smeagol.runtime.control_plane import ControlPlane, now
 from smeagol.runtime.offline import provider_named
 from smeagol.runtime.own_metrics import own_metrics
 from smeagol.xds import TlsConfig
@@ -19,7 +17,7 @@ async def _nobody(_token: str) -> None:
     return None
 
 
-def test_every_series_follows_the_conventions(tmp_path: Path) -> None:
+def test_every_series_follows_the_conventions() -> None:
     """Prometheus: a prefix of the program, counters end in `_total`, base units, help for each."""
     provider = provider_named("envoy")
     assert isinstance(provider, ProxyProvider)
@@ -27,10 +25,9 @@ def test_every_series_follows_the_conventions(tmp_path: Path) -> None:
         name="a",
         settings=Settings(),
         provider=provider,
-        keys=FileKeyStore(tmp_path / "keys"),
-        overlap=Overlap(),
+        authority=LocalAuthority.open(MemoryKeyStore(), trust_domain="cluster.local", now=now()),
         owner_of=_nobody,
-        tls=lambda _: TlsConfig(certificate_chain=b"", private_key=b""),
+        tls=TlsConfig(certificate_chain=b"", private_key=b""),
         changed=lambda: None,
     )
     plane.settle()

@@ -22,11 +22,11 @@ from intent.builders import (
     slice_of,
 )
 from smeagol.intent import MeshIntent, Resolver, UnitKey
-from smeagol.pki import LocalAuthority, MemoryKeyStore, Overlap
+from smeagol.pki import LocalAuthority, MemoryKeyStore
 from smeagol.providers.envoy import provider
 from smeagol.providers.envoy.tls import CLIENT, ROOTS, SERVER
 from smeagol.refs import NodeId, ObjectRef
-from smeagol.runtime.control_plane import ControlPlane
+from smeagol.runtime.control_plane import ControlPlane, now
 from smeagol.runtime.mesh import Mesh
 from smeagol.runtime.own_view import OwnView
 from smeagol.xds import TlsConfig
@@ -138,10 +138,9 @@ def test_who_has_just_come_lacks_everything() -> None:
         name="a",
         settings=STANDALONE,
         provider=provider,
-        keys=MemoryKeyStore(),
-        overlap=Overlap(),
+        authority=LocalAuthority.open(MemoryKeyStore(), trust_domain=STANDALONE.trust_domain, now=now()),
         owner_of=_nobody,
-        tls=lambda _: TlsConfig(certificate_chain=b"", private_key=b""),
+        tls=TlsConfig(certificate_chain=b"", private_key=b""),
         changed=lambda: None,
     )
     for given in (OBJECTS[0], mutual_tls("all")):

@@ -179,7 +179,7 @@ class TestInjection:
         """The ConfigMap that is published is the one that the volume names."""
         namespace = webhooks.namespace(inject="enabled")
         bundle = webhooks.authority.trust_bundle_pem
-        webhooks.api.apply(json.dumps(trust_config_map(namespace, bundle)), namespace)
+        webhooks.api.apply(json.dumps(trust_config_map(namespace, own=bundle, mesh=b"")), namespace)
         with webhooks.running():
             stored = webhooks.make(namespace, pod())
         (volume,) = [v for v in stored["spec"]["volumes"] if v["name"] == "smeagol"]

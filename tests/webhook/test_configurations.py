@@ -121,6 +121,6 @@ class TestPlace:
 
 
 def test_proxies_find_the_roots_where_their_volume_looks() -> None:
-    made: Any = trust_config_map("shop", CA)
+    made: Any = trust_config_map("shop", own=CA, mesh=b"others")
     assert (made["metadata"]["name"], made["metadata"]["namespace"]) == ("smeagol-ca", "shop")
-    assert made["data"] == {"ca.crt": CA.decode()}
+    assert made["data"] == {"control-plane.crt": CA.decode(), "ca.crt": "others"}

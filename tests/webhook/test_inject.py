@@ -100,7 +100,9 @@ class TestPrivileges:
         volume = result(pod())["spec"]["volumes"][0]
         token, trust = volume["projected"]["sources"]
         assert token == {"serviceAccountToken": {"audience": "smeagol", "expirationSeconds": 3600, "path": "token"}}
-        assert trust == {"configMap": {"name": "smeagol-ca", "items": [{"key": "ca.crt", "path": "ca.crt"}]}}
+        assert trust == {
+            "configMap": {"name": "smeagol-ca", "items": [{"key": "control-plane.crt", "path": "control-plane.crt"}]}
+        }
 
     def test_nobody_else_sees_the_admin_socket(self) -> None:
         """Its folder is mounted in the proxy's container alone; what the Pod brings may not have its name."""

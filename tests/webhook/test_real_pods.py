@@ -164,7 +164,8 @@ def shop(webhooks: Webhooks) -> str:
     """A namespace in the mesh, under Strict, with a server behind the Service `web`; its proxy is there and ready."""
     api = webhooks.api
     namespace = webhooks.namespace(inject="enabled")
-    api.apply(json.dumps(trust_config_map(namespace, webhooks.authority.trust_bundle_pem)), namespace)
+    roots = webhooks.authority.trust_bundle_pem
+    api.apply(json.dumps(trust_config_map(namespace, own=roots, mesh=roots)), namespace)
     api.apply(
         "{apiVersion: smi-spec.io/v1beta1, kind: MutualTLS, metadata: {name: all}, spec: {selector: {}}}", namespace
     )
@@ -252,7 +253,10 @@ def test_the_proxy_has_one_token_and_no_privilege(webhooks: Webhooks, shop: str)
     assert status["Uid"].split() == ["1337"] * 4
     assert int(status["CapEff"], 16) == int(status["CapBnd"], 16) == 0
     assert status["NoNewPrivs"] == "1"
-    assert sorted(inside("ls", "/var/run/secrets/kubernetes.io/serviceaccount").split()) == ["ca.crt", "token"]
+    assert sorted(inside("ls", "/var/run/secrets/kubernetes.io/serviceaccount").split()) == [
+        "control-plane.crt",
+        "token",
+    ]
     with pytest.raises(ClusterError, match="Read-only file system"):
         inside("touch", "/here")
 

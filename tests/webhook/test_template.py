@@ -51,7 +51,7 @@ def test_the_control_plane_is_reached_with_the_pods_token() -> None:
     discovery = json.dumps(config(pod())["dynamic_resources"])
     assert SETTINGS.discovery_address in discovery
     assert "/var/run/secrets/kubernetes.io/serviceaccount/token" in discovery
-    assert "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt" in discovery
+    assert "/var/run/secrets/kubernetes.io/serviceaccount/control-plane.crt" in discovery
 
 
 @pytest.mark.parametrize("path", ["/$(POD_NAME)", "/$$x", "/a$b", "/<POD_IP>", '/"\\', "/$$(POD_IP)"])
@@ -79,7 +79,7 @@ def test_envoy_starts_with_it(tmp_path: Path) -> None:
         ),
         container("b", readinessProbe={"grpc": {"port": 9000}}),
     )
-    (tmp_path / "ca.crt").touch()
+    (tmp_path / "control-plane.crt").touch()
     command = [
         argument.replace("/var/run/secrets/kubernetes.io/serviceaccount", str(tmp_path))
         for argument in arguments(before)

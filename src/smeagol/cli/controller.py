@@ -200,14 +200,19 @@ def controller(
         if task := asyncio.current_task():
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         with connect_blocking(kubeconfig) as blocking:
-            supply = supply_of(blocking)
-            # Two kinds of keys, so that neither is taken for the other.
-            keys = kept(blocking, "supplied" if supply is not None else "authority")
             async with connect(kubeconfig) as client:
                 if isinstance(chosen, tuple):
                     await AdapterController(settings, client=client, providers=chosen).run()
                     return
-                controller = await Controller.open(settings, client=client, provider=chosen, keys=keys, supply=supply)
+                controller = await Controller.open(
+                    settings,
+                    client=client,
+                    provider=chosen,
+                    # Two kinds of keys, so that neither is taken for the other.
+                    keys=kept(blocking, "authority"),
+                    supplied_keys=kept(blocking, "supplied"),
+                    supply=supply_of(blocking),
+                )
                 await controller.run()
 
     with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):

@@ -295,7 +295,10 @@ def keys_finding(server: ApiServer, workload: Workload) -> Finding:
     data = found.body.get("data") if found is not None else None
     if isinstance(data, dict) and data.get("supplied" if secret or signer else "authority"):
         return Finding(level=Level.OK, what=f"the mesh's keys are in the Secret {AUTHORITY_SECRET}; keep a copy of it")
-    no_keys = f"the Secret {AUTHORITY_SECRET} holds no keys, so no certificate can be issued"
+    if isinstance(data, dict) and data.get("authority"):  # it has signed so far
+        no_keys = "the mesh's own authority still signs"
+    else:
+        no_keys = f"the Secret {AUTHORITY_SECRET} holds no keys, so no certificate can be issued"
     if signer:
         what = f"{no_keys}: {signer} has not signed an intermediate yet (--ca-signer)"
         fix = "See kubectl get csr whether that of smeagol-controller is approved; the replicas' log says what it lacks"

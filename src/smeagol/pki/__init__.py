@@ -14,11 +14,13 @@ from smeagol.pki.roots import Generation, Overlap, Phase, RootState, Step, last_
 from smeagol.pki.rotation import due, next_wakeup
 from smeagol.pki.secret import PrivateBytes
 from smeagol.pki.store import FileKeyStore, KeyStore, MemoryKeyStore, StoreError
+from smeagol.pki.succession import Authorities, open_authorities
 from smeagol.pki.supplied import FileSupply, Supplied, SuppliedAuthority, Supply
 from smeagol.plan import Purpose
 
 __all__ = [
     "LEAF_LIFETIME",
+    "Authorities",
     "Authority",
     "AuthorityError",
     "CALifetimes",
@@ -47,4 +49,5 @@ __all__ = [
     "needs_another",
     "next_step",
     "next_wakeup",
+    "open_authorities",
 ]

@@ -77,9 +77,8 @@ class KeptAuthority(Authority, Protocol):
         ...
 
     @property
-    def bridge_pem(self) -> bytes:
-        """What to send after a chain, for peers that have read the roots once and never again: it leads from any root
-        that they may know to the one that signs. Empty where no earlier root has vouched for it."""
+    def is_own(self) -> bool:
+        """Whether the root is ours to replace."""
         ...
 
     def maintain(
@@ -174,7 +173,8 @@ class LocalAuthority:
         overlap: Overlap = DEFAULT_OVERLAP,
         chance: Chance = random.random,
     ) -> LocalAuthority:
-        """The authority in the store; the first to open an empty store makes it.
+        """The authority in the store; the first to open an empty store makes it. An intermediate that has had its time
+        while nobody saw to it is renewed, so that there is one to sign with.
 
         Raises AuthorityError for a store of another trust domain or one that can't be understood, StoreError.
         """
@@ -187,12 +187,15 @@ class LocalAuthority:
                 document = _Document(trust_domain=trust_domain, state=state, keys=(keys,))
                 store.save(_dump(document))
             else:
-                document = _load(saved)
-        if document.trust_domain != trust_domain:
-            raise AuthorityError(
-                f"the keys kept are for trust domain '{document.trust_domain}', not '{trust_domain}'",
-                fix="use another store, or the old trust domain",
-            )
+                kept = _load(saved)
+                if kept.trust_domain != trust_domain:
+                    raise AuthorityError(
+                        f"the keys kept are for trust domain '{kept.trust_domain}', not '{trust_domain}'",
+                        fix="use another store, or the old trust domain",
+                    )
+                document = _with_intermediate(kept, lifetimes, now=now)
+                if document != kept:
+                    store.save(_dump(document))
         return cls(store, document, lifetimes=lifetimes, overlap=overlap, chance=chance)
 
     @property
@@ -214,10 +217,22 @@ class LocalAuthority:
 
     @property
     def bridge_pem(self) -> bytes:
+        """What to send after a chain, for peers that have read the roots once and never again: it leads from any root
+        that they may know to the one that signs. Empty where no earlier root has vouched for it."""
         signer = self._document.signer.root.certificate.subject
         subjects = [bridge.subject for bridge in self._document.bridges]
         to_signer = subjects.index(signer) + 1 if signer in subjects else 0
         return to_pem(reversed(self._document.bridges[:to_signer]))
+
+    @property
+    def is_own(self) -> bool:
+        return True
+
+    @property
+    def signing_pem(self) -> tuple[bytes, PrivateBytes]:
+        """The intermediate and its key, for an authority that takes this one's place."""
+        intermediate = self._document.signer.intermediate
+        return to_pem([intermediate.certificate]), intermediate.key_pem
 
     def issue(
         self, names: Iterable[str], purpose: Purpose, *, now: datetime, lifetime: timedelta = LEAF_LIFETIME
@@ -254,7 +269,7 @@ class LocalAuthority:
             )
             if rotate_root and current.state.phase is roots.Phase.STEADY:
                 step = Step.BEGIN
-            following = self._renew_intermediate(self._take(step, current, now), now)
+            following = _with_intermediate(self._take(step, current, now), self._lifetimes, now=now)
             if saved is None or following != current:
                 self._store.save(_dump(following))
             self._document = following
@@ -317,18 +332,15 @@ class LocalAuthority:
         lasting = itertools.dropwhile(lambda bridge: bridge.not_valid_after_utc <= now, document.bridges)
         return (*lasting, made)[-MAX_BRIDGES:]
 
-    def _renew_intermediate(self, document: _Document, now: datetime) -> _Document:
-        """Leaves bring their intermediate along, so a new one needs no overlap: it just signs from now on."""
-        signer = document.signer
-        if signer.renew_intermediate_at is None or now < signer.renew_intermediate_at or now >= signer.root.not_after:
-            return document
-        renewed = replace(
-            signer,
-            intermediate=new_intermediate(
-                signer.root, document.trust_domain, now=now, lifetime=self._lifetimes.intermediate
-            ),
-        )
-        return replace(document, keys=tuple(renewed if k is signer else k for k in document.keys))
+
+def _with_intermediate(document: _Document, lifetimes: CALifetimes, *, now: datetime) -> _Document:
+    """Renewed, if it is time. Leaves bring their intermediate along, so a new one needs no overlap: it just signs."""
+    signer = document.signer
+    if signer.renew_intermediate_at is None or now < signer.renew_intermediate_at or now >= signer.root.not_after:
+        return document
+    intermediate = new_intermediate(signer.root, document.trust_domain, now=now, lifetime=lifetimes.intermediate)
+    renewed = replace(signer, intermediate=intermediate)
+    return replace(document, keys=tuple(renewed if k is signer else k for k in document.keys))
 
 
 def _new_keys(trust_domain: str, lifetimes: CALifetimes, *, now: datetime) -> _Keys:

@@ -38,6 +38,10 @@ class KeyStore(Protocol):
         """Returns when the document would survive a loss of power."""
         ...
 
+    def clear(self) -> None:
+        """Forget the document. One that comes back after a loss of power does no harm."""
+        ...
+
 
 class MemoryKeyStore:
     """Keeps keys as long as the process lives."""
@@ -56,6 +60,9 @@ class MemoryKeyStore:
 
     def save(self, document: PrivateBytes) -> None:
         self._document = document
+
+    def clear(self) -> None:
+        self._document = None
 
 
 class FileKeyStore:
@@ -107,6 +114,10 @@ class FileKeyStore:
                 os.fsync(directory)  # or the new name may be lost though the content is not
             finally:
                 os.close(directory)
+
+    def clear(self) -> None:
+        with self._explained("removed"):
+            self._document.unlink(missing_ok=True)
 
     def _check_private(self, found: os.stat_result, path: Path, cure: str) -> None:
         if stat.S_IMODE(found.st_mode) & 0o077:

@@ -21,7 +21,7 @@ from cryptography import x509
 
 from smeagol.errors import SmeagolError
 from smeagol.pki import roots
-from smeagol.pki.authority import DEFAULT_OVERLAP, LEAF_LIFETIME, Chance
+from smeagol.pki.authority import DEFAULT_OVERLAP, LEAF_LIFETIME, Chance, LocalAuthority
 from smeagol.pki.certificates import AuthorityError, Issued, key_id
 from smeagol.pki.intermediate import IntermediateAuthority
 from smeagol.pki.pem import read_certificates, to_pem
@@ -30,7 +30,7 @@ from smeagol.pki.secret import PrivateBytes
 from smeagol.pki.store import KeyStore, StoreError
 from smeagol.plan import Purpose
 
-__all__ = ["FileSupply", "Supplied", "SuppliedAuthority", "Supply"]
+__all__ = ["FileSupply", "Supplied", "SuppliedAuthority", "Supply", "own_pair"]
 
 _FORMAT = 1
 
@@ -104,18 +104,17 @@ class SuppliedAuthority:
         now: datetime,
         overlap: Overlap = DEFAULT_OVERLAP,
         chance: Chance = random.random,
+        before: LocalAuthority | None = None,
     ) -> SuppliedAuthority:
-        """Goes on where the store says, or begins with what is handed over.
+        """Goes on where the store says, or begins with what is handed over. `before`: the mesh's own authority, where
+        it has signed so far; it goes on to until all trust the root that is handed over.
 
         Raises AuthorityError if there is neither an intermediate that can be used nor one that is kept, StoreError.
         """
         with store.lock():
             document = _load(store.load(), now)
             if document is None:
-                pair = supply.load(())
-                generation = _generation(_read(pair, now))
-                state = RootState(trusted=(generation,), signer=generation.id, since=now)
-                document = _Document(state=state, pairs=(pair,))
+                document = _first(supply.load(()), before, now)
                 store.save(_dump(document))
         return cls(store, supply, document, now=now, overlap=overlap, chance=chance)
 
@@ -131,9 +130,8 @@ class SuppliedAuthority:
         return to_pem(dict.fromkeys(certificates))
 
     @property
-    def bridge_pem(self) -> bytes:
-        """None: a root that was made elsewhere vouches for nothing that we could ask it for."""
-        return b""
+    def is_own(self) -> bool:
+        return False
 
     @property
     def not_after(self) -> datetime:
@@ -159,7 +157,8 @@ class SuppliedAuthority:
         `rotate_root` does nothing: the next root is for others to hand over.
         """
         with self._store.lock():
-            current = _load(self._store.load(), now) or self._document
+            saved = self._store.load()
+            current = _load(saved, now) or self._document
             if current.state != self._document.state:
                 self._adopt(current, now)
                 return Step.WAIT
@@ -170,7 +169,7 @@ class SuppliedAuthority:
                     following, step = _with(current, self._supply.load(current.pairs), now)
                 except SmeagolError as error:
                     refused = error
-            if following != current:
+            if saved is None or following != current:
                 self._store.save(_dump(following))
             self._adopt(following, now)
         if refused is not None:
@@ -208,6 +207,22 @@ class SuppliedAuthority:
             chance=self._chance,
         )
         self._document = document  # last: who reads the state is signed for by no earlier one
+
+
+def own_pair(own: LocalAuthority) -> Supplied:
+    """What the mesh's own authority signs with, as if it were handed over."""
+    certificate, key = own.signing_pem
+    return Supplied(certificate_pem=certificate, key_pem=key, bundle_pem=own.trust_bundle_pem)
+
+
+def _first(pair: Supplied, before: LocalAuthority | None, now: datetime) -> _Document:
+    """Raises AuthorityError if the pair can't be used."""
+    found = _generation(_read(pair, now))
+    if before is None or found.id in (known.id for known in before.state.trusted):
+        return _Document(state=RootState(trusted=(found,), signer=found.id, since=now), pairs=(pair,))
+    held = own_pair(before)
+    old = _generation(_read(held, now))
+    return _Document(state=RootState(trusted=(old, found), signer=old.id, since=now), pairs=(held, pair))
 
 
 def _following(document: _Document, step: Step, now: datetime) -> _Document:

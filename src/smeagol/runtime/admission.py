@@ -21,7 +21,7 @@ from smeagol.install.access import CONTROLLER, is_the_leaders
 from smeagol.intent import INJECT_LABEL, CanaryIntent, MutualTLSIntent, SidecarIntent, Unit, UnitKey, WorkloadIntent
 from smeagol.intent.selection import Inject
 from smeagol.objects import Namespace
-from smeagol.pki import Purpose
+from smeagol.pki import LocalAuthority, Purpose
 from smeagol.plan import JSON, ProxyProvider
 from smeagol.plan.peer import PeerKind
 from smeagol.runtime.control_plane import ControlPlane, now
@@ -127,11 +127,15 @@ def _asks_for_proxies(unit: Unit | None) -> bool:
 class Admission:
     """`serve` on every replica, `keep` on the one that leads."""
 
-    def __init__(self, plane: ControlPlane, settings: AdmissionSettings, *, provider: ProxyProvider) -> None:
+    def __init__(
+        self, plane: ControlPlane, settings: AdmissionSettings, *, provider: ProxyProvider, own: LocalAuthority
+    ) -> None:
+        """`own`: by which the control plane is known, whoever signs for the mesh."""
         self.namespaces = MeshNamespaces()
         self.reviews = Reviews()
         self.injection = settings.injection
         self._plane = plane
+        self._own = own
         self._settings = settings
         self._news = asyncio.Event()
         self._strangers: frozenset[str] = frozenset()
@@ -177,14 +181,14 @@ class Admission:
         backoff = Backoff(first=RETRY_SECONDS, most=RESYNC_SECONDS)
         while True:
             self._news.clear()
-            bundle = self._plane.authority.trust_bundle_pem
+            bundle = self._own.trust_bundle_pem
             place = self._settings.place
             # Once it was there it stays the owner: what is made after it has gone goes too.
             owner = await keeper.uid(CLUSTER_ROLES, CONTROLLER) or owner
             owners = [_owned_by(owner)] if owner else []
             asking = await keeper.apply(MUTATING, mutating_configuration(place, bundle, owners), uid=None)
             warning = await keeper.apply(VALIDATING, validating_configuration(place, bundle, owners), uid=None)
-            trusted = await self._keep_trust(keeper, bundle)
+            trusted = await self._keep_trust(keeper, bundle, self._plane.authority.trust_bundle_pem)
             complete = isinstance(asking, Applied) and isinstance(warning, Applied) and trusted
             if complete:
                 backoff.reset()
@@ -192,7 +196,7 @@ class Admission:
                 async with asyncio.timeout(RESYNC_SECONDS if complete else backoff.wait()):
                     await self._news.wait()
 
-    async def _keep_trust(self, keeper: Keeper, bundle: bytes) -> bool:
+    async def _keep_trust(self, keeper: Keeper, own: bytes, mesh: bytes) -> bool:
         """One ConfigMap in each namespace of the mesh, and none that we have made elsewhere; False if it must be tried
         again. Somebody else's of that name stays as it is: Pods of its namespace wait for theirs, and are told why. In
         a namespace that ends nothing can be made, and what is there serves its Pods until the end.
@@ -206,7 +210,7 @@ class Admission:
             frozenset(name for name in wanted if name in there and not is_the_leaders(there[name].metadata.labels))
         )
         for namespace in sorted(wanted - self._strangers):
-            config_map, kept = trust_config_map(namespace, bundle), there.get(namespace)
+            config_map, kept = trust_config_map(namespace, own=own, mesh=mesh), there.get(namespace)
             if kept is None or kept.data != config_map["data"]:
                 outcome = await keeper.apply(CONFIG_MAPS, config_map, uid=kept.metadata.uid if kept else "")
                 complete = isinstance(outcome, Applied) and complete
@@ -227,9 +231,8 @@ class Admission:
 
     def _issue(self) -> KeyPair:
         """With the bridge, so that it is good for an API server that has not been told of a new root yet."""
-        authority = self._plane.authority
-        issued = authority.issue(self._settings.place.dns_names, Purpose.SERVER, now=now())
-        chain = issued.chain_pem + authority.bridge_pem
+        issued = self._own.issue(self._settings.place.dns_names, Purpose.SERVER, now=now())
+        chain = issued.chain_pem + self._own.bridge_pem
         return KeyPair(chain_pem=chain, key_pem=issued.key_pem.reveal(), renew_at=issued.renew_at)
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import structlog
 
 from smeagol.intent import Resolver, Settings, UnitKey
-from smeagol.pki import KeptAuthority, KeyStore, LocalAuthority, Overlap, SuppliedAuthority, Supply
+from smeagol.pki import KeptAuthority
 from smeagol.plan import ProxyProvider
 from smeagol.refs import NodeId
 from smeagol.runtime.mesh import Mesh
@@ -38,31 +38,24 @@ class ControlPlane:
         name: str,
         settings: Settings,
         provider: ProxyProvider,
-        keys: KeyStore,
-        overlap: Overlap,
+        authority: KeptAuthority,
         owner_of: Callable[[str], Awaitable[NodeId | None]],
-        tls: Callable[[KeptAuthority], TlsConfig],
+        tls: TlsConfig,
         changed: Callable[[], None],
         alone: bool = True,
-        supply: Supply | None = None,
     ) -> None:
-        """`name`: this replica's. `owner_of` tells whose bearer token it is; `tls` makes the discovery server's
-        identity, of the mesh's authority or of another; `changed` is called when proxies have answered.
-        `alone`: no other replica serves proxies of this mesh. `supply`: where the authority's intermediate comes from,
-        if it is not the mesh's own.
+        """`name`: this replica's. `authority` signs for the mesh. `owner_of` tells whose bearer token it is; `tls` is
+        the discovery server's identity; `changed` is called when proxies have answered. `alone`: no other replica
+        serves proxies of this mesh.
         """
         self.resolver = Resolver(settings)
-        self.authority: KeptAuthority = (
-            LocalAuthority.open(keys, trust_domain=settings.trust_domain, now=now(), overlap=overlap)
-            if supply is None
-            else SuppliedAuthority.open(keys, supply, now=now(), overlap=overlap)
-        )
+        self.authority = authority
         self.mesh: Mesh[UnitKey] = Mesh(
             provider=provider, authority=self.authority, mesh=settings.mesh, clock=now, alone=alone
         )
         self.mesh.cache.acks.observe(changed)
         self._view = OwnView(self.mesh, name)
-        self._server = AdsServer(self.mesh.cache, authenticator=BearerToken(owner_of), tls=tls(self.authority))
+        self._server = AdsServer(self.mesh.cache, authenticator=BearerToken(owner_of), tls=tls)
 
     async def start(self, address: str) -> None:
         await self._server.start(address)

@@ -30,7 +30,17 @@ from smeagol.infra.kubernetes.writer import StatusWriter, own_part
 from smeagol.intent import Settings as ResolverSettings
 from smeagol.intent import UnitKey, UnitKind
 from smeagol.objects import EndpointSlice, Namespace, Pod
-from smeagol.pki import AuthorityError, KeptAuthority, KeyStore, Overlap, Purpose, RootState, StoreError, Supply
+from smeagol.pki import (
+    AuthorityError,
+    KeyStore,
+    MemoryKeyStore,
+    Overlap,
+    Purpose,
+    RootState,
+    StoreError,
+    Supply,
+    open_authorities,
+)
 from smeagol.plan import ProxyProvider
 from smeagol.providers.envoy.metrics import exposition
 from smeagol.refs import DEFAULT_CLUSTER_DOMAIN, ObjectRef, ServiceRef
@@ -134,6 +144,7 @@ class Controller:
         client: httpx2.AsyncClient,
         provider: ProxyProvider,
         keys: KeyStore,
+        supplied_keys: KeyStore | None = None,
         supply: Supply | None = None,
     ) -> None:
         self.settings = settings
@@ -142,9 +153,15 @@ class Controller:
         self._news = asyncio.Event()
         self.started_at = now()
         self.elector = Elector(client, namespace=settings.namespace, name="smeagol", identity=settings.identity)
-        self._identity_due = now()
-        self._shown: TlsConfig | None = None
-        self._shown_of: RootState | None = None
+        self._authorities = open_authorities(
+            keys,
+            supplied_keys or MemoryKeyStore(),
+            supply,
+            trust_domain=settings.trust_domain,
+            now=now(),
+            overlap=settings.overlap,
+        )
+        self._shown = self._identity()
         self.plane = ControlPlane(
             name=settings.identity,
             settings=ResolverSettings(
@@ -156,13 +173,11 @@ class Controller:
                 serve_unclassed=settings.serve_unclassed,
             ),
             provider=provider,
-            keys=keys,
-            overlap=settings.overlap,
+            authority=self._authorities.mesh,
             owner_of=TokenReviewer(client).owner_of,
-            tls=self._identity,
+            tls=self._shown,
             changed=self._wake.set,
             alone=False,
-            supply=supply,
         )
         self.readiness = Readiness()
         self.reconciled = Durations()
@@ -177,7 +192,11 @@ class Controller:
         self.peers = Peers(credentials, identity=settings.identity, changed=self._looked.set)
         self._peer_server = PeerServer(credentials, changed=self._news.set)
         self._own = View(settings.identity, "")
-        self.admission = Admission(self.plane, settings.admission, provider=provider) if settings.admission else None
+        self.admission = (
+            Admission(self.plane, settings.admission, provider=provider, own=self._authorities.own)
+            if settings.admission
+            else None
+        )
         self.root_proxies = self._root_proxies(self.admission) if self.admission is not None else None
         self.restarter = Restarter(
             client,
@@ -219,6 +238,7 @@ class Controller:
         client: httpx2.AsyncClient,
         provider: ProxyProvider,
         keys: KeyStore,
+        supplied_keys: KeyStore | None = None,
         supply: Supply | None = None,
         backoff: Backoff | None = None,
     ) -> Controller:
@@ -228,7 +248,9 @@ class Controller:
         backoff = backoff or Backoff(most=TEND_SECONDS)
         while True:
             try:
-                return cls(settings, client=client, provider=provider, keys=keys, supply=supply)
+                return cls(
+                    settings, client=client, provider=provider, keys=keys, supplied_keys=supplied_keys, supply=supply
+                )
             except (StoreError, AuthorityError) as error:
                 if isinstance(error, AuthorityError) and supply is None:
                     raise
@@ -316,34 +338,37 @@ class Controller:
 
     # What it shows to proxies and other replicas.
 
-    def _identity(self, authority: KeptAuthority) -> TlsConfig:
-        """The discovery server's certificate, for the names of its Service; of the mesh's own authority.
+    def _identity(self) -> TlsConfig:
+        """The discovery server's certificate, for the names of its Service; of the control plane's own authority.
 
         With the bridge to its root: Envoy reads the roots once for each channel, so a proxy that began before they were
         replaced knows none but the first (`tests/runtime/test_reconnecting.py`).
         """
         service = ServiceRef(self.settings.namespace, self.settings.discovery_service)
         names = service.names(self.settings.cluster_domain)
-        state = authority.state  # before: if another root comes to sign meanwhile, that is seen to later
-        issued = authority.issue(names, Purpose.SERVER, now=now())
+        states = self._root_states  # before: if another root comes to sign meanwhile, that is seen to later
+        own = self._authorities.own
+        issued = own.issue(names, Purpose.SERVER, now=now())
         self._identity_due = issued.renew_at
-        chain = issued.chain_pem + authority.bridge_pem
-        self._shown = TlsConfig(certificate_chain=chain, private_key=issued.key_pem.reveal())
-        self._shown_of = state
-        return self._shown
+        self._shown_of = states
+        return TlsConfig(certificate_chain=issued.chain_pem + own.bridge_pem, private_key=issued.key_pem.reveal())
+
+    @property
+    def _root_states(self) -> tuple[RootState, RootState]:
+        return self._authorities.own.state, self._authorities.mesh.state
 
     def _trusting(self) -> TlsConfig:
-        """What other replicas are shown, and must show: a certificate of the mesh's own authority."""
-        shown = self._shown or self._identity(self.plane.authority)
-        return replace(shown, client_ca=self.plane.authority.trust_bundle_pem)
+        """What other replicas are shown, and must show: a certificate of the control plane's own authority."""
+        return replace(self._shown, client_ca=self._authorities.own.trust_bundle_pem)
 
     def _as_client(self) -> TlsConfig:
         """What we show to other replicas: the control plane's own name."""
-        issued = self.plane.authority.issue([own_name(self.settings.trust_domain)], Purpose.CLIENT, now=now())
+        own = self._authorities.own
+        issued = own.issue([own_name(self.settings.trust_domain)], Purpose.CLIENT, now=now())
         return TlsConfig(
             certificate_chain=issued.chain_pem,
             private_key=issued.key_pem.reveal(),
-            client_ca=self.plane.authority.trust_bundle_pem,
+            client_ca=own.trust_bundle_pem,
         )
 
     def _root_proxies(self, admission: Admission) -> RootProxies:
@@ -414,20 +439,32 @@ class Controller:
         while True:
             with self._logged("keys"):
                 await self.plane.mesh.tend()
+            if not self._authorities.mesh.is_own:
+                with self._logged("keys of the control plane"):
+                    await asyncio.to_thread(self._tend_own)
             self._follow_roots()
             await asyncio.sleep(1 if self.plane.mesh.rotating else TEND_SECONDS)
+
+    def _tend_own(self) -> None:
+        """Where another authority signs for the mesh, nobody has to acknowledge the own root's successor, and other
+        replicas have had the time of the overlap to show certificates of it.
+        """
+        own = self._authorities.own
+        shown_until = own.state.since + self.settings.overlap.minimum
+        own.maintain(now=now(), bundle_acknowledged=True, last_old_leaf_expiry=shown_until)
 
     def _follow_roots(self) -> None:
         """Show certificates of the root that signs now, and others in time; every replica has its own, and connections
         that stand are not touched by new ones. Nothing is awaited between the step and this: the leader, which forgets
         the old root once no replica uses it, cannot learn of the one before the other is done.
         """
-        if self._shown_of == self.plane.authority.state and now() < self._identity_due:
+        if self._shown_of == self._root_states and now() < self._identity_due:
             return
         with self._logged("certificates of the control plane"):
             if self.admission is not None:
                 self.admission.follow_roots()
-            self.plane.use_tls(self._identity(self.plane.authority))  # last: until that is done, all is tried again
+            self._shown = self._identity()  # last: until that is done, all is tried again
+            self.plane.use_tls(self._shown)
 
     async def _answer(self) -> None:
         """Tell who asks from within the Pod, which a port-forward does; nothing can be changed that way."""

@@ -25,7 +25,6 @@ from smeagol.pki import (
     Phase,
     RootState,
     Step,
-    SuppliedAuthority,
     last_expiry,
 )
 from smeagol.plan import CertificateRequest, ProxyProvider, ProxyResource
@@ -139,7 +138,7 @@ class Mesh(Generic[K]):
 
         Raises AuthorityError if the root is not ours to replace.
         """
-        if isinstance(self._authority, SuppliedAuthority):
+        if not self._authority.is_own:
             raise AuthorityError(
                 "the root was made elsewhere, and is replaced there",
                 fix="hand over an intermediate of the new root; the rest follows",

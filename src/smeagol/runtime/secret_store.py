@@ -75,6 +75,10 @@ class SecretKeyStore:
             answer = self._ask("POST", self._path, made)
         self._version = self._read(answer).metadata.resource_version
 
+    def clear(self) -> None:
+        if self._version:
+            self.save(PrivateBytes(b""))  # as if there were none
+
     def _ask(self, method: str, path: str, body: _Secret | None = None) -> httpx2.Response:
         content = msgspec.json.encode(body) if body is not None else None
         headers = {"content-type": "application/merge-patch+json" if method == "PATCH" else "application/json"}

@@ -30,7 +30,7 @@ from smeagol.infra.host.redirect import PROXY_MARK
 from smeagol.intent import AddedContainer, CanaryIntent, ServiceIntent, Unit, UnitKey, UnitKind, WorkloadIntent
 from smeagol.intent import Settings as ResolverSettings
 from smeagol.objects import EndpointSlice, Pod, Service
-from smeagol.pki import FileKeyStore, FileSupply, LocalAuthority, MemoryKeyStore, Overlap, Purpose
+from smeagol.pki import FileKeyStore, FileSupply, LocalAuthority, MemoryKeyStore, Overlap, Purpose, open_authorities
 from smeagol.plan import Feature, ProxyConnection, ProxyProvider
 from smeagol.refs import DEFAULT_CLUSTER_DOMAIN, NodeId, ObjectRef, PodRef, ServiceRef
 from smeagol.runtime.control_plane import ControlPlane, now
@@ -542,11 +542,16 @@ class Standalone:
             name=self.settings.name,
             settings=self._resolver_settings,
             provider=self.provider,
-            keys=FileKeyStore(self.settings.state / ("supplied-keys" if ca_dir else "keys")),
-            supply=FileSupply(ca_dir) if ca_dir else None,
-            overlap=Overlap(minimum=timedelta(0)),  # nobody but the proxies depends on the old root
+            authority=open_authorities(
+                FileKeyStore(self.settings.state / "keys"),
+                FileKeyStore(self.settings.state / "supplied-keys"),
+                FileSupply(ca_dir) if ca_dir else None,
+                trust_domain=self._resolver_settings.trust_domain,
+                now=now(),
+                overlap=Overlap(minimum=timedelta(0)),  # nobody but the proxies depends on the old root
+            ).mesh,
             owner_of=self._owner_of,
-            tls=lambda _: self._tls,
+            tls=self._tls,
             changed=self._wake.set,
         )
 

@@ -23,7 +23,7 @@ from smeagol.api.meta import GROUP
 from smeagol.intent import INJECT_LABEL
 from smeagol.intent.selection import Inject
 from smeagol.plan import JSON
-from smeagol.webhook.inject import TRUST_CONFIG_MAP, TRUST_KEY
+from smeagol.webhook.inject import ROOTS_KEY, TRUST_CONFIG_MAP, TRUST_KEY
 
 __all__ = [
     "INJECT_LABELLED_PATH",
@@ -127,13 +127,15 @@ def validating_configuration(place: WebhookPlace, ca_bundle: bytes, owners: Sequ
     }
 
 
-def trust_config_map(namespace: str, trust_bundle: bytes) -> Mapping[str, JSON]:
-    """The ConfigMap from which the proxies of a namespace learn the mesh's roots (PEM)."""
+def trust_config_map(namespace: str, *, own: bytes, mesh: bytes) -> Mapping[str, JSON]:
+    """The ConfigMap by which the proxies of a namespace know their control plane, by roots of its `own`, and everybody
+    else the `mesh`; PEM.
+    """
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": TRUST_CONFIG_MAP, "namespace": namespace, "labels": _LABELS},
-        "data": {TRUST_KEY: trust_bundle.decode()},
+        "data": {TRUST_KEY: own.decode(), ROOTS_KEY: mesh.decode()},
     }
 
 

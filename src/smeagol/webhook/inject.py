@@ -43,6 +43,7 @@ from smeagol.webhook.settings import ANNOTATION_DOMAIN, PROXY_UID, InjectionSett
 __all__ = [
     "INIT_CONTAINER",
     "RESERVED_PORTS",
+    "ROOTS_KEY",
     "TOKEN_PATH",
     "TRUST_CONFIG_MAP",
     "TRUST_KEY",
@@ -59,7 +60,10 @@ __all__ = [
 
 TRUST_CONFIG_MAP = "smeagol-ca"
 """ConfigMap in every namespace that has injected Pods; a Pod that comes before it waits for it."""
-TRUST_KEY = "ca.crt"
+TRUST_KEY = "control-plane.crt"
+"""Its entry with the roots by which proxies know their control plane; PEM."""
+ROOTS_KEY = "ca.crt"
+"""Its entry with the roots of the mesh's certificates, for whoever verifies them without a proxy; PEM."""
 
 Bootstrap = Callable[[tuple[AppProbe, ...]], str]
 """What a proxy starts with, given the probes that it passes on; may use `$(POD_NAME)`, `$(POD_NAMESPACE)`, `$(POD_IP)`,

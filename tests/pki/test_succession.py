@@ -1,0 +1,203 @@
+"""A mesh's own authority gives way to one elsewhere, and comes back: every leaf in use leads to a trusted root."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from smeagol.pki import (
+    Authorities,
+    Issued,
+    KeptAuthority,
+    MemoryKeyStore,
+    Overlap,
+    Phase,
+    Purpose,
+    Step,
+    StoreError,
+    Supplied,
+    last_expiry,
+    open_authorities,
+)
+from smeagol.pki.certificates import Issuer, new_intermediate, new_root
+from smeagol.pki.pem import to_pem
+
+NOON = datetime(2030, 6, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+DAY = 24 * HOUR
+
+OpenSSLVerify = Callable[..., str]
+
+
+def elsewhere() -> Issuer:
+    return new_root("example.com", now=NOON, lifetime=3650 * DAY)
+
+
+def pair(of: Issuer, *, now: datetime = NOON) -> Supplied:
+    made = new_intermediate(of, "cluster.local", now=now, lifetime=90 * DAY)
+    return Supplied(
+        certificate_pem=to_pem([made.certificate]), key_pem=made.key_pem, bundle_pem=to_pem([of.certificate])
+    )
+
+
+@dataclass
+class Hand:
+    """Where an intermediate is handed over; None: not yet."""
+
+    pair: Supplied | None = None
+
+    def load(self, held: tuple[Supplied, ...]) -> Supplied:
+        if self.pair is None:
+            raise StoreError("nothing there")
+        return self.pair
+
+
+@dataclass
+class World:
+    """One mesh's keys. `supply`: what it is told to sign with, if not with its own."""
+
+    own: MemoryKeyStore = field(default_factory=MemoryKeyStore)
+    supplied: MemoryKeyStore = field(default_factory=MemoryKeyStore)
+    supply: Hand | None = None
+
+    def both(self, now: datetime = NOON) -> Authorities:
+        return open_authorities(
+            self.own, self.supplied, self.supply, trust_domain="cluster.local", now=now, overlap=Overlap()
+        )
+
+    def replica(self, now: datetime = NOON) -> KeptAuthority:
+        return self.both(now).mesh
+
+
+def leaf(authority: KeptAuthority, now: datetime = NOON) -> Issued:
+    return authority.issue(["web.shop.svc.cluster.local"], Purpose.SERVER, now=now)
+
+
+def maintain(authority: KeptAuthority, now: datetime, *, old: datetime | None = None) -> Step:
+    return authority.maintain(now=now, bundle_acknowledged=True, last_old_leaf_expiry=old)
+
+
+@dataclass
+class Walk:
+    """Hour by hour with what is in use, until nothing is to be done any more."""
+
+    world: World
+    verify: OpenSSLVerify
+    restarts: bool
+    now: datetime = NOON
+
+    def until_steady(self) -> list[Step]:
+        authority = self.world.replica(self.now)
+        held, steps = [leaf(authority, self.now)], list[Step]()
+        while len(steps) < 3 and self.now < NOON + 20 * DAY:
+            self.now += HOUR
+            if self.restarts:
+                authority = self.world.replica(self.now)
+            held = [issued for issued in held if issued.not_after > self.now]
+            step = maintain(authority, self.now, old=last_expiry(held, authority.state))
+            if step is not Step.WAIT:
+                steps.append(step)
+            held.append(leaf(authority, self.now))
+            for issued in (held[0], held[-1]):
+                assert self.verify(issued, authority.trust_bundle_pem, at=self.now) == ""
+        return steps
+
+
+@pytest.mark.parametrize("restarts", [False, True], ids=["running", "restarted"])
+def test_there_and_back_no_leaf_leads_to_an_untrusted_root(openssl_verify: OpenSSLVerify, restarts: bool) -> None:
+    """Whoever signed before goes on to until all trust the other. In the end one root is trusted, and the first is the
+    mesh's own again.
+    """
+    world = World()
+    first = world.replica().trust_bundle_pem
+    walk = Walk(world, openssl_verify, restarts)
+    other = elsewhere()
+    for supply, alone in ((Hand(pair(other)), to_pem([other.certificate])), (None, first)) * 2:
+        world.supply = supply
+        assert walk.until_steady() == [Step.BEGIN, Step.SWITCH, Step.DROP]
+        assert world.replica(walk.now).trust_bundle_pem == alone
+        maintain(world.replica(walk.now), walk.now)
+    assert world.supplied.load() is None
+
+
+def test_while_nothing_is_handed_over_the_own_authority_signs(openssl_verify: OpenSSLVerify) -> None:
+    """And goes on as ever, its intermediate renewed in time; what is missing is told."""
+    world = World()
+    world.replica()
+    world.supply = Hand()
+    authority = world.replica()
+    now = NOON
+    while now < NOON + 100 * DAY:
+        now += 10 * DAY
+        with pytest.raises(StoreError, match="nothing there"):
+            maintain(authority, now)
+        assert openssl_verify(leaf(authority, now), authority.trust_bundle_pem, at=now) == ""
+    assert authority.is_own
+
+
+def test_a_mesh_that_begins_with_one_elsewhere_waits_for_it() -> None:
+    """Nor is anything signed with its own keys meanwhile: there would be nobody who trusts them. Those that the control
+    plane is known by come after, so that a second replica does not take them for what has signed so far.
+    """
+    world = World(supply=Hand())
+    with pytest.raises(StoreError):
+        world.replica()
+    assert world.own.load() is None
+    other = elsewhere()
+    world.supply = Hand(pair(other))
+    for replica in (world.replica(), world.replica()):
+        assert replica.state.phase is Phase.STEADY
+        assert replica.trust_bundle_pem == to_pem([other.certificate])
+
+
+def test_the_control_plane_is_known_by_the_same_root_whoever_signs_for_the_mesh() -> None:
+    """So that proxies, which have read it once, come back to it."""
+    world = World()
+    own = world.both().own.trust_bundle_pem
+    for supply in (Hand(pair(elsewhere())), Hand(pair(elsewhere())), None):
+        world.supply = supply
+        authorities = world.both()
+        for hour in range(4):
+            assert authorities.own.trust_bundle_pem == own
+            maintain(authorities.mesh, NOON + hour * HOUR)
+
+
+def test_replicas_go_together() -> None:
+    """As they do in a rolling upgrade: who has been told follows the first of them, who has not goes on as before."""
+    world = World()
+    old = world.replica()
+    world.supply = Hand(pair(elsewhere()))
+    one, other = world.replica(), world.replica()
+    assert maintain(one, NOON) is Step.BEGIN
+    maintain(other, NOON)
+    assert other.state == one.state
+    assert maintain(old, NOON) is Step.WAIT
+    assert leaf(old).root == leaf(one).root
+    assert maintain(one, NOON + HOUR) is Step.SWITCH
+    maintain(other, NOON + HOUR)
+    assert leaf(other).root == leaf(one).root != leaf(old).root
+
+
+def test_who_thinks_better_of_it_in_time_stays_with_the_own_authority() -> None:
+    """Before another root signs, nothing depends on it."""
+    world = World()
+    own = world.replica().trust_bundle_pem
+    world.supply = Hand(pair(elsewhere()))
+    assert maintain(world.replica(), NOON) is Step.BEGIN
+    world.supply = None
+    one, other = world.replica(), world.replica()
+    for replica in (one, other):
+        maintain(replica, NOON)
+        assert replica.trust_bundle_pem == own
+        assert replica.is_own
+
+
+def test_the_own_intermediate_may_have_ended_meanwhile() -> None:
+    """A mesh that comes back after years signs with a new one, and not with what has expired."""
+    world = World()
+    world.replica()
+    later = NOON + 200 * DAY
+    assert leaf(world.replica(later), later).not_after > later
