@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from fractions import Fraction
 from pathlib import Path
@@ -34,12 +35,25 @@ def rules() -> list[str]:
     return re.findall(r"(?m)^\| (SMI-[A-Z]+-[0-9]{2}) \|", text)
 
 
+def cited(file: Path) -> set[str]:
+    """The rules that the tests of a file say they prove: what they do not is no proof."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    tests = (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef))
+    said = (ast.get_docstring(node) or "" for node in tests if node.name.lower().startswith("test"))
+    return {rule for text in said for rule in re.findall(r"SMI-[A-Z]+-[0-9]{2}\b", text)}
+
+
 class TestCoverage:
     def test_every_rule_is_checked_or_excused(self) -> None:
         """Each rule of the specification has a case or a reason why there is none, and none has both."""
         checked = {rule for case in CASES for rule in case.rules}
         assert checked | set(UNSEEN) == set(rules())
         assert not checked & set(UNSEEN)
+
+    def test_what_no_case_checks_is_proved_on_a_cluster(self) -> None:
+        """By a test there, which names the rule."""
+        proved = {rule for file in (ROOT / "tests" / "e2e").glob("test_*.py") for rule in cited(file)}
+        assert set(UNSEEN) - proved == set()
 
     def test_features_are_those_of_the_specification(self) -> None:
         text = (ROOT / "docs" / "specification.md").read_text(encoding="utf-8")

@@ -8,31 +8,46 @@ import json
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, suppress
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import grpc
 import httpx2
 import pytest
+from cryptography import x509
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from prometheus_client.parser import text_string_to_metric_families
 
 from e2e.cluster.commands import wait_for
-from e2e_kit.apiserver import ApiServer, Json, api_server, canary, condition, smeagol
+from e2e_kit.apiserver import CLASS, ApiServer, Json, api_server, canary, condition, smeagol
 from e2e_kit.proxy import Proxy, proxy
 from e2e_kit.replica import Replica, announce, leader, own_address, replica, roots, serving
+from smeagol.api.meta import DEFAULT_CLASS_ANNOTATION
 from smeagol.control import Roots
 from smeagol.infra.kubernetes.connection import connect_blocking
 from smeagol.pki import LocalAuthority, MemoryKeyStore, PrivateBytes, Purpose
+from smeagol.pki.certificates import new_intermediate, new_root
+from smeagol.pki.pem import to_pem
 from smeagol.refs import NodeId, PodRef
 from smeagol.runtime.secret_store import SecretKeyStore
 from smeagol.xds.type_urls import CLUSTER, SECRET
-from xds_kit.client import channel, delta
+from xds_kit.client import DeltaStream, channel, delta
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("api-controller")]
 
 OURS = "smeagol.dev/envoy"
+THEIRS = "example.org/other"
+STRICT = "{apiVersion: smi-spec.io/v1beta1, kind: MutualTLS, metadata: {name: all}, spec: {selector: {}}}"
+UNCLASSED = {
+    "Canary": "{service: web, backends: [{service: web-v1, weight: 1}]}",
+    "MutualTLS": "{selector: {}}",
+    "Sidecar": "{selector: {}}",
+}
+"""Of each kind, a spec that names no class"""
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +68,47 @@ def control(api: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def alone(api: ApiServer) -> str:
     """The namespace of a control plane of the test's own."""
     return api.namespace()
+
+
+@dataclass(frozen=True)
+class Default:
+    """Which classes are the default, of those that stand beside `smeagol` too."""
+
+    api: ApiServer
+
+    def unset(self) -> None:
+        self.api.kubectl("annotate", "providerclass", "smeagol", f"{DEFAULT_CLASS_ANNOTATION}-")
+
+    def restore(self) -> None:
+        self.api.apply(CLASS)
+
+    def add(self, controllers: Mapping[str, str]) -> None:
+        """Make default classes, in this order and yet of one age (an age has whole seconds), by name and controller."""
+
+        def made() -> bool:
+            self.remove(*controllers)
+            meta = "apiVersion: smi-spec.io/v1beta1, kind: ProviderClass, metadata"
+            annotations = f'annotations: {{{DEFAULT_CLASS_ANNOTATION}: "true"}}'
+            classes = (
+                f"{{{meta}: {{name: {name}, {annotations}}}, spec: {{controllerName: {controller}}}}}"
+                for name, controller in controllers.items()
+            )
+            self.api.apply("\n---\n".join(classes))
+            found = [self.api.get("providerclass", name)["metadata"]["creationTimestamp"] for name in controllers]
+            return len(set(found)) == 1
+
+        wait_for("classes of one age", made, within_seconds=60)
+
+    def remove(self, *names: str) -> None:
+        self.api.kubectl("delete", "providerclass", "--ignore-not-found", *names)
+
+
+@pytest.fixture
+def default(api: ApiServer) -> Iterator[Default]:
+    """To be changed by the test; what it adds it removes."""
+    made = Default(api)
+    yield made
+    made.restore()
 
 
 def told(api: ApiServer, what: str, name: str, namespace: str, **wanted: str) -> Json:
@@ -97,6 +153,25 @@ def replace_root(api: ApiServer, namespace: str) -> None:
         store = SecretKeyStore(client, namespace=namespace, name="smeagol-authority")
         authority = LocalAuthority.open(store, trust_domain="cluster.local", now=datetime.now(UTC))
         assert authority.begin_rotation(now=datetime.now(UTC), hurried=True)
+
+
+@asynccontextmanager
+async def stream(
+    api: ApiServer, control: tuple[str, Replica], token: str, trusted: bytes = b""
+) -> AsyncIterator[DeltaStream]:
+    """A script in the place of a proxy that shows this token. `trusted`: PEM, if not the mesh's own roots."""
+    namespace, replica_ = control
+    ca = trusted or await asyncio.to_thread(roots, api, namespace)
+    options = [("grpc.ssl_target_name_override", f"smeagol-discovery.{namespace}.svc")]
+    async with channel(f"127.0.0.1:{replica_.port}", grpc.ssl_channel_credentials(ca), options) as on:
+        yield delta(on, [("authorization", f"Bearer {token}")])
+
+
+async def answer_all(script: DeltaStream, refusal: str) -> None:
+    """Acknowledge whatever is sent, or refuse it in these words."""
+    while True:
+        sent = await script.answer()
+        await (script.nack(sent, refusal) if refusal else script.ack(sent))
 
 
 async def eventually(holds: Callable[[], object], seconds: float = 60.0) -> None:
@@ -236,6 +311,57 @@ class TestStatus:
         obj = told(api, "canary", "web", namespace, Accepted="False/NoMatchingProvider")
         assert "'nobody'" in condition(obj, "Accepted")["message"]
 
+    def test_without_a_default_an_object_must_name_its_class(self, api: ApiServer, default: Default) -> None:
+        """SMI-CLASS-03: it is told so, and taken on once a class is the default. SMI-CLASS-06: nor is it served where
+        there is no class at all: a provider in a cluster is never alone.
+        """
+        namespace = api.namespace()
+        default.unset()
+        for existing in (True, False):
+            if not existing:
+                api.kubectl("delete", "providerclass", "smeagol")
+            for kind, spec in UNCLASSED.items():
+                meta = f"apiVersion: smi-spec.io/v1beta1, kind: {kind}, metadata: {{name: one}}"
+                api.apply(f"{{{meta}, spec: {spec}}}", namespace)
+                obj = told(api, kind, "one", namespace, Accepted="False/NoMatchingProvider")
+                assert "no ProviderClass is named and none is the default" in condition(obj, "Accepted")["message"]
+                if existing:
+                    api.kubectl("-n", namespace, "delete", f"{kind}.smi-spec.io", "one")
+        default.restore()
+        for kind in UNCLASSED:
+            told(api, kind, "one", namespace, Accepted="True/Accepted")
+
+    def test_of_several_defaults_the_oldest_is_the_default(self, api: ApiServer, default: Default) -> None:
+        """SMI-CLASS-05: and of the same age the first by name; whatever was said of them before."""
+        namespace = api.namespace()
+        api.apply(canary("web", "web", v1="1"), namespace)
+
+        def served_as() -> str | None:
+            """The class that our status names; none while the object is another provider's."""
+            providers = api.get("canary", "web", namespace).get("status", {}).get("providers", [])
+            return next((entry.get("className", "") for entry in providers), None)
+
+        def becomes(class_name: str | None) -> None:
+            wait_for(f"it is served as {class_name}", lambda: served_as() == class_name, within_seconds=60)
+
+        becomes("smeagol")
+        default.add({"a-younger": THEIRS})
+        default.unset()
+        becomes(None)  # the younger one is known, and the only default
+        default.restore()
+        becomes("smeagol")
+
+        default.unset()
+        default.remove("a-younger")
+        becomes("")
+        for first, served in ((OURS, "one-a"), (THEIRS, None)):
+            second = THEIRS if first == OURS else OURS
+            default.add({"one-b": second, "one-a": first})
+            becomes(served)
+            default.remove("one-a")
+            becomes(None if served else "one-b")  # each of them is taken where it stands alone
+            default.remove("one-b")
+
     def test_names_are_granted_and_withheld(self, api: ApiServer) -> None:
         """SMI-MTLS-11: by any class of the controller, also against an older claim; and no longer once it is gone."""
         first, second = sorted((api.namespace(), api.namespace()))  # of the same second, the first by name is older
@@ -356,6 +482,22 @@ class TestRefusal:
             assert problem["cure"] in refusal
 
 
+class TestKinds:
+    """As the cluster has them."""
+
+    def test_kinds_and_their_scopes(self, api: ApiServer) -> None:
+        """SMI-COMMON-01."""
+        shown = api.kubectl("api-resources", "--api-group=smi-spec.io", "--no-headers")
+        scopes = {line.split()[-1]: tuple(line.split()[-3:-1]) for line in shown.splitlines()}
+        namespaced = dict.fromkeys(("MutualTLS", "Canary", "Sidecar"), ("smi-spec.io/v1beta1", "true"))
+        assert scopes == {**namespaced, "ProviderClass": ("smi-spec.io/v1beta1", "false")}
+
+    def test_a_class_keeps_its_controller(self, api: ApiServer) -> None:
+        """SMI-CLASS-07."""
+        assert "spec.controllerName" in api.refused(CLASS.replace(OURS, THEIRS), "default")
+        api.apply(CLASS)  # the same again is no change
+
+
 @pytest.mark.envoy
 class TestProxies:
     """Real Envoys with the tokens of their Pods."""
@@ -380,29 +522,41 @@ class TestProxies:
             assert "Programmed" in " ".join(heads) or "PROGRAMMED" in heads
         await eventually(lambda: condition(api.get("canary", "web", namespace), "Programmed")["reason"] == "Pending")
 
+    async def test_a_refusal_is_told_in_the_proxys_own_words(
+        self, api: ApiServer, control: tuple[str, Replica]
+    ) -> None:
+        """SMI-STATUS-06: until it has taken over what it is sent. A script, since no real proxy refuses anything."""
+        namespace = await asyncio.to_thread(api.namespace)
+        await asyncio.to_thread(rollout, api, namespace)
+        cart = PodRef(namespace, "cart")
+        token = await asyncio.to_thread(api.token, cart.name, namespace)
+        words = "no room for a cluster"
+        for reason, refusal in (("False/Rejected", words), ("True/Programmed", "")):
+            async with stream(api, control, token) as script:
+                await script.ask(CLUSTER, node=cart.node)
+                answering = asyncio.create_task(answer_all(script, refusal))
+                obj = await asyncio.to_thread(told, api, "canary", "web", namespace, Programmed=reason)
+                assert (words in condition(obj, "Programmed")["message"]) == bool(refusal)
+                answering.cancel()
+                await asyncio.wait([answering])
+
     async def test_an_identity_is_only_its_own_pods(self, api: ApiServer, control: tuple[str, Replica]) -> None:
         """A token speaks for the Pod that it is bound to, to us, and for as long as the Pod lives."""
-        namespace, replica_ = control
         where = await asyncio.to_thread(api.namespace)
         for name, address in (("a", "10.244.3.1"), ("b", "10.244.3.2")):
             await asyncio.to_thread(api.pod, name, address, where)
         token = await asyncio.to_thread(api.token, "a", where)
         elsewhere = await asyncio.to_thread(api.token, "a", where, audience="vault")
         unbound = await asyncio.to_thread(api.kubectl, "-n", where, "create", "token", "default", "--audience=smeagol")
-        ca = await asyncio.to_thread(roots, api, namespace)
 
         async def answer(node: str, shown: str) -> grpc.StatusCode:
             """How the stream is refused; OK if it is served."""
-            options = [("grpc.ssl_target_name_override", f"smeagol-discovery.{namespace}.svc")]
-            target = f"127.0.0.1:{replica_.port}"
-            async with channel(target, grpc.ssl_channel_credentials(ca), options) as on:
-                stream = delta(on, [("authorization", f"Bearer {shown}")])
-                async with asyncio.timeout(60):
-                    try:
-                        await stream.ask(CLUSTER, node=NodeId(node))
-                        await stream.receive()
-                    except (EOFError, grpc.aio.AioRpcError):
-                        return (await stream.end())[0]
+            async with stream(api, control, shown) as script, asyncio.timeout(60):
+                try:
+                    await script.ask(CLUSTER, node=NodeId(node))
+                    await script.receive()
+                except (EOFError, grpc.aio.AioRpcError):
+                    return (await script.end())[0]
                 return grpc.StatusCode.OK
 
         assert await answer(f"{where}/a", token) is grpc.StatusCode.OK
@@ -421,11 +575,123 @@ class TestProxies:
             while await answer(f"{where}/a", token) is grpc.StatusCode.OK:
                 await asyncio.sleep(1)
 
-        log = replica_.log.read_text()
+        log = control[1].log.read_text()
         for secret in (token, elsewhere, unbound.strip()):
             assert secret not in log
             assert secret.rpartition(".")[2] not in log
         assert "PRIVATE KEY" not in log
+
+
+class TestIdentities:
+    """Which of the Pods are somebody, seen from what the control plane gives to whoever shows their tokens."""
+
+    async def test_an_address_is_that_of_one_pod(self, api: ApiServer, control: tuple[str, Replica]) -> None:
+        """SMI-POD-07: of the one that is not being deleted, then of the youngest. The others are nobody there."""
+        pods = await tokens(api, {"oldest": "10.244.4.1", "older": "10.244.4.1", "a-young": "10.244.4.1"})
+        await until_known(api, control, pods, "a-young")
+        for leaving, next_ in (("a-young", "older"), ("older", "oldest"), ("oldest", "a-young")):
+            await asyncio.to_thread(leave, api, pods, leaving)
+            await until_known(api, control, pods, next_)
+
+    async def test_who_has_finished_is_nobody_and_who_leaves_is_somebody(
+        self, api: ApiServer, control: tuple[str, Replica]
+    ) -> None:
+        """SMI-POD-08: the one is not selected any more either; the other is until it is gone."""
+        pods = await tokens(api, {name: f"10.244.5.{n}" for n, name in enumerate(("done", "failed", "leaving"))})
+        await until_known(api, control, pods, *pods.tokens)
+        for name, phase in (("done", "Succeeded"), ("failed", "Failed")):
+            patch = json.dumps({"status": {"phase": phase}})
+            status = ("patch", "pod", name, "--subresource=status", "--type=merge", "-p", patch)
+            await asyncio.to_thread(api.kubectl, "-n", pods.namespace, *status)
+        await asyncio.to_thread(leave, api, pods, "leaving")
+        await until_known(api, control, pods, "leaving")
+
+        def selected() -> int:
+            providers = api.get("mutualtls", "all", pods.namespace).get("status", {}).get("providers", [])
+            return sum(entry["counts"]["pods"] for entry in providers)
+
+        await eventually(lambda: selected() == 1)
+        force = ("delete", "pod", "leaving", "--force", "--grace-period=0")
+        await asyncio.to_thread(api.kubectl, "-n", pods.namespace, *force)
+        await asyncio.to_thread(told, api, "mutualtls", "all", pods.namespace, ResolvedRefs="False/NoPodsSelected")
+
+    async def test_their_certificates_are_the_authoritys_from_outside(
+        self, api: ApiServer, alone: str, tmp_path: Path
+    ) -> None:
+        """SMI-MTLS-21: where one is handed over, both of a Pod's lead to it, and it is what the Pod trusts."""
+        moment = datetime.now(UTC)
+        root = new_root("theirs", now=moment, lifetime=timedelta(days=30))
+        intermediate = new_intermediate(root, "cluster.local", now=moment, lifetime=timedelta(days=9))
+        trusted = to_pem([root.certificate])
+        entries = {"tls.crt": to_pem([intermediate.certificate]), "ca.crt": trusted}
+        entries["tls.key"] = intermediate.key_pem.reveal()
+        data = json.dumps({name: pem.decode() for name, pem in entries.items()})
+        meta = "apiVersion: v1, kind: Secret, type: kubernetes.io/tls, metadata: {name: mesh-ca}"
+        await asyncio.to_thread(api.apply, f"{{{meta}, stringData: {data}}}", alone)
+        pods = await tokens(api, {"web": "10.244.6.1"})
+        with serving(api, alone, "a", tmp_path, further=("--ca-secret", "mesh-ca")) as a:
+            given: dict[str, bytes] = {}
+            async with asyncio.timeout(60):
+                while given.keys() != {"roots", "client", "server"}:
+                    given = await secrets_given(api, (alone, a), pods, "web", trusted)
+        for name in ("client", "server"):
+            chain = Secret.FromString(given[name]).tls_certificate.certificate_chain
+            certificates = x509.load_pem_x509_certificates(chain.inline_bytes or chain.inline_string.encode())
+            for lower, upper in pairwise((*certificates, root.certificate)):
+                lower.verify_directly_issued_by(upper)
+        bundle = Secret.FromString(given["roots"]).validation_context.trusted_ca
+        assert (bundle.inline_bytes or bundle.inline_string.encode()) == trusted
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The tokens of Pods of one namespace, by name."""
+
+    namespace: str
+    tokens: Mapping[str, str]
+
+
+async def tokens(api: ApiServer, addresses: Mapping[str, str]) -> Tokens:
+    """New Pods with proxies, each younger than the one before, under Strict mutual TLS."""
+
+    def made() -> Tokens:
+        namespace = api.namespace()
+        api.apply(STRICT, namespace)
+        found = {}
+        for name, address in addresses.items():
+            api.pod(name, address, namespace)
+            created = api.get("pod", name, namespace)["metadata"]["creationTimestamp"]
+            found[name] = api.token(name, namespace)
+            # An age has whole seconds.
+            wait_for("a younger age", lambda: f"{datetime.now(UTC):%FT%TZ}" > created, within_seconds=10)  # noqa: B023
+        return Tokens(namespace, found)
+
+    return await asyncio.to_thread(made)
+
+
+def leave(api: ApiServer, pods: Tokens, name: str) -> None:
+    """Begin to delete a Pod, which nobody ends."""
+    api.kubectl("-n", pods.namespace, "delete", "pod", name, "--grace-period=600", "--wait=false")
+
+
+async def secrets_given(
+    api: ApiServer, control: tuple[str, Replica], pods: Tokens, name: str, trusted: bytes = b""
+) -> dict[str, bytes]:
+    """What a Pod is and whom it trusts, as the control plane gives it to whoever shows the Pod's token."""
+    async with stream(api, control, pods.tokens[name], trusted) as script:
+        await script.ask(SECRET, ["roots", "client", "server"], node=PodRef(pods.namespace, name).node)
+        return (await script.answer()).resources
+
+
+async def until_known(api: ApiServer, control: tuple[str, Replica], pods: Tokens, *wanted: str) -> None:
+    """Wait until these Pods have a server's certificate, and the others have none of any kind."""
+
+    async with asyncio.timeout(60):
+        given: dict[str, set[str]] = {}
+        everything = {name: {"roots"} | ({"client", "server"} if name in wanted else set()) for name in pods.tokens}
+        while given != everything:
+            await asyncio.sleep(0.1)
+            given = {name: set(await secrets_given(api, control, pods, name)) for name in pods.tokens}
 
 
 class TestReplicas:
@@ -565,8 +831,7 @@ class TestProxiesOfAllReplicas:
         namespace = await asyncio.to_thread(api.namespace)
         await asyncio.to_thread(rollout, api, namespace)
         await asyncio.to_thread(api.pod, "till", "10.244.1.8", namespace)
-        strict = "{apiVersion: smi-spec.io/v1beta1, kind: MutualTLS, metadata: {name: all}, spec: {selector: {}}}"
-        await asyncio.to_thread(api.apply, strict, namespace)
+        await asyncio.to_thread(api.apply, STRICT, namespace)
         cart, till = (PodRef(namespace, name) for name in ("cart", "till"))
         token = await asyncio.to_thread(api.token, "till", namespace)
         with ExitStack() as processes:
@@ -575,8 +840,6 @@ class TestProxiesOfAllReplicas:
             b = processes.enter_context(serving(api, alone, "b", tmp_path))
             for each in (a, b):
                 await asyncio.to_thread(announce, api, alone, each)
-            trusted_now = grpc.ssl_channel_credentials(await asyncio.to_thread(roots, api, alone))
-            options = [("grpc.ssl_target_name_override", f"smeagol-discovery.{alone}.svc")]
 
             async def phase(wanted: str, *waiting: PodRef) -> Roots:
                 def reached() -> bool:
@@ -591,9 +854,8 @@ class TestProxiesOfAllReplicas:
 
             async with (
                 proxy(api, cart, "10.244.1.9", [a], alone, tmp_path / "cart"),
-                channel(f"127.0.0.1:{b.port}", trusted_now, options) as on,
+                stream(api, (alone, b), token) as script,
             ):
-                script = delta(on, [("authorization", f"Bearer {token}")])
                 await script.ask(SECRET, ["roots", "client", "server"], node=till.node)
                 await script.acked(SECRET)
                 before = await phase("steady")

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,8 +95,11 @@ def _get(port: int, path: str) -> httpx2.Response:
 
 
 @contextmanager
-def replica(api: ApiServer, namespace: str, identity: str, folder: Path, *, port: int = 0) -> Iterator[Replica]:
-    """A replica that has been started; it may not serve yet. `namespace` is where Lease and keys are."""
+def replica(
+    api: ApiServer, namespace: str, identity: str, folder: Path, *, port: int = 0, further: Sequence[str] = ()
+) -> Iterator[Replica]:
+    """A replica that has been started; it may not serve yet. `namespace` is where Lease and keys are, `further` more
+    options."""
     port = port or free_port()
     peers_port, health_port, control_port = free_port(), free_port(), free_port()
     log = folder / f"{identity}-{port}.log"
@@ -113,7 +116,7 @@ def replica(api: ApiServer, namespace: str, identity: str, folder: Path, *, port
     }
     with log.open("ab") as out:
         process = subprocess.Popen(
-            [*command, "--verbose", *(part for option in options.items() for part in option)],
+            [*command, "--verbose", *further, *(part for option in options.items() for part in option)],
             stdout=out,
             stderr=out,
             env={**os.environ, "NO_PROXY": "*"},
@@ -128,9 +131,11 @@ def replica(api: ApiServer, namespace: str, identity: str, folder: Path, *, port
 
 
 @contextmanager
-def serving(api: ApiServer, namespace: str, identity: str, folder: Path, *, port: int = 0) -> Iterator[Replica]:
+def serving(
+    api: ApiServer, namespace: str, identity: str, folder: Path, *, port: int = 0, further: Sequence[str] = ()
+) -> Iterator[Replica]:
     """A replica that proxies can connect to."""
-    with replica(api, namespace, identity, folder, port=port) as made:
+    with replica(api, namespace, identity, folder, port=port, further=further) as made:
         wait_for(f"{identity} serves", lambda: made.serves and made.ready, within_seconds=120)
         yield made
 
