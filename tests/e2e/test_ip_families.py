@@ -8,16 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Any, TypedDict
+from typing import Any
 
 import pytest
 
 from datapath.chance import assert_shares
 from e2e.cluster.cluster import Cluster, running
 from e2e.cluster.commands import wait_for
-from e2e.cluster.images import BASE
 from e2e.cluster.network import versions_here
 from e2e.images import Images
+from e2e_kit.answering import Manifest, Said, answering, asked, manifest, pod, sleeping
 from e2e_kit.commands import smeagol
 from e2e_kit.installed import SYSTEM
 from e2e_kit.shop import meshed_namespace
@@ -28,92 +28,19 @@ pytestmark = [pytest.mark.slow, pytest.mark.envoy, pytest.mark.timeout(600), pyt
 REQUESTS = 600
 """So many answers a split is judged by."""
 
-SERVER = """
-import http.server, json, os, socket
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        own = self.connection.getsockname()[0]
-        said = {"who": os.environ["WHO"], "identity": self.headers.get("x-sme-identity", ""), "at": own}
-        body = json.dumps(said).encode()
-        self.send_response(200)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-listens = os.environ["LISTENS"]
-class Server(http.server.ThreadingHTTPServer):
-    address_family = socket.AF_INET if listens == "ipv4" else socket.AF_INET6
-    request_queue_size = 128
-
-    def server_bind(self):
-        if listens != "ipv4":
-            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, listens == "ipv6")
-        super().server_bind()
-
-Server(("", 8080), Handler).serve_forever()
-"""
-
-CLIENT = """
-import collections, json, sys, urllib.request
-
-url, count = sys.argv[1], int(sys.argv[2])
-found = collections.Counter()
-for _ in range(count):
-    try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            said = json.load(answer)
-        found[json.dumps({**said, "fault": ""})] += 1
-    except OSError as error:
-        found[json.dumps({"who": "", "identity": "", "at": "", "fault": repr(error)})] += 1
-print(json.dumps([{**json.loads(said), "times": times} for said, times in found.items()]))
-"""
+def _pod(name: str, *, listens: str, labels: Mapping[str, str], probe: object = None) -> Manifest:
+    return pod(name, answering(name, listens=listens, probe=probe), labels=labels)
 
 
-class Said(TypedDict):
-    """One kind of answer: who gave it, to whom, and at which address of its own; how often."""
-
-    who: str
-    identity: str
-    at: str
-    fault: str
-    times: int
-
-
-def _pod(name: str, *, listens: str, labels: Mapping[str, str], probe: object = None) -> dict[str, Any]:
-    container = {
-        "name": "app",
-        "image": BASE,
-        "command": ["python3", "-c", SERVER],
-        "env": [{"name": "WHO", "value": name}, {"name": "LISTENS", "value": listens}],
-        "ports": [{"containerPort": 8080}],
-        "readinessProbe": probe or {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1},
-    }
-    return _object("v1", "Pod", name, {"containers": [container], "terminationGracePeriodSeconds": 1}, labels)
-
-
-def _client(name: str, labels: Mapping[str, str]) -> dict[str, Any]:
-    container = {"name": "app", "image": BASE, "command": ["sleep", "infinity"]}
-    return _object("v1", "Pod", name, {"containers": [container], "terminationGracePeriodSeconds": 1}, labels)
-
-
-def _service(name: str, selector: Mapping[str, str] | None, protocol: str = "http", **further: Any) -> dict[str, Any]:
+def _service(name: str, selector: Mapping[str, str] | None, protocol: str = "http", **further: Any) -> Manifest:
     spec = {"ports": [{"name": protocol, "port": 80, "targetPort": 8080}], **further}
-    return _object("v1", "Service", name, {**spec, "selector": selector} if selector else spec)
+    return manifest("v1", "Service", name, {**spec, "selector": selector} if selector else spec)
 
 
-def _canary(name: str, **further: Any) -> dict[str, Any]:
+def _canary(name: str, **further: Any) -> Manifest:
     backends = [{"service": "web-v1", "weight": "2"}, {"service": "web-v2", "weight": "1"}]
-    return _object("smi-spec.io/v1beta1", "Canary", name, {"service": name, "backends": backends, **further})
-
-
-def _object(
-    version: str, kind: str, name: str, spec: Mapping[str, Any], labels: Mapping[str, str] | None = None
-) -> dict[str, Any]:
-    return {"apiVersion": version, "kind": kind, "metadata": {"name": name, "labels": labels or {}}, "spec": spec}
+    return manifest("smi-spec.io/v1beta1", "Canary", name, {"service": name, "backends": backends, **further})
 
 
 BOTH = {"ipFamilyPolicy": "RequireDualStack"}
@@ -125,8 +52,8 @@ OBJECTS = [
     _pod("v2", listens="both", labels={"app": "web", "version": "v2"}),
     _pod("four", listens="ipv4", labels={"app": "four"}),
     _pod("six", listens="ipv6", labels={"app": "six"}, probe={**EXEC, "periodSeconds": 1}),
-    _client("client", {"app": "client"}),
-    _client("stranger", {"app": "stranger", "smi-spec.io/inject": "disabled"}),
+    pod("client", sleeping(), labels={"app": "client"}),
+    pod("stranger", sleeping(), labels={"app": "stranger", "smi-spec.io/inject": "disabled"}),
     _service("web", {"app": "web"}, **BOTH),
     _service("web-v1", {"version": "v1"}, **BOTH),
     _service("web-v2", {"version": "v2"}, **BOTH),
@@ -136,7 +63,7 @@ OBJECTS = [
     _service("only-six", {"app": "six"}, "tcp", ipFamilies=["IPv6"], ipFamilyPolicy="SingleStack"),
     _service("peers", {"app": "web"}, clusterIP="None", **BOTH),
     _service("front", None, **BOTH),
-    _object(
+    manifest(
         "smi-spec.io/v1beta1",
         "MutualTLS",
         "servers",
@@ -145,7 +72,7 @@ OBJECTS = [
             "selector": {"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["client"]}]},
         },
     ),
-    _object(
+    manifest(
         "smi-spec.io/v1beta1",
         "MutualTLS",
         "client",
@@ -156,7 +83,7 @@ OBJECTS = [
 ]
 
 
-def _alone(each: Mapping[str, Any]) -> dict[str, Any]:
+def _alone(each: Manifest) -> Manifest:
     """An object as it is where there is one family: a Service asks for none, and the kubelet asks whoever listens."""
     spec = {field: value for field, value in each["spec"].items() if not field.startswith("ipFamil")}
     return {**each, "spec": spec}
@@ -189,9 +116,7 @@ class Shop:
     def said(self, host: str, *, to: str = "client", port: int = 80, times: int = 1) -> list[Said]:
         """What so many requests of a Pod are answered."""
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
-        got = self.kubectl("exec", to, "-c", "app", "--", "python3", "-c", CLIENT, url, str(times))
-        said: list[Said] = json.loads(got)
-        return said
+        return asked(self.kubectl, url, by=to, times=times)
 
     def until_served(self, host: str) -> None:
         """Return when a client without a proxy is led to somebody there."""
@@ -209,15 +134,15 @@ class Shop:
 
 
 @contextmanager
-def deployed(cluster: Cluster, objects: Sequence[Mapping[str, Any]]) -> Iterator[Shop]:
+def deployed(cluster: Cluster, objects: Sequence[Manifest]) -> Iterator[Shop]:
     """The objects in a namespace of their own, in force."""
     with meshed_namespace(cluster) as namespace:
         shop = Shop(cluster, namespace)
         cluster.kubectl(*granting(ROOT_PROXIES, namespace, system=SYSTEM).split()[1:])
         shop.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
         shop.kubectl("wait", "--for=condition=Ready", "pod", "--all", "--timeout=120s")
-        for programmed in ("canaries.smi-spec.io/web", "canaries.smi-spec.io/front", "mutualtls/servers"):
-            shop.kubectl("wait", programmed, "--for=condition=Programmed", "--timeout=60s")
+        for what in ("canaries.smi-spec.io/web", "canaries.smi-spec.io/front", "mutualtls/servers", "mutualtls/client"):
+            shop.kubectl("wait", what, "--for=condition=Programmed", "--timeout=60s")
         yield shop
 
 
@@ -257,10 +182,10 @@ def test_who_listens_to_one_family_only(shop: Shop) -> None:
 
 def test_headless_service_and_pod_address(shop: Shop) -> None:
     """SMI-SVC-05: who dials a Pod's address, over IPv6 as over IPv4, reaches that Pod at that address."""
-    for pod in ("v1", "v2"):
-        for host in shop.addresses("pod", pod):
+    for who in ("v1", "v2"):
+        for host in shop.addresses("pod", who):
             (answer,) = shop.said(host, port=8080)
-            assert answer["who"] == pod
+            assert answer["who"] == who
             assert ip_address(answer["at"].removeprefix("::ffff:")) == ip_address(host)
     (answer,) = shop.said("peers", port=8080)
     assert answer["who"] in ("v1", "v2")
