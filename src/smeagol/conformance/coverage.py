@@ -1,4 +1,7 @@
-"""Rules that no case checks, and why: a test holds this list and the cases against the specification."""
+"""Rules that no case checks, and why: a test holds this list and the cases against the specification.
+
+Each of them is proved by a test in `tests/e2e`, which may do to a cluster what the suite may not.
+"""
 
 from __future__ import annotations
 
