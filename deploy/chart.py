@@ -22,7 +22,8 @@ from smeagol.api.documents import Json, write_text
 from smeagol.api.meta import DEFAULT_CLASS_ANNOTATION
 from smeagol.cli.install import IMAGE
 from smeagol.install import InstallSettings, Manifest, manifests, resources
-from smeagol.install.settings import PROXY_IMAGE
+from smeagol.install.settings import PROXY_IMAGE, proxy_option
+from smeagol.plan.proxy_size import ProxySize
 
 __all__ = ["FOLDER", "LEFT_OUT", "NOT_VALUES", "VALUES", "chart"]
 
@@ -49,6 +50,25 @@ class Value:
 _TEXT: Mapping[str, Json] = {"type": "string"}
 _NAME: Mapping[str, Json] = {"type": "string", "minLength": 1}
 _TEXTS: Mapping[str, Json] = {"type": "array", "items": _NAME}
+
+_QUANTITY: Mapping[str, Json] = {
+    "type": ["string", "number"],
+    "pattern": "^([0-9]+([.][0-9]+)?([mkMGTPE]|[KMGTPE]i)?)?$",
+}
+_THREADS: Mapping[str, Json] = {"type": ["string", "integer"], "pattern": "^([1-9][0-9]{0,2})?$"}
+
+
+def _size(field: str, name: str, stand_in: str, meaning: str) -> Value:
+    """Of the proxies, by a field of ProxySize."""
+    return Value(
+        name=name,
+        stand_in=stand_in,
+        default="",
+        comment=f"{meaning}, unless its Pod says otherwise; empty for {getattr(ProxySize(), field)}.",
+        schema=_THREADS if field == "concurrency" else _QUANTITY,
+        flag=proxy_option(field),
+    )
+
 
 VALUES: Mapping[str, Value] = {
     "image": Value(
@@ -120,6 +140,11 @@ VALUES: Mapping[str, Value] = {
         schema=_TEXT,
         flag="--ca-roots",
     ),
+    "proxy_cpu_request": _size("cpu_request", "proxyCPURequest", "111m", "CPU that is set aside for a proxy"),
+    "proxy_cpu_limit": _size("cpu_limit", "proxyCPULimit", "222m", "CPU that a proxy may use"),
+    "proxy_memory_request": _size("memory_request", "proxyMemoryRequest", "111Ti", "Memory set aside for a proxy"),
+    "proxy_memory_limit": _size("memory_limit", "proxyMemoryLimit", "222Ti", "Memory that a proxy may use"),
+    "proxy_concurrency": _size("concurrency", "proxyConcurrency", "777", "Worker threads of a proxy"),
 }
 """By the field of InstallSettings, in the order of values.yaml."""
 
@@ -225,7 +250,7 @@ def _with_value(text: str, value: Value) -> str:
     text = rules.sub(
         lambda match: f"{{{{- with {place} }}}}\n{match[0].replace(stand_in, '{{ . | quote }}')}{{{{- end }}}}\n", text
     )
-    arguments = re.compile(rf"^( *)- {re.escape(value.flag)}\n *- {re.escape(stand_in)}$", re.MULTILINE)
+    arguments = re.compile(rf"^( *)- {re.escape(value.flag)}\n *- (['\"]?){re.escape(stand_in)}\2$", re.MULTILINE)
     begin = "range" if many else "with"
     return arguments.sub(
         rf"\1{{{{- {begin} {place} }}}}\n\1- {value.flag}\n\1- {{{{ . | quote }}}}\n\1{{{{- end }}}}", text

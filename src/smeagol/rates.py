@@ -1,4 +1,7 @@
-"""What happened between two looks at a mesh's counters: requests per second, success, latency. Pure."""
+"""What happened between two looks at a mesh's counters: requests per second, success, latency. Pure.
+
+Structs are as `smeagol top -o json` prints them.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,24 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
-from smeagol.control import Edge, LatencySeries, RequestSeries, Traffic
+from smeagol.control import Edge, LatencySeries, RequestSeries, Status, Traffic
 
-__all__ = ["Rate", "Series", "grown", "rates", "sum_of_edges"]
+__all__ = [
+    "EdgeLoad",
+    "Load",
+    "Measured",
+    "Rate",
+    "Series",
+    "WorkloadLoad",
+    "grown",
+    "measured",
+    "rates",
+    "sum_of_edges",
+]
 
 Series = RequestSeries | LatencySeries
 K = TypeVar("K")
@@ -108,6 +122,79 @@ def rates(growth: Traffic, key: Callable[[Series], K | None]) -> dict[K, Rate]:
             buckets=tuple(sorted(buckets[group].items())),
         )
         for group in sorted(requests.keys() | buckets.keys(), key=str)
+    }
+
+
+class Load(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Requests, and within how many seconds so many percent of them were answered.
+
+    `success`: the part that did not fail. None where there was nothing to tell it from.
+    """
+
+    requests_per_second: float
+    success: float | None
+    p50_seconds: float | None
+    p95_seconds: float | None
+    p99_seconds: float | None
+
+
+class WorkloadLoad(Load, frozen=True, kw_only=True, rename="camel"):
+    """What a workload (`namespace/name`) was asked."""
+
+    workload: str
+
+
+class EdgeLoad(Load, frozen=True, kw_only=True, rename="camel"):
+    """What a workload asked of a Service, by which backend; all are `namespace/name`."""
+
+    client: str
+    service: str
+    backend: str
+    mutual_tls: bool = msgspec.field(name="mutualTLS")
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The mesh's requests within the last so many `seconds`."""
+
+    seconds: float
+    workloads: tuple[WorkloadLoad, ...]
+    edges: tuple[EdgeLoad, ...]
+
+
+def measured(growth: Traffic, status: Status, namespace: str = "") -> Measured:
+    """Of all workloads, or those of one namespace: what each was asked, and who asked whom."""
+    workloads = {(pod.namespace, pod.name): pod.workload or pod.name for pod in status.pods}
+    secured = {(edge.client, edge.service, edge.backend): edge.mutual_tls for edge in growth.edges}
+
+    def workload(series: Series) -> str:
+        return f"{series.namespace}/{workloads.get((series.namespace, series.pod), series.pod)}"
+
+    def asked(series: Series) -> str | None:
+        here = namespace in ("", series.namespace)
+        return workload(series) if series.direction == "inbound" and here else None
+
+    def asking(series: Series) -> tuple[str, str, str, bool] | None:
+        if series.direction != "outbound" or not series.service or namespace not in ("", series.namespace):
+            return None
+        edge = (f"{series.namespace}/{series.pod}", series.service, series.backend)
+        return workload(series), series.service, series.backend, secured.get(edge, False)
+
+    return Measured(
+        seconds=growth.time,
+        workloads=tuple(WorkloadLoad(workload=name, **_load(rate)) for name, rate in rates(growth, asked).items()),
+        edges=tuple(
+            EdgeLoad(client=client, service=service, backend=backend, mutual_tls=safe, **_load(rate))
+            for (client, service, backend, safe), rate in rates(growth, asking).items()
+            if rate.requests
+        ),
+    )
+
+
+def _load(rate: Rate) -> dict[str, Any]:
+    return {
+        "requests_per_second": rate.per_second,
+        "success": rate.success,
+        **{f"p{percent}_seconds": rate.quantile(percent / 100) for percent in (50, 95, 99)},
     }
 
 

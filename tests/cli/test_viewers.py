@@ -19,16 +19,18 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import yaml
 
 from smeagol.cli import main
-from smeagol.cli.describe import describe_text
+from smeagol.cli.describe import describe_text, described
 from smeagol.cli.edges import edges_text
 from smeagol.cli.logs import log_file
 from smeagol.cli.meshes import NotFoundError, ago, pod_named, table
-from smeagol.cli.status import status_text
+from smeagol.cli.status import status_text, within
 from smeagol.cli.top import top_text
 from smeagol.client import LogTail, Mesh, MeshNotFoundError, running_meshes
 from smeagol.control import Edge, Status, Traffic
+from smeagol.rates import measured
 
 NOW = datetime(2024, 5, 1, 12, 0, 0, tzinfo=UTC)
 SPIFFE = "spiffe://cluster.local/ns/shop/sa/default"
@@ -235,7 +237,7 @@ class TestStatus:
         assert lines[-2:] == ["NOT READY", "shop/cart: exit code 1"]
 
     def test_one_namespace_alone(self, status: Status) -> None:
-        text = "\n".join(status_text(status, now=NOW, namespace="other"))
+        text = "\n".join(status_text(within(status, "other"), now=NOW))
         assert "other" in text
         assert "web-v1-x" not in text
 
@@ -294,7 +296,7 @@ class TestRoots:
 
 class TestDescribe:
     def test_a_canary_with_all_that_belongs_to_it(self, status: Status) -> None:
-        text = "\n".join(describe_text(status, "Canary", "web", now=NOW))
+        text = "\n".join(describe_text(described(status, "Canary", "web"), now=NOW))
         assert text.startswith("Canary shop/web\n")
         assert "generation 3, 2 has been seen" in text
         assert "weight: '1'" in text
@@ -304,32 +306,32 @@ class TestDescribe:
         assert "30s   Warning" in text
 
     def test_a_mutual_tls_with_its_pods(self, status: Status) -> None:
-        lines = describe_text(status, "MutualTLS", "all", now=NOW)
+        lines = describe_text(described(status, "MutualTLS", "all"), now=NOW)
         assert ["shop", "web-v1-x", "yes", "synced", "Strict"] in [line.split() for line in lines]
 
     def test_a_pod_with_its_names_and_what_its_proxy_refused(self, status: Status) -> None:
-        text = "\n".join(describe_text(status, "Pod", "web-v1-x", now=NOW))
+        text = "\n".join(describe_text(described(status, "Pod", "web-v1-x"), now=NOW))
         assert SPIFFE in text
-        refused = describe_text(status, "Pod", "cart", "shop", now=NOW)
+        refused = describe_text(described(status, "Pod", "cart", "shop"), now=NOW)
         assert "  rejected      web:80: no such filter" in refused
 
     def test_a_deployment_is_its_pods(self, status: Status) -> None:
-        lines = describe_text(status, "Deployment", "web-v1", now=NOW)
+        lines = describe_text(described(status, "Deployment", "web-v1"), now=NOW)
         assert lines[0] == "Deployment shop/web-v1"
         assert "web-v1-x" in lines[-1]
 
     def test_a_service_with_its_endpoints(self, status: Status) -> None:
-        lines = describe_text(status, "Service", "web", now=NOW)
+        lines = describe_text(described(status, "Service", "web"), now=NOW)
         assert lines[-1].split() == ["80", "http", "http", "1"]
 
     def test_a_name_in_two_namespaces_must_be_told_apart(self, status: Status) -> None:
         with pytest.raises(NotFoundError, match="other, shop"):
-            describe_text(status, "Pod", "cart", now=NOW)
-        assert describe_text(status, "Pod", "cart", "other", now=NOW)[0] == "Pod other/cart"
+            described(status, "Pod", "cart")
+        assert describe_text(described(status, "Pod", "cart", "other"), now=NOW)[0] == "Pod other/cart"
 
     def test_a_missing_object_lists_what_there_is(self, status: Status) -> None:
         with pytest.raises(NotFoundError, match="There are: shop/web"):
-            describe_text(status, "Canary", "wob", now=NOW)
+            described(status, "Canary", "wob")
 
     def test_kinds_go_by_their_short_names(self, smeagol: Run, start: Start) -> None:
         start("one")
@@ -340,20 +342,20 @@ class TestDescribe:
 class TestTop:
     def test_shows_rates_of_workloads_and_edges(self, status: Status) -> None:
         growth = msgspec.json.decode(traffic(2, 19), type=Traffic)
-        rows = [line.split() for line in top_text(growth, status)]
+        rows = [line.split() for line in top_text(measured(growth, status))]
         assert ["shop/web-v1", "9.5", "100.00%", "-", "-", "-"] in rows
         assert ["shop/cart", "shop/web", "shop/web-v1", "yes", "10.0", "95.00%", "5.5ms", "9.6ms", "9.9ms"] in rows
 
     def test_fits_a_terminal(self, status: Status) -> None:
         """Services of the client's namespace go by their names alone."""
         growth = msgspec.json.decode(traffic(2, 19), type=Traffic)
-        lines = top_text(growth, status, width=80)
+        lines = top_text(measured(growth, status), width=80)
         assert max(map(len, lines)) <= 80
         assert lines[-1].split()[:4] == ["shop/cart", "web", "web-v1", "yes"]
 
     def test_one_namespace_alone(self, status: Status) -> None:
         growth = msgspec.json.decode(traffic(2, 19), type=Traffic)
-        assert not any("shop/" in line for line in top_text(growth, status, "other"))
+        assert not any("shop/" in line for line in top_text(measured(growth, status, "other")))
 
     def test_measures_once_where_nobody_watches(self, smeagol: Run, start: Start) -> None:
         mesh = start("one")
@@ -363,18 +365,101 @@ class TestTop:
 
     def test_edges_say_who_calls_under_which_names(self) -> None:
         found = msgspec.json.decode(traffic(2, 19), type=Traffic)
-        assert edges_text(found)[1].split() == ["shop/cart", "shop/web", "shop/web-v1", "yes", "19", "cart.example"]
-        assert len(edges_text(found, "other")) == 1
+        assert edges_text(found.edges)[1].split() == [
+            "shop/cart",
+            "shop/web",
+            "shop/web-v1",
+            "yes",
+            "19",
+            "cart.example",
+        ]
 
     def test_edges_of_ports_that_are_not_http(self) -> None:
         """They have connections and no requests; one Service may have both."""
         edge = Edge(client="shop/cart", service="shop/ledger", backend="shop/ledger", connections=288)
         mixed = msgspec.structs.replace(edge, requests=5)
-        found = Traffic(time=1.0, edges=(edge, mixed))
-        assert [re.split(" {2,}", line)[-2] for line in edges_text(found)[1:]] == [
+        assert [re.split(" {2,}", line)[-2] for line in edges_text((edge, mixed))[1:]] == [
             "288 connections",
             "5, 288 connections",
         ]
+
+
+class TestForPrograms:
+    """`-o json` and `-o yaml`: standard output has nothing else."""
+
+    PAGE = (Path(__file__).parents[2] / "docs/operations.md").read_text()
+
+    @pytest.mark.parametrize(
+        "command",
+        [
+            "status",
+            "describe canary web",
+            "describe mutualtls all",
+            "describe pod web-v1-x",
+            "describe service web",
+            "describe deployment web-v1",
+            "top --seconds 0.5",
+            "edges",
+            "ca status",
+        ],
+    )
+    def test_the_keys_are_those_that_the_page_tells(self, smeagol: Run, start: Start, command: str) -> None:
+        """In this order."""
+        start("one")
+        code, out, _ = smeagol(command, "-o", "json")
+        assert code == 0
+        found = json.loads(out)
+        name = " ".join(command.split()[: 2 if command.startswith("ca") else 1])
+        row = next(line for line in self.PAGE.splitlines() if line.startswith(f"| `{name}` |"))
+        assert list(found[0] if isinstance(found, list) else found) == re.findall(r"`(\w+)`", row.split("|")[2])
+
+    def test_describe_has_what_stands_behind_an_object(self, smeagol: Run, start: Start) -> None:
+        start("one")
+        found = json.loads(smeagol("describe canary web", "-o", "json")[1])
+        assert yaml.safe_load(smeagol("describe canary web", "-o", "yaml")[1]) == found
+        assert (found["kind"], found["namespace"], found["name"]) == ("Canary", "shop", "web")
+        assert found["object"]["status"]["conditions"][1]["reason"] == "BackendNotFound"
+        assert [service["name"] for service in found["services"]] == ["web", "web-v1"]
+        assert [problem["code"] for problem in found["problems"]] == ["SMI-C002"]
+        assert [event["reason"] for event in found["events"]] == ["BackendNotFound"]
+        owner = json.loads(smeagol("describe deployment web-v1", "-o", "json")[1])
+        assert (owner["object"], [pod["name"] for pod in owner["pods"]]) == (None, ["web-v1-x"])
+
+    def test_top_measures_once(self, smeagol: Run, start: Start) -> None:
+        """With the numbers of the tables; what there is nothing to tell from is null."""
+        mesh = start("one")
+        found = json.loads(smeagol("top", "--seconds", "0.5", "-o", "json")[1])
+        assert mesh.looks == 2
+        assert found["seconds"] == 2
+        assert found["workloads"] == [
+            {
+                "workload": "shop/web-v1",
+                "requestsPerSecond": 5.0,
+                "success": 1.0,
+                "p50Seconds": None,
+                "p95Seconds": None,
+                "p99Seconds": None,
+            }
+        ]
+        (edge,) = found["edges"]
+        assert (edge["client"], edge["service"], edge["backend"]) == ("shop/cart", "shop/web", "shop/web-v1")
+        assert edge["mutualTLS"] is True
+        assert edge["p50Seconds"] == pytest.approx(0.0055)
+
+    @pytest.mark.parametrize("command", ["status", "edges", "top --seconds 0.5"])
+    def test_one_namespace_alone(self, smeagol: Run, start: Start, command: str) -> None:
+        start("one")
+        found = json.loads(smeagol(command, "-n", "nowhere", "-o", "json")[1])
+        listed = (
+            found if isinstance(found, list) else [each for key in ("pods", "workloads") for each in found.get(key, ())]
+        )
+        assert listed == []
+
+    def test_what_is_not_there_is_said_on_standard_error(self, smeagol: Run, start: Start) -> None:
+        start("one")
+        code, out, err = smeagol("describe canary wob", "-o", "json")
+        assert (code, out) == (1, "")
+        assert "SMI-U004" in err
 
 
 class TestPodNamed:

@@ -77,6 +77,8 @@ def test_it_makes_them_for_other_values_too(helm: Path) -> None:
     """Every value reaches each place that its option reaches."""
     values = ["--set", "image=r.example/s:2,proxyImage=r.example/e:3,replicas=3,clusterDomain=k8s.example"]
     values += ["--set", "caSigner=example.com/mesh,caRoots=mesh-roots"]
+    values += ["--set", "proxyCPURequest=50m,proxyCPULimit=1,proxyMemoryRequest=96Mi,proxyMemoryLimit=2Gi"]
+    values += ["--set", "proxyConcurrency=4"]
     values += ["--set", "trustDomain=mesh.example,caSecret=mesh-ca,podCIDRs={10.1.0.0/16,fd00::/48}"]
     assert templated(helm, *values, namespace="mesh") == installed(
         namespace="mesh",
@@ -88,6 +90,11 @@ def test_it_makes_them_for_other_values_too(helm: Path) -> None:
         ca_secret="mesh-ca",
         ca_signer="example.com/mesh",
         ca_roots="mesh-roots",
+        proxy_cpu_request="50m",
+        proxy_cpu_limit="1",
+        proxy_memory_request="96Mi",
+        proxy_memory_limit="2Gi",
+        proxy_concurrency="4",
         pod_cidrs=("10.1.0.0/16", "fd00::/48"),
     )
 

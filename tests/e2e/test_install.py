@@ -825,6 +825,14 @@ class TestCheck:
         done = CliRunner().invoke(build(), ["check", "--kubeconfig", str(installed.cluster.kubeconfig)])
         assert done.exit_code == 1
 
+    def test_for_programs(self, installed: Place) -> None:
+        """The same findings, and nothing else on standard output; the exit code stays."""
+        done = CliRunner().invoke(build(), ["check", "-o", "json", "--kubeconfig", str(installed.cluster.kubeconfig)])
+        assert done.exit_code == 1
+        found = json.loads(done.stdout)
+        assert all(list(each) == ["level", "message", "fix"] for each in found)
+        assert "no replica leads: nobody writes" in [each["message"] for each in found if each["level"] == "problem"]
+
 
 def assert_becomes(found: Callable[[], dict[str, Json]], wanted: dict[str, Json]) -> None:
     """Kubernetes takes a moment: API services and what belongs to something that was deleted go by and by."""

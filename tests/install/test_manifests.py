@@ -5,13 +5,16 @@ That an API server takes them all, unknown fields refused, is proved in `tests/e
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Network, IPv6Network
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.core import TyperOption
 
+from docs.cli_reference import commands
 from smeagol.api import parse, read_text
 from smeagol.api.decode import Refused
 from smeagol.api.documents import Json, write_text
@@ -29,7 +32,8 @@ from smeagol.install.manifests import (
 )
 from smeagol.install.parts import HEALTH_PORT
 from smeagol.install.resources import INSTALLED, OWN_LABELS
-from smeagol.install.settings import SettingError, check_one_authority
+from smeagol.install.settings import SettingError, check_one_authority, proxy_option
+from smeagol.plan.proxy_size import CURES, ProxySize
 from smeagol.providers.envoy import provider
 from smeagol.runtime.controller import ControllerSettings
 from smeagol.webhook import WebhookPlace
@@ -320,6 +324,28 @@ class TestSettings:
         check_one_authority("", "example.com/ca")
         with pytest.raises(SettingError, match="--ca-secret, --ca-signer"):
             check_one_authority("mesh-ca", "example.com/ca")
+
+    @pytest.mark.parametrize(
+        ("chosen", "told"),
+        [
+            ({"cpu_limit": "much"}, "--proxy-cpu-limit: 'much' is not a quantity above zero. Write it as for any"),
+            ({"memory_request": "0"}, "--proxy-memory-request: '0' is not a quantity above zero. Write it as for any"),
+            ({"concurrency": "2.5"}, "--proxy-concurrency: '2.5' is not a number of threads. Write a whole number"),
+            ({"cpu_request": "3"}, "--proxy-cpu-request, --proxy-cpu-limit: a proxy would ask for more cpu (3) than"),
+        ],
+    )
+    def test_sizes_of_proxies(self, chosen: dict[str, str], told: str) -> None:
+        """In the words that a bad annotation of a Pod is refused with; and no more asked for than may be used."""
+        with pytest.raises(SettingError, match=re.escape(told)):
+            InstallSettings(version="1", image="i", **{f"proxy_{field}": text for field, text in chosen.items()})  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("command", ["install", "controller"])
+    def test_the_help_tells_how_big_proxies_are_by_default(self, command: str) -> None:
+        options = {word: each for each in commands()[f"smeagol {command}"].params for word in each.opts}
+        for field in CURES:
+            option = options[proxy_option(field)]
+            assert isinstance(option, TyperOption)
+            assert (option.help or "").endswith(f"[default: {getattr(ProxySize(), field)}]")
 
     @pytest.mark.parametrize("cidr", ["10.0.0.0/33", "10.0.0.1/8", "pods", ""])
     def test_ranges_that_are_none(self, cidr: str) -> None:

@@ -49,6 +49,11 @@ def test_settings_come_back_from_the_deployment() -> None:
         ca_secret="mesh-ca",
         ca_signer="example.com/mesh",
         ca_roots="mesh-roots",
+        proxy_cpu_request="50m",
+        proxy_cpu_limit="1",
+        proxy_memory_request="96Mi",
+        proxy_memory_limit="2Gi",
+        proxy_concurrency="4",
         further=("--verbose", "--of-tomorrow", "x"),
     )
     (made,) = (manifest for manifest in manifests(settings) if manifest.resource == DEPLOYMENT)
@@ -108,6 +113,11 @@ def test_every_argument_of_an_installation_is_read_back() -> None:
         ca_secret="s",
         ca_signer="example.com/mesh",
         ca_roots="r",
+        proxy_cpu_request="50m",
+        proxy_cpu_limit="1",
+        proxy_memory_request="96Mi",
+        proxy_memory_limit="2Gi",
+        proxy_concurrency="4",
     )
     assert {field for field in given if not getattr(full, field)} == set(), "this test gives every setting a value"
     (made,) = (manifest for manifest in manifests(full) if manifest.resource == DEPLOYMENT)

@@ -14,7 +14,8 @@ from smeagol import api
 from smeagol.api.sidecar import ContainerPort, EnvVar, VolumeMount
 from smeagol.intent import AddedContainer
 from smeagol.plan import ADMIN_SOCKET, AppProbe
-from smeagol.webhook import InjectionRefusedError, Resources, inject, injected, is_injected, uninjected
+from smeagol.plan.proxy_size import ProxySize
+from smeagol.webhook import InjectionRefusedError, inject, injected, is_injected, uninjected
 from webhook.pods import SETTINGS, bootstrap, container, containers_of, named, pod, pods, result
 
 INIT, PROXY = "smeagol-init", "smeagol-proxy"
@@ -124,8 +125,8 @@ class TestSettings:
     """What the installation decides, and what a Pod may say of its own proxy."""
 
     def test_images_resources_and_arguments_come_from_the_settings(self) -> None:
-        resources = Resources(cpu_request="1m", cpu_limit="", memory_request="2Mi", memory_limit="3Mi")
-        settings = replace(SETTINGS, resources=resources, image_pull_policy="Never", concurrency=7, log_level="debug")
+        size = ProxySize(cpu_request="1m", cpu_limit="", memory_request="2Mi", memory_limit="3Mi", concurrency=7)
+        settings = replace(SETTINGS, size=size, image_pull_policy="Never", log_level="debug")
         proxy = named(result(pod(), settings), PROXY)
         assert proxy["image"] == "proxy:1"
         assert proxy["imagePullPolicy"] == "Never"
@@ -161,6 +162,20 @@ class TestSettings:
         assert proxy["args"][2:6] == ["--concurrency", "4", "--log-level", "info"]
         assert named(after, INIT)["args"][2:] == ["--inbound-passed", "22,9090", "--outbound-passed", "5432"]
         assert after["metadata"]["annotations"]["example.com/else"] == "kept"
+
+    def test_what_a_pod_does_not_say_is_as_the_installation_has_it(self) -> None:
+        """An annotation before the installation's setting, that before what is usual."""
+        settings = replace(SETTINGS, size=ProxySize(cpu_request="50m", concurrency=7))
+        proxy = named(result(pod(annotations={"smeagol.dev/proxy-concurrency": "1"}), settings), PROXY)
+        assert proxy["resources"]["requests"] == {"cpu": "50m", "memory": "64Mi"}
+        assert proxy["args"][2:4] == ["--concurrency", "1"]
+
+    def test_a_request_above_the_limit_names_both_sides(self) -> None:
+        """The API server would refuse it by the path of a container that the user has not written."""
+        assert refusal(pod(annotations={"smeagol.dev/proxy-memory-limit": "32Mi"})) == (
+            "metadata.annotations[smeagol.dev/proxy-memory-limit]: a proxy would ask for more memory (64Mi) than it "
+            "may use (32Mi). Give smeagol.dev/proxy-memory-request and smeagol.dev/proxy-memory-limit. [SMI-I001]"
+        )
 
     @pytest.mark.parametrize(
         ("annotation", "value"),

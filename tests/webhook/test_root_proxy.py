@@ -23,6 +23,7 @@ from smeagol.intent import (
 )
 from smeagol.objects import Metadata, Pod, PodStatus
 from smeagol.objects.core import PodCondition, PodIP
+from smeagol.plan.proxy_size import ProxySize
 from smeagol.refs import ObjectRef, ServiceRef
 from smeagol.webhook.root_proxy import account, budget, deployment, endpoint_slices, object_name
 from webhook.pods import SETTINGS, bootstrap
@@ -47,6 +48,16 @@ def proxy(name: str, *addresses: str, ready: bool = True, ending: bool = False) 
         conditions=(PodCondition(type="Ready", status=str(ready)),),
     )
     return Pod(metadata=metadata, status=status)
+
+
+def test_they_are_as_big_as_the_installation_has_proxies() -> None:
+    """Nobody annotates their Pods."""
+    settings = replace(SETTINGS, size=ProxySize(cpu_request="150m", memory_limit="2Gi", concurrency=3))
+    made: Any = deployment(CANARY, "u", settings, bootstrap)
+    (container,) = made["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["requests"]["cpu"] == "150m"
+    assert container["resources"]["limits"]["memory"] == "2Gi"
+    assert container["args"][2:4] == ["--concurrency", "3"]
 
 
 def slices(addresses: tuple[str, ...], *pods: Pod) -> Any:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
 from smeagol.cli.install import IMAGE, NamespaceOption
-from smeagol.cli.meshes import ContextOption, KubeconfigOption
+from smeagol.cli.meshes import ContextOption, KubeconfigOption, Output
 
 __all__ = ["register"]
 
@@ -20,11 +21,13 @@ def check(
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = "",
     namespace: NamespaceOption = "smeagol-system",
+    output: Annotated[Output, typer.Option("-o", "--output", help="How to print it.")] = Output.TEXT,
 ) -> None:
     """Check a cluster: before an installation what it lacks, after it whether all of it works.
 
     Each finding says its cause and its cure. Exit code 1 if there is a problem; warnings and notes leave it 0.
     """
+    from smeagol.cli.meshes import printed
     from smeagol.cli.terminal import paint
     from smeagol.infra.kubernetes.connection import connect_blocking
     from smeagol.install import ApiServer, InstallSettings, Level
@@ -37,10 +40,14 @@ def check(
         Level.PROBLEM: paint("problem", "red", bold=True),
     }
     settings = InstallSettings(version=version("smeagol"), image=IMAGE, namespace=namespace)
-    problems = 0
+    findings = []
     with connect_blocking(kubeconfig, context) as client:
         for finding in look(ApiServer(client), settings):
-            typer.echo(f"{marks[finding.level]}  {finding}")
-            problems += finding.is_bad
-    if problems:
+            findings.append(finding)
+            if output is Output.TEXT:
+                typer.echo(f"{marks[finding.level]}  {finding}")
+    if output is not Output.TEXT:
+        shown = [{"level": found.level, "message": found.what, "fix": found.fix} for found in findings]
+        typer.echo(printed(shown, output), nl=False)
+    if any(finding.is_bad for finding in findings):
         raise typer.Exit(1)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from smeagol.cli.install import proxy_size_option
+
 if TYPE_CHECKING:
     import httpx2
 
@@ -73,6 +75,11 @@ def controller(
             show_default=False,
         ),
     ] = "",
+    proxy_cpu_request: Annotated[str, proxy_size_option("cpu-request")] = "",
+    proxy_cpu_limit: Annotated[str, proxy_size_option("cpu-limit")] = "",
+    proxy_memory_request: Annotated[str, proxy_size_option("memory-request")] = "",
+    proxy_memory_limit: Annotated[str, proxy_size_option("memory-limit")] = "",
+    proxy_concurrency: Annotated[str, proxy_size_option("concurrency")] = "",
     init_image: Annotated[
         str,
         typer.Option(
@@ -127,7 +134,7 @@ def controller(
     from smeagol.infra.kubernetes.connection import connect, connect_blocking
     from smeagol.infra.kubernetes.own_pod import pods_have_ipv6
     from smeagol.install.access import AUTHORITY_SECRET
-    from smeagol.install.settings import check_one_authority, check_signer
+    from smeagol.install.settings import check_one_authority, check_signer, proxy_size
     from smeagol.pki import Overlap
     from smeagol.runtime.adapters import AdapterController, chosen_providers
     from smeagol.runtime.admission import AdmissionSettings
@@ -145,6 +152,15 @@ def controller(
         discovery_address=f"smeagol-discovery.{namespace}.svc:18000",
         own_namespace=namespace,
         native_sidecar=native_sidecars,
+        size=proxy_size(
+            {
+                "cpu_request": proxy_cpu_request,
+                "cpu_limit": proxy_cpu_limit,
+                "memory_request": proxy_memory_request,
+                "memory_limit": proxy_memory_limit,
+                "concurrency": proxy_concurrency,
+            }
+        ),
     )
     chosen = chosen_providers(provider or ["envoy"])
     settings = ControllerSettings(

@@ -28,9 +28,9 @@ from smeagol.cli.meshes import (
 )
 from smeagol.cli.status import proxy_state
 from smeagol.cli.terminal import columns
-from smeagol.control import Pod, Service, SmiObject, Status
+from smeagol.control import Event, Pod, Problem, Service, SmiObject, Status
 
-__all__ = ["describe_text", "register"]
+__all__ = ["Described", "describe_text", "described", "register"]
 
 KINDS: Mapping[str, str] = MappingProxyType(
     {
@@ -52,6 +52,7 @@ def describe(
     kind: Annotated[str, typer.Argument(metavar="KIND", help="mutualtls, canary, sidecar, pod, service, deployment.")],
     object_name: Annotated[str, typer.Argument(metavar="NAME")],
     namespace: NamespaceOption = "",
+    output: Annotated[Output, typer.Option("-o", "--output", help="How to print it.")] = Output.TEXT,
     name: NameOption = "",
     state_dir: StateDirOption = None,
     kubeconfig: KubeconfigOption = None,
@@ -63,8 +64,11 @@ def describe(
     if wanted is None:
         raise typer.BadParameter(f"{kind!r} is none of {', '.join(sorted(set(KINDS.values())))}")
     with find_mesh(name, state_dir, kubeconfig, context) as mesh:
-        status = mesh.status()
-    typer.echo("\n".join(describe_text(status, wanted, object_name, namespace, now=datetime.now(UTC), width=columns())))
+        found = described(mesh.status(), wanted, object_name, namespace)
+    if output is Output.TEXT:
+        typer.echo("\n".join(describe_text(found, now=datetime.now(UTC), width=columns())))
+    else:
+        typer.echo(printed(found, output), nl=False)
 
 
 class _Named(Protocol):
@@ -77,38 +81,75 @@ class _Named(Protocol):
 _N = TypeVar("_N", bound=_Named)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Deployment:
-    """What is left of a Deployment in a status: its Pods."""
+class Described(msgspec.Struct, frozen=True, kw_only=True):
+    """One object with what stands behind it, as `-o json` prints it.
 
+    `object`: as in a Status; None for a Deployment, of which a status knows its Pods alone.
+    """
+
+    kind: str
     namespace: str
     name: str
-    pods: tuple[Pod, ...]
+    object: SmiObject | Pod | Service | None = None
+    pods: tuple[Pod, ...] = ()
+    services: tuple[Service, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    events: tuple[Event, ...] = ()
 
 
-def describe_text(
-    status: Status, kind: str, name: str, namespace: str = "", *, now: datetime, width: int | None = None
-) -> list[str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Deployment:
+    namespace: str
+    name: str
+
+
+def described(status: Status, kind: str, name: str, namespace: str = "") -> Described:
     """All that is known of `name`, for a Pod also by its workload. Pure.
 
     Raises NotFoundError if it is not there, or in several namespaces.
     """
     found: _Named
+    pods: Iterable[Pod] = ()
+    services: Iterable[Service] = ()
     match kind:
         case "Pod":
-            found = pod = pod_named(status, name, namespace)
-            body = _pod(pod)
+            found = pod_named(status, name, namespace)
         case "Deployment":
-            found = deployment = _one(kind, name, namespace, _deployments(status))
-            body = _pods(deployment.pods)
+            found = _one(kind, name, namespace, _deployments(status))
+            pods = (pod for pod in status.pods if (pod.namespace, pod.workload) == (found.namespace, found.name))
         case "Service":
-            found = service = _one(kind, name, namespace, status.services)
-            body = _service(service)
+            found = _one(kind, name, namespace, status.services)
         case _:
             found = smi = _one(kind, name, namespace, [o for o in status.objects if o.kind == kind])
-            body = _smi(smi, status, now, width)
+            pods = (pod for pod in status.pods if f"{pod.namespace}/{pod.name}" in smi.pods)
+            services = (each for each in status.services if f"{each.namespace}/{each.name}" in smi.services)
     title = f"{kind} {found.namespace}/{found.name}"
-    return [title, *body, *_problems(title, status), *_events(title, status, now, width)]
+    return Described(
+        kind=kind,
+        namespace=found.namespace,
+        name=found.name,
+        object=found if isinstance(found, SmiObject | Pod | Service) else None,
+        pods=tuple(pods),
+        services=tuple(services),
+        # `where` reads `file.yaml:3, Canary shop/web, spec.service`
+        problems=tuple(problem for problem in status.problems if title in problem.where.split(", ")),
+        events=tuple(event for event in status.events if event.object == title),
+    )
+
+
+def describe_text(found: Described, *, now: datetime, width: int | None = None) -> list[str]:
+    """The same for people. Pure."""
+    match found.object:
+        case Pod() as pod:
+            body = _pod(pod)
+        case Service() as service:
+            body = _service(service)
+        case SmiObject() as smi:
+            body = [*_smi(smi, now, width), *_pods(found.pods), *_services(smi, found.services)]
+        case _:
+            body = _pods(found.pods)
+    title = f"{found.kind} {found.namespace}/{found.name}"
+    return [title, *body, *_problems(found.problems), *_events(found.events, now, width)]
 
 
 def _one(kind: str, name: str, namespace: str, things: Sequence[_N]) -> _N:
@@ -125,18 +166,11 @@ def _one(kind: str, name: str, namespace: str, things: Sequence[_N]) -> _N:
 
 
 def _deployments(status: Status) -> list[_Deployment]:
-    owners = sorted({(pod.namespace, pod.workload) for pod in status.pods if pod.workload not in ("", pod.name)})
-    return [
-        _Deployment(
-            namespace=namespace,
-            name=name,
-            pods=tuple(pod for pod in status.pods if (pod.namespace, pod.workload) == (namespace, name)),
-        )
-        for namespace, name in owners
-    ]
+    owners = {(pod.namespace, pod.workload) for pod in status.pods if pod.workload not in ("", pod.name)}
+    return [_Deployment(namespace=namespace, name=name) for namespace, name in sorted(owners)]
 
 
-def _smi(found: SmiObject, status: Status, now: datetime, width: int | None) -> list[str]:
+def _smi(found: SmiObject, now: datetime, width: int | None) -> list[str]:
     observed = found.status.observed_generation
     seen = "" if observed == found.generation else f", {observed} has been seen"
     lines = [f"  {found.summary}"] if found.summary else []
@@ -147,15 +181,14 @@ def _smi(found: SmiObject, status: Status, now: datetime, width: int | None) -> 
         [c.type, c.status, c.reason or "-", ago(c.last_transition_time, now), c.message or "-"]
         for c in found.status.conditions
     ]
-    lines += ["", *table(["CONDITION", "STATUS", "REASON", "SINCE", "MESSAGE"], conditions, width=width)]
-    lines += _pods(pod for pod in status.pods if f"{pod.namespace}/{pod.name}" in found.pods)
-    behind = [service for service in status.services if f"{service.namespace}/{service.name}" in found.services]
-    missing = set(found.services) - {f"{service.namespace}/{service.name}" for service in behind}
+    return [*lines, "", *table(["CONDITION", "STATUS", "REASON", "SINCE", "MESSAGE"], conditions, width=width)]
+
+
+def _services(of: SmiObject, behind: Sequence[Service]) -> list[str]:
+    missing = set(of.services) - {f"{service.namespace}/{service.name}" for service in behind}
     rows = [[s.namespace, s.name, ", ".join(str(port.endpoints) for port in s.ports)] for s in behind]
     rows += [[*service.split("/", 1), "does not exist"] for service in sorted(missing)]
-    if rows:
-        lines += ["", *table(["NAMESPACE", "SERVICE", "ENDPOINTS"], rows)]
-    return lines
+    return ["", *table(["NAMESPACE", "SERVICE", "ENDPOINTS"], rows)] if rows else []
 
 
 def _pod(pod: Pod) -> list[str]:
@@ -199,13 +232,10 @@ def _pods(pods: Iterable[Pod]) -> list[str]:
     return ["", *table(["NAMESPACE", "POD", "READY", "PROXY", "MTLS"], rows)] if rows else []
 
 
-def _problems(title: str, status: Status) -> list[str]:
-    """`where` reads `file.yaml:3, Canary shop/web, spec.service`."""
-    found = [p for p in status.problems if title in p.where.split(", ")]
-    lines = [f"  {told(p)}" for p in found]
-    return ["", "PROBLEMS", *lines] if lines else []
+def _problems(found: Sequence[Problem]) -> list[str]:
+    return ["", "PROBLEMS", *(f"  {told(problem)}" for problem in found)] if found else []
 
 
-def _events(title: str, status: Status, now: datetime, width: int | None) -> list[str]:
-    rows = [[ago(e.time, now), e.type, e.reason, e.message] for e in status.events if e.object == title]
+def _events(found: Sequence[Event], now: datetime, width: int | None) -> list[str]:
+    rows = [[ago(event.time, now), event.type, event.reason, event.message] for event in found]
     return ["", *table(["AGO", "EVENT", "REASON", "MESSAGE"], rows, width=width)] if rows else []

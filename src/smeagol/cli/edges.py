@@ -9,7 +9,9 @@ import typer
 from smeagol.cli.meshes import ContextOption, KubeconfigOption, NameOption, NamespaceOption, Output, StateDirOption
 
 if TYPE_CHECKING:
-    from smeagol.control import Edge, Traffic
+    from collections.abc import Sequence
+
+    from smeagol.control import Edge
 
 __all__ = ["edges_text", "register"]
 
@@ -31,14 +33,14 @@ def edges(
     from smeagol.cli.terminal import columns
 
     with find_mesh(name, state_dir, kubeconfig, context) as mesh:
-        traffic = mesh.traffic()
+        found = [e for e in mesh.traffic().edges if not namespace or e.client.startswith(f"{namespace}/")]
     if output is Output.TEXT:
-        typer.echo("\n".join(edges_text(traffic, namespace, width=columns())))
+        typer.echo("\n".join(edges_text(found, width=columns())))
     else:
-        typer.echo(printed(traffic.edges, output), nl=False)
+        typer.echo(printed(found, output), nl=False)
 
 
-def edges_text(traffic: Traffic, namespace: str = "", *, width: int | None = None) -> list[str]:
+def edges_text(edges: Sequence[Edge], *, width: int | None = None) -> list[str]:
     """One line an edge. Pure."""
     from smeagol.cli.meshes import table
 
@@ -53,8 +55,7 @@ def edges_text(traffic: Traffic, namespace: str = "", *, width: int | None = Non
                 _calls(edge),
                 ", ".join(edge.client_names) or "-",
             ]
-            for edge in traffic.edges
-            if not namespace or edge.client.startswith(f"{namespace}/")
+            for edge in edges
         ],
         width=width,
     )

@@ -7,16 +7,36 @@ from importlib.metadata import version
 from typing import Annotated, TypeAlias
 
 import typer
+from typer.models import OptionInfo
 
 from smeagol.cli.meshes import ContextOption, KubeconfigOption
 from smeagol.refs import DEFAULT_CLUSTER_DOMAIN
 
-__all__ = ["NamespaceOption", "register"]
+__all__ = ["NamespaceOption", "proxy_size_option", "register"]
 
 NamespaceOption: TypeAlias = Annotated[str, typer.Option("--namespace", help="The namespace Smeagol runs in.")]
 
 IMAGE = f"smeagol:{version('smeagol')}"
 """The control plane's image as `deploy/Containerfile` is built; nodes must be able to get it."""
+
+
+_PROXY_SIZES = {
+    "cpu-request": ("CPU that is set aside for a proxy", "20m"),
+    "cpu-limit": ("CPU that a proxy may use", "2"),
+    "memory-request": ("Memory that is set aside for a proxy", "64Mi"),
+    "memory-limit": ("Memory that a proxy may use", "1Gi"),
+    "concurrency": ("Worker threads of a proxy", "2"),
+}
+
+
+def proxy_size_option(name: str, default: str = "") -> OptionInfo:
+    """`--proxy-<name>`; empty stands for its default."""
+    meaning, usual = _PROXY_SIZES[name]
+    help_text = f"{meaning}, unless its Pod says otherwise. [default: {default or usual}]"
+    metavar = "NUMBER" if name == "concurrency" else "QUANTITY"
+    option = typer.Option(f"--proxy-{name}", metavar=metavar, help=help_text, show_default=False)
+    assert isinstance(option, OptionInfo)  # noqa: S101 - its type is Any, for defaults of arguments
+    return option
 
 
 class Output(Enum):
@@ -36,6 +56,11 @@ def install(
     proxy_image: Annotated[
         str, typer.Option("--proxy-image", help="Image of the proxies; Envoy's own unless given.", show_default=False)
     ] = "",
+    proxy_cpu_request: Annotated[str, proxy_size_option("cpu-request")] = "",
+    proxy_cpu_limit: Annotated[str, proxy_size_option("cpu-limit")] = "",
+    proxy_memory_request: Annotated[str, proxy_size_option("memory-request")] = "",
+    proxy_memory_limit: Annotated[str, proxy_size_option("memory-limit")] = "",
+    proxy_concurrency: Annotated[str, proxy_size_option("concurrency")] = "",
     replicas: Annotated[int, typer.Option("--replicas", help="Replicas of the control plane.")] = 2,
     pod_cidr: Annotated[
         list[str] | None, typer.Option("--pod-cidr", help="Where Pod addresses lie; may be given more than once.")
@@ -94,6 +119,11 @@ def install(
         namespace=namespace,
         image=image,
         proxy_image=proxy_image or PROXY_IMAGE,
+        proxy_cpu_request=proxy_cpu_request,
+        proxy_cpu_limit=proxy_cpu_limit,
+        proxy_memory_request=proxy_memory_request,
+        proxy_memory_limit=proxy_memory_limit,
+        proxy_concurrency=proxy_concurrency,
         replicas=replicas,
         pod_cidrs=tuple(pod_cidr or ()),
         cluster_domain=cluster_domain,

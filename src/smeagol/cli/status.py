@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
 from smeagol.cli.meshes import ContextOption, KubeconfigOption, NameOption, NamespaceOption, Output, StateDirOption
@@ -12,7 +13,7 @@ from smeagol.cli.meshes import ContextOption, KubeconfigOption, NameOption, Name
 if TYPE_CHECKING:
     from smeagol.control import ObjectStatus, Pod, Status
 
-__all__ = ["proxy_state", "register", "status_text"]
+__all__ = ["proxy_state", "register", "status_text", "within"]
 
 
 def register(app: typer.Typer) -> None:
@@ -35,10 +36,10 @@ def status(
     with find_mesh(name, state_dir, kubeconfig, context) as mesh:
 
         def picture() -> str:
-            found = mesh.status()
+            found = within(mesh.status(), namespace)
             if output is not Output.TEXT:
                 return printed(found, output).rstrip("\n")
-            return "\n".join(status_text(found, now=datetime.now(UTC), namespace=namespace, width=columns()))
+            return "\n".join(status_text(found, now=datetime.now(UTC), width=columns()))
 
         if watch_it:
             watch(picture, 1.0)
@@ -46,7 +47,19 @@ def status(
             typer.echo(picture())
 
 
-def status_text(found: Status, *, now: datetime, namespace: str = "", width: int | None = None) -> list[str]:
+def within(found: Status, namespace: str) -> Status:
+    """With the objects, Pods and Services of that namespace alone; with all, if it is empty. Pure."""
+    if not namespace:
+        return found
+    return msgspec.structs.replace(
+        found,
+        objects=tuple(each for each in found.objects if each.namespace == namespace),
+        pods=tuple(each for each in found.pods if each.namespace == namespace),
+        services=tuple(each for each in found.services if each.namespace == namespace),
+    )
+
+
+def status_text(found: Status, *, now: datetime, width: int | None = None) -> list[str]:
     """The tables, problems first. Pure."""
     from smeagol.cli.meshes import ago, table, told
 
@@ -59,14 +72,11 @@ def status_text(found: Status, *, now: datetime, namespace: str = "", width: int
         lines += ["", "PROBLEMS"]
         lines += map(told, found.problems)
     objects = [
-        [o.kind, o.namespace, o.name, *_three(o.status), ago(str(o.age), now), o.summary or "-"]
-        for o in found.objects
-        if namespace in ("", o.namespace)
+        [o.kind, o.namespace, o.name, *_three(o.status), ago(str(o.age), now), o.summary or "-"] for o in found.objects
     ]
     pods = [
         [p.namespace, p.name, _readiness(p), str(p.restarts), proxy_state(p), p.mutual_tls or "-", _names(p)]
         for p in found.pods
-        if namespace in ("", p.namespace)
     ]
     services = [
         [
@@ -78,7 +88,6 @@ def status_text(found: Status, *, now: datetime, namespace: str = "", width: int
             s.canary or "-",
         ]
         for s in found.services
-        if namespace in ("", s.namespace)
     ]
     replicas = [
         [r.name, r.version, "yes" if r.leads else "-", str(r.proxies), ago(r.started_at, now)] for r in found.replicas
@@ -91,11 +100,7 @@ def status_text(found: Status, *, now: datetime, namespace: str = "", width: int
     ):
         if rows:
             lines += ["", *table(headers, rows, width=width)]
-    reasons = [
-        f"{p.namespace}/{p.name}: {p.message}"
-        for p in found.pods
-        if namespace in ("", p.namespace) and p.message and not _is_ready(p)
-    ]
+    reasons = [f"{p.namespace}/{p.name}: {p.message}" for p in found.pods if p.message and not _is_ready(p)]
     if reasons:
         lines += ["", "NOT READY", *reasons]
     return lines

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smeagol.cli.meshes import ContextOption, KubeconfigOption, NameOption, NamespaceOption, StateDirOption
+from smeagol.cli.meshes import ContextOption, KubeconfigOption, NameOption, NamespaceOption, Output, StateDirOption
 
 if TYPE_CHECKING:
-    from smeagol.control import Status, Traffic
-    from smeagol.rates import Rate
+    from smeagol.rates import Load, Measured
 
 __all__ = ["register", "top_text"]
 
@@ -25,6 +24,7 @@ def top(
     namespace: NamespaceOption = "",
     once: Annotated[bool, typer.Option("--once", help="Once, also on a terminal.")] = False,
     seconds: Annotated[float, typer.Option("--seconds", min=0.5, help="Over how long to measure.")] = 5.0,
+    output: Annotated[Output, typer.Option("-o", "--output", help="How to print it.")] = Output.TEXT,
     name: NameOption = "",
     state_dir: StateDirOption = None,
     kubeconfig: KubeconfigOption = None,
@@ -32,27 +32,30 @@ def top(
 ) -> None:
     """Show requests per second, success and latency, as the proxies see them.
 
-    On a terminal it goes on until Ctrl-C, elsewhere it measures once. Proxies count latency every five seconds, so a
-    shorter time may show none.
+    On a terminal it goes on until Ctrl-C; elsewhere, and as JSON or YAML, it measures once. Proxies count latency every
+    five seconds, so a shorter time may show none.
     """
     import sys
     import time
     from collections import deque
 
-    from smeagol.cli.meshes import find_mesh, watch
+    from smeagol.cli.meshes import find_mesh, printed, watch
     from smeagol.cli.terminal import columns
-    from smeagol.rates import grown
+    from smeagol.rates import grown, measured
 
     with find_mesh(name, state_dir, kubeconfig, context) as mesh:
         looks = deque([mesh.traffic()])
-        alone = once or not sys.stdout.isatty()
+        alone = once or output is not Output.TEXT or not sys.stdout.isatty()
         time.sleep(seconds if alone else REFRESH_SECONDS)
 
         def picture() -> str:
             looks.append(mesh.traffic())
             while looks[-1].time - looks[1].time >= seconds:
                 looks.popleft()
-            return "\n".join(top_text(grown(looks[0], looks[-1]), mesh.status(), namespace, width=columns()))
+            found = measured(grown(looks[0], looks[-1]), mesh.status(), namespace)
+            if output is not Output.TEXT:
+                return printed(found, output).rstrip("\n")
+            return "\n".join(top_text(found, width=columns()))
 
         if alone:
             typer.echo(picture())
@@ -60,36 +63,24 @@ def top(
             watch(picture, REFRESH_SECONDS)
 
 
-def top_text(growth: Traffic, status: Status, namespace: str = "", *, width: int | None = None) -> list[str]:
+def top_text(found: Measured, *, width: int | None = None) -> list[str]:
     """Two tables: what each workload was asked, and who asked whom. Pure.
 
     Where `width` does not do, Services of the client's own namespace are called by their names alone, as the client
     calls them.
     """
     from smeagol.cli.meshes import table
-    from smeagol.rates import Series, rates
 
-    workloads = {(pod.namespace, pod.name): pod.workload or pod.name for pod in status.pods}
-    secured = {(edge.client, edge.service, edge.backend): edge.mutual_tls for edge in growth.edges}
-
-    def workload(series: Series) -> str:
-        return f"{series.namespace}/{workloads.get((series.namespace, series.pod), series.pod)}"
-
-    def asked(series: Series) -> str | None:
-        here = namespace in ("", series.namespace)
-        return workload(series) if series.direction == "inbound" and here else None
-
-    def asking(series: Series) -> tuple[str, str, str, bool] | None:
-        if series.direction != "outbound" or not series.service or namespace not in ("", series.namespace):
-            return None
-        edge = (f"{series.namespace}/{series.pod}", series.service, series.backend)
-        return workload(series), series.service, series.backend, secured.get(edge, False)
-
-    inbound = [[name, *_cells(rate)] for name, rate in rates(growth, asked).items()]
+    inbound = [[load.workload, *_cells(load)] for load in found.workloads]
     outbound = [
-        [client, service, backend if backend != service else "-", "yes" if safe else "no", *_cells(rate)]
-        for (client, service, backend, safe), rate in rates(growth, asking).items()
-        if rate.requests
+        [
+            load.client,
+            load.service,
+            load.backend if load.backend != load.service else "-",
+            "yes" if load.mutual_tls else "no",
+            *_cells(load),
+        ]
+        for load in found.edges
     ]
     headers = ["RPS", "SUCCESS", "P50", "P95", "P99"]
     names = ["CLIENT", "SERVICE", "BACKEND", "MTLS"]
@@ -105,7 +96,7 @@ def _near(row: list[str]) -> list[str]:
     return [client, service.removeprefix(here), backend.removeprefix(here), *rest]
 
 
-def _cells(rate: Rate) -> list[str]:
-    success = "-" if rate.success is None else f"{rate.success * 100:.2f}%"
-    times = [rate.quantile(q) for q in (0.5, 0.95, 0.99)]
-    return [f"{rate.per_second:.1f}", success, *("-" if t is None else f"{t * 1000:.1f}ms" for t in times)]
+def _cells(load: Load) -> list[str]:
+    success = "-" if load.success is None else f"{load.success * 100:.2f}%"
+    times = (load.p50_seconds, load.p95_seconds, load.p99_seconds)
+    return [f"{load.requests_per_second:.1f}", success, *("-" if t is None else f"{t * 1000:.1f}ms" for t in times)]

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from smeagol.cli.install import proxy_size_option
 from smeagol.cli.meshes import ContextOption, KubeconfigOption
 
 __all__ = ["register"]
@@ -29,6 +30,11 @@ def upgrade(
             "--proxy-image", help="Image of the proxies that new Pods get; a chosen one stays, such as a mirror's."
         ),
     ] = "",
+    proxy_cpu_request: Annotated[str, proxy_size_option("cpu-request", "as now")] = "",
+    proxy_cpu_limit: Annotated[str, proxy_size_option("cpu-limit", "as now")] = "",
+    proxy_memory_request: Annotated[str, proxy_size_option("memory-request", "as now")] = "",
+    proxy_memory_limit: Annotated[str, proxy_size_option("memory-limit", "as now")] = "",
+    proxy_concurrency: Annotated[str, proxy_size_option("concurrency", "as now")] = "",
     replicas: Annotated[int, typer.Option("--replicas", help="Replicas of the control plane; as many as now.")] = 0,
     pod_cidr: Annotated[
         list[str] | None, typer.Option("--pod-cidr", help="Where Pod addresses lie; as now unless given.")
@@ -97,6 +103,11 @@ def upgrade(
             version=new,
             image=image or next_image(installed.settings.image, installed.version, new),
             proxy_image=proxy_image or next_proxy_image(installed.settings.proxy_image),
+            proxy_cpu_request=proxy_cpu_request or installed.settings.proxy_cpu_request,
+            proxy_cpu_limit=proxy_cpu_limit or installed.settings.proxy_cpu_limit,
+            proxy_memory_request=proxy_memory_request or installed.settings.proxy_memory_request,
+            proxy_memory_limit=proxy_memory_limit or installed.settings.proxy_memory_limit,
+            proxy_concurrency=proxy_concurrency or installed.settings.proxy_concurrency,
             replicas=replicas or installed.settings.replicas,
             adapters=() if no_adapters else adapters_named(adapter or installed.adapters, option="--adapter"),
             pod_cidrs=tuple(pod_cidr or installed.settings.pod_cidrs),

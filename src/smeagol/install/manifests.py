@@ -25,8 +25,9 @@ from smeagol.install.access import (
 from smeagol.install.adapter_manifests import adapter_manifests
 from smeagol.install.parts import HEALTH_PORT, Component
 from smeagol.install.resources import OWN_LABELS, Manifest
-from smeagol.install.settings import InstallSettings
+from smeagol.install.settings import InstallSettings, proxy_option
 from smeagol.intent.selection import INJECT_LABEL
+from smeagol.plan.proxy_size import CURES
 
 __all__ = [
     "CLASS",
@@ -193,6 +194,7 @@ OPTIONS = frozenset(
         "--ca-signer",
         "--ca-roots",
         "--pod-cidr",
+        *map(proxy_option, CURES),
     }
 )
 """What `_arguments` writes, each with a value."""
@@ -204,6 +206,7 @@ def _arguments(settings: InstallSettings) -> tuple[str, ...]:
         ("--ca-secret", settings.ca_secret),
         ("--ca-signer", settings.ca_signer),
         ("--ca-roots", settings.ca_roots),
+        *((proxy_option(field), text) for field, text in settings.proxy_sizes.items()),
     )
     return (
         "controller",

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
 
 from smeagol.errors import SmeagolError
 from smeagol.install.access import AUTHORITY_SECRET
 from smeagol.plan.peer import PeerProvider
+from smeagol.plan.proxy_size import CURES, ProxySize
 from smeagol.refs import DEFAULT_CLUSTER_DOMAIN
 
-__all__ = ["PROXY_IMAGE", "InstallSettings", "SettingError", "check_one_authority", "check_signer"]
+__all__ = [
+    "PROXY_IMAGE",
+    "InstallSettings",
+    "SettingError",
+    "check_one_authority",
+    "check_signer",
+    "proxy_option",
+    "proxy_size",
+]
 
 PROXY_IMAGE = "envoyproxy/envoy:distroless-v1.40.0"
 """The upstream Envoy of the version that the provider's configuration is made for."""
@@ -33,7 +43,8 @@ class InstallSettings:
 
     `trust_domain` is that of the identities, by default the cluster domain. `ca_secret`: the Secret with the
     intermediate to sign with, by default the mesh makes its own; or `ca_signer`: who signs one that is asked for, and
-    `ca_roots`: the ConfigMap with that signer's roots. `adapters`: to other meshes, run beside the control plane.
+    `ca_roots`: the ConfigMap with that signer's roots. `proxy_cpu_request` and so on: what proxies may use whose Pods
+    say nothing, by default as a ProxySize has it. `adapters`: to other meshes, run beside the control plane.
     `further`: arguments of the control plane that no setting stands for; an upgrade finds them and leaves them.
     Raises SettingError.
     """
@@ -49,6 +60,11 @@ class InstallSettings:
     ca_secret: str = ""
     ca_signer: str = ""
     ca_roots: str = ""
+    proxy_cpu_request: str = ""
+    proxy_cpu_limit: str = ""
+    proxy_memory_request: str = ""
+    proxy_memory_limit: str = ""
+    proxy_concurrency: str = ""
     adapters: tuple[PeerProvider, ...] = ()
     further: tuple[str, ...] = ()
 
@@ -72,6 +88,7 @@ class InstallSettings:
                 fix=f"Name a Secret in the namespace of Smeagol, another than its own {AUTHORITY_SECRET}",
             )
         check_signer(self.ca_signer, self.ca_roots)
+        proxy_size(self.proxy_sizes)
         if self.replicas < 1:
             raise SettingError("there is no control plane without a replica", where="--replicas", fix="Use 2 or more")
         for option, image in (("--image", self.image), ("--proxy-image", self.proxy_image)):
@@ -88,6 +105,30 @@ class InstallSettings:
                     where="--pod-cidr",
                     fix="Write it as 10.244.0.0/16; kubectl get nodes -o jsonpath={..podCIDRs} may show it",
                 ) from error
+
+    @property
+    def proxy_sizes(self) -> Mapping[str, str]:
+        """What is chosen of a ProxySize, by its fields; empty where nothing is."""
+        return {field: getattr(self, f"proxy_{field}") for field in CURES}
+
+
+def proxy_option(field: str) -> str:
+    """The option for a field of ProxySize, of `smeagol install` and of the controller."""
+    return f"--proxy-{field.replace('_', '-')}"
+
+
+def proxy_size(chosen: Mapping[str, str]) -> ProxySize:
+    """What is chosen, by the fields of ProxySize; what is empty is as ever. Raises SettingError."""
+    size = ProxySize()
+    for field, text in chosen.items():
+        try:
+            size = size.changed(field, text) if text else size
+        except ValueError as error:
+            raise SettingError(f"'{text}' is not {error}", where=proxy_option(field), fix=CURES[field]) from None
+    for what, words in size.excesses():
+        both = [proxy_option(f"{what}_{side}") for side in ("request", "limit")]
+        raise SettingError(words, where=", ".join(both), fix=f"Give {' and '.join(both)}")
+    return size
 
 
 def check_signer(signer: str, roots: str) -> None:

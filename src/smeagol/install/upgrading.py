@@ -24,7 +24,7 @@ from smeagol.install.resources import (
     OWN_LABELS,
     PART_LABELS,
 )
-from smeagol.install.settings import PROXY_IMAGE, InstallSettings
+from smeagol.install.settings import PROXY_IMAGE, InstallSettings, proxy_option
 from smeagol.objects import Pod
 from smeagol.refs import DEFAULT_CLUSTER_DOMAIN, ObjectRef
 
@@ -112,6 +112,11 @@ def installed_from(deployment: Live) -> Installed:
         ca_secret=one("--ca-secret", ""),
         ca_signer=one("--ca-signer", ""),
         ca_roots=one("--ca-roots", ""),
+        proxy_cpu_request=one(proxy_option("cpu_request"), ""),
+        proxy_cpu_limit=one(proxy_option("cpu_limit"), ""),
+        proxy_memory_request=one(proxy_option("memory_request"), ""),
+        proxy_memory_limit=one(proxy_option("memory_limit"), ""),
+        proxy_concurrency=one(proxy_option("concurrency"), ""),
         further=further,
     )
     proxy_image = container.value_of("SMEAGOL_PROXY_IMAGE")

@@ -17,7 +17,7 @@ from smeagol.webhook.configurations import (
 from smeagol.webhook.foresight import foresee
 from smeagol.webhook.inject import Bootstrap, InjectionRefusedError, inject, injected, is_injected, uninjected
 from smeagol.webhook.server import Reviews, serve, webhook_app
-from smeagol.webhook.settings import InjectionSettings, Resources
+from smeagol.webhook.settings import InjectionSettings
 from smeagol.webhook.template import bootstrap_template
 
 __all__ = [
@@ -26,7 +26,6 @@ __all__ = [
     "InjectionReview",
     "InjectionSettings",
     "KeyPair",
-    "Resources",
     "Reviews",
     "ServingCertificate",
     "ValidationReview",

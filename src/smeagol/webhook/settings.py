@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Final
 
 from smeagol.errors import SmeagolError
 from smeagol.intent import EXCLUDE_INBOUND, EXCLUDE_OUTBOUND, port_list
-from smeagol.quantity import Quantity, QuantityError
+from smeagol.plan.proxy_size import CURES, ProxySize
 
 __all__ = [
     "ANNOTATIONS",
@@ -19,7 +19,6 @@ __all__ = [
     "BadAnnotationError",
     "InjectionSettings",
     "PodOptions",
-    "Resources",
     "pod_options",
 ]
 
@@ -32,24 +31,6 @@ class BadAnnotationError(SmeagolError):
     """A Pod's annotation for its proxy says what cannot be done."""
 
     code = "SMI-I001"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resources:
-    """What the proxy's container asks for and may use, as Kubernetes quantities; empty: not said."""
-
-    cpu_request: str = "20m"
-    cpu_limit: str = "2"
-    memory_request: str = "64Mi"
-    memory_limit: str = "1Gi"
-
-    def as_json(self) -> dict[str, dict[str, str]]:
-        sides = {
-            "requests": {"cpu": self.cpu_request, "memory": self.memory_request},
-            "limits": {"cpu": self.cpu_limit, "memory": self.memory_limit},
-        }
-        stated = {side: {name: said for name, said in both.items() if said} for side, both in sides.items()}
-        return {side: both for side, both in stated.items() if both}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +52,7 @@ class InjectionSettings:
     excluded_namespaces: frozenset[str] = frozenset()
     native_sidecar: bool = True
     image_pull_policy: str = ""
-    resources: Resources = Resources()
-    concurrency: int = 2
+    size: ProxySize = field(default_factory=ProxySize)
     log_level: str = "warning"
 
 
@@ -110,6 +90,7 @@ def pod_options(
         except ValueError as error:
             where = f"metadata.annotations[{key}]"
             problems.append(BadAnnotationError(f"'{value[:80]}' is not {error}", where=where, fix=_CURES[name]))
+    problems += _excesses(annotations, options.settings.size)
     return replace(options, warnings=tuple(warnings)), tuple(problems)
 
 
@@ -119,19 +100,18 @@ def _not_known(key: str, name: str) -> list[str]:
     return [f"annotation {key} has no meaning; did you mean {ANNOTATION_DOMAIN}/{close[0]}?"] if close else []
 
 
-def _quantity(text: str) -> str:
-    try:
-        if Quantity.parse(text).nanos > 0:
-            return text
-    except QuantityError:
-        pass
-    raise ValueError("a quantity above zero")
+def _excesses(annotations: Mapping[str, str], size: ProxySize) -> Iterator[BadAnnotationError]:
+    """A Pod that says only one side has the other from the installation."""
+    for what, words in size.excesses():
+        both = [f"{ANNOTATION_DOMAIN}/proxy-{what}-{side}" for side in ("request", "limit")]
+        if said := [key for key in both if key in annotations]:
+            yield BadAnnotationError(words, where=f"metadata.annotations[{said[0]}]", fix=f"Give {' and '.join(both)}")
 
 
-def _resource(field: str) -> Callable[[PodOptions, str], PodOptions]:
+def _sized(field: str) -> Callable[[PodOptions, str], PodOptions]:
     def change(options: PodOptions, text: str) -> PodOptions:
-        resources = replace(options.settings.resources, **{field: _quantity(text)})
-        return replace(options, settings=replace(options.settings, resources=resources))
+        settings = options.settings
+        return replace(options, settings=replace(settings, size=settings.size.changed(field, text)))
 
     return change
 
@@ -140,12 +120,6 @@ def _image(options: PodOptions, text: str) -> PodOptions:
     if not _IMAGE.fullmatch(text):
         raise ValueError("the name of an image")
     return replace(options, settings=replace(options.settings, proxy_image=text))
-
-
-def _concurrency(options: PodOptions, text: str) -> PodOptions:
-    if not re.fullmatch("[1-9][0-9]{0,2}", text):
-        raise ValueError("a number of threads")
-    return replace(options, settings=replace(options.settings, concurrency=int(text)))
 
 
 def _log_level(options: PodOptions, text: str) -> PodOptions:
@@ -163,15 +137,9 @@ def _outbound_passed(options: PodOptions, text: str) -> PodOptions:
 
 
 _PORTS_CURE = "Write numbers from 1 to 65535 with commas between them, as in '9090,9091'"
-_CPU_CURE = "Write it as for any container, as in '100m' or '2'"
-_MEMORY_CURE = "Write it as for any container, as in '64Mi'"
 _OPTIONS: Final[Mapping[str, tuple[Callable[[PodOptions, str], PodOptions], str]]] = {
     "proxy-image": (_image, "Write it as for any container"),
-    "proxy-cpu-request": (_resource("cpu_request"), _CPU_CURE),
-    "proxy-cpu-limit": (_resource("cpu_limit"), _CPU_CURE),
-    "proxy-memory-request": (_resource("memory_request"), _MEMORY_CURE),
-    "proxy-memory-limit": (_resource("memory_limit"), _MEMORY_CURE),
-    "proxy-concurrency": (_concurrency, "Write a whole number from 1 to 999"),
+    **{f"proxy-{field.replace('_', '-')}": (_sized(field), cure) for field, cure in CURES.items()},
     "proxy-log-level": (_log_level, f"Write one of {', '.join(_LOG_LEVELS)}"),
     EXCLUDE_INBOUND.rpartition("/")[2]: (_inbound_passed, _PORTS_CURE),
     EXCLUDE_OUTBOUND.rpartition("/")[2]: (_outbound_passed, _PORTS_CURE),
