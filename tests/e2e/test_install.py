@@ -556,7 +556,11 @@ class TestIntermediateFromOutside:
                 return [found["certificate"] for found in document["generations"]]
 
             told("there is no such Secret")
-            assert "there is no Secret mesh-ca with an intermediate (--ca-secret)" in place.smeagol("check")
+            checked = place.smeagol("check")
+            assert (
+                "problem  the intermediate that is handed over (--ca-secret) cannot be used, and nothing si" in checked
+            )
+            assert "Secret smeagol-system/mesh-ca: the intermediate has not been handed over" in checked
             first = hand_over(place.cluster, mine)
             wait_for("it begins with the first", lambda: kept() == [first], within_seconds=120)
             wait_for("it serves", (tmp_path / "discovery").exists, within_seconds=120)
@@ -564,7 +568,13 @@ class TestIntermediateFromOutside:
             renewed = hand_over(place.cluster, mine)
             wait_for("it follows the second", lambda: kept() == [renewed], within_seconds=90)
             hand_over(place.cluster, mine, key_of=other)
-            told("is not the key of the first certificate")
+            told("Secret smeagol-system/mesh-ca, tls.key: is not the key of the first certificate")
+            checked = place.smeagol("check")
+            assert (
+                "warning  the intermediate that is handed over (--ca-secret) cannot be used, and the last good"
+                in checked
+            )
+            assert "Secret smeagol-system/mesh-ca, tls.key: is not the key of the first certificate" in checked
             assert kept() == [renewed]
             another = hand_over(place.cluster, other)
             wait_for("both roots are kept", lambda: kept() == [renewed, another], within_seconds=90)
@@ -830,7 +840,7 @@ class TestCheck:
         done = CliRunner().invoke(build(), ["check", "-o", "json", "--kubeconfig", str(installed.cluster.kubeconfig)])
         assert done.exit_code == 1
         found = json.loads(done.stdout)
-        assert all(list(each) == ["level", "message", "fix"] for each in found)
+        assert all(list(each) == ["level", "message", "fix", "code"] for each in found)
         assert "no replica leads: nobody writes" in [each["message"] for each in found if each["level"] == "problem"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 import msgspec
 import pytest
@@ -19,6 +20,7 @@ from smeagol.install.checking import (
     deployment_findings,
     discovery_finding,
     injection_finding,
+    intermediate_finding,
     leader_finding,
     object_findings,
     security_findings,
@@ -28,6 +30,7 @@ from smeagol.install.checking import (
 from smeagol.install.facts import ControllerPod, Holder, MachineRange, Workload
 from smeagol.install.resources import CONFIG_MAP, CRD, NAMESPACE, OURS, PROVIDER_CLASS, Resource
 from smeagol.objects import EndpointSlice, Metadata
+from smeagol.pki import StoreError
 
 
 def live(
@@ -152,6 +155,17 @@ class TestRest:
         assert levels(class_findings([ours, live(PROVIDER_CLASS, "b", annotations=default)])) == ["ok", "warning"]
         assert levels(class_findings([live(PROVIDER_CLASS, "envoy")])) == ["problem", "warning"]
         assert levels(class_findings([])) == ["problem", "warning"]
+
+    def test_intermediates(self) -> None:
+        """One that cannot be used is no problem while another signs; cause, place, cure and page are the log's."""
+        fault = StoreError("it has no ca.crt", where="Secret smeagol-system/mesh-ca", fix="put the roots into it")
+        until = datetime(2030, 1, 2, tzinfo=UTC)
+        later, now = intermediate_finding(fault, until), intermediate_finding(fault, None)
+        assert (later.level, now.level) == (Level.WARNING, Level.PROBLEM)
+        assert "the last good one signs until 2030-01-02T00:00:00Z: Secret smeagol-system/mesh-ca: it has no" in str(
+            later
+        )
+        assert str(now).endswith("Secret smeagol-system/mesh-ca: it has no ca.crt. Put the roots into it. [SMI-K002]")
 
     def test_addresses(self) -> None:
         """The nodes' ranges are a hint only: many networks do not use them."""

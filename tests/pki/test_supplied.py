@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -20,6 +20,7 @@ from smeagol.pki import (
     StoreError,
     Supplied,
     SuppliedAuthority,
+    judge,
     last_expiry,
 )
 from smeagol.pki.certificates import Issuer, new_intermediate, new_root
@@ -118,6 +119,32 @@ class TestRenewal:
             world.maintain(NOON)
         authority = world.again() if restarted else world.authority
         assert good.certificate_pem in leaf(authority).chain_pem
+
+    def test_one_that_ends_is_told_by_where_it_is(self, world: World) -> None:
+        """Whoever was to renew it has not: from then on nothing can be issued."""
+        assert world.hand.pair is not None
+        world.hand.pair = replace(world.hand.pair, place="Secret system/mesh-ca")
+        later = world.authority.not_after
+        assert judge(world.store, world.hand, now=NOON) == (None, later)
+        with pytest.raises(
+            AuthorityError, match=r"^Secret system/mesh-ca, tls\.crt, .*: has expired at .*\[SMI-K001\]$"
+        ):
+            world.maintain(later)
+        fault, until = judge(world.store, world.hand, now=later)
+        assert "has expired" in str(fault)
+        assert until is None
+
+    def test_looking_changes_nothing(self, world: World) -> None:
+        """What is handed over may be wrong or gone; what is kept is told all the same."""
+        kept, until = world.store.load(), world.authority.not_after
+        world.hand.pair = pair(root(), now=NOON - 200 * DAY)
+        fault, signs_until = judge(world.store, world.hand, now=NOON)
+        assert (isinstance(fault, AuthorityError), signs_until) == (True, until)
+        world.hand.pair = None
+        fault, signs_until = judge(world.store, world.hand, now=NOON)
+        assert (isinstance(fault, StoreError), signs_until) == (True, until)
+        assert world.store.load() == kept
+        assert judge(MemoryKeyStore(), world.hand, now=NOON)[1] is None
 
     def test_one_that_is_taken_away_is_told_too(self, world: World) -> None:
         """And what is kept signs until it expires."""

@@ -27,11 +27,14 @@ def check(
 
     Each finding says its cause and its cure. Exit code 1 if there is a problem; warnings and notes leave it 0.
     """
+    from datetime import UTC, datetime
+
     from smeagol.cli.meshes import printed
     from smeagol.cli.terminal import paint
     from smeagol.infra.kubernetes.connection import connect_blocking
-    from smeagol.install import ApiServer, InstallSettings, Level
+    from smeagol.install import ApiServer, InstallSettings, Intermediate, Level
     from smeagol.install import check as look
+    from smeagol.runtime.cluster_roots import handed_over
 
     marks = {
         Level.OK: paint("ok     ", "green"),
@@ -42,12 +45,18 @@ def check(
     settings = InstallSettings(version=version("smeagol"), image=IMAGE, namespace=namespace)
     findings = []
     with connect_blocking(kubeconfig, context) as client:
-        for finding in look(ApiServer(client), settings):
+
+        def judged(secret: str) -> Intermediate:
+            return handed_over(client, namespace=namespace, secret=secret, now=datetime.now(UTC))
+
+        for finding in look(ApiServer(client), settings, judged):
             findings.append(finding)
             if output is Output.TEXT:
                 typer.echo(f"{marks[finding.level]}  {finding}")
     if output is not Output.TEXT:
-        shown = [{"level": found.level, "message": found.what, "fix": found.fix} for found in findings]
+        shown = [
+            {"level": found.level, "message": found.what, "fix": found.fix, "code": found.code} for found in findings
+        ]
         typer.echo(printed(shown, output), nl=False)
     if any(finding.is_bad for finding in findings):
         raise typer.Exit(1)

@@ -7,7 +7,7 @@ the label of `OWN_LABELS`, and on an object that was not there before, the annot
 """
 
 from smeagol.install.api_server import ApiServer
-from smeagol.install.checking import Finding, Level, check
+from smeagol.install.checking import Finding, Intermediate, Level, check
 from smeagol.install.installing import Outcome, Step, install, wait_until_ready
 from smeagol.install.manifests import manifests
 from smeagol.install.removing import Removal, find_removal, remove
@@ -20,6 +20,7 @@ __all__ = [
     "Finding",
     "InstallSettings",
     "Installed",
+    "Intermediate",
     "Level",
     "Manifest",
     "Outcome",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from ipaddress import ip_address, ip_network
 from itertools import pairwise
@@ -17,7 +18,7 @@ import msgspec
 
 from smeagol.api.documents import Json
 from smeagol.api.meta import DEFAULT_CLASS_ANNOTATION
-from smeagol.errors import sentence
+from smeagol.errors import SmeagolError, sentence
 from smeagol.install import resources
 from smeagol.install.access import AUTHORITY_SECRET, LEASE, TRUST_CONFIG_MAP, WEBHOOKS
 from smeagol.install.adapter_access import ADAPTERS
@@ -46,7 +47,7 @@ from smeagol.install.settings import InstallSettings
 from smeagol.intent.selection import INJECT_LABEL, PROXY_CONTAINER
 from smeagol.objects import Container, EndpointSlice, Metadata
 
-__all__ = ["OLDEST", "Finding", "Level", "TriedPod", "check", "deployment_findings", "version_finding"]
+__all__ = ["OLDEST", "Finding", "Intermediate", "Level", "TriedPod", "check", "deployment_findings", "version_finding"]
 
 OLDEST: Final = (1, 29)
 """Oldest minor version of Kubernetes: the first with native sidecars by default and the rules of our kinds (CEL)."""
@@ -63,24 +64,38 @@ class Level(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What is so, and what to do about it; a finding that is OK needs no cure."""
+    """What is so, and what to do about it; a finding that is OK needs no cure. `code`: of its page, if it has one."""
 
     level: Level
     what: str
     fix: str = ""
+    code: str = ""
 
     @property
     def is_bad(self) -> bool:
         return self.level is Level.PROBLEM
 
     def __str__(self) -> str:
-        return sentence(self.what, self.fix)
+        return sentence(self.what, self.fix) + (f" [{self.code}]" if self.code else "")
 
 
-def check(server: ApiServer, settings: InstallSettings) -> Iterator[Finding]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intermediate:
+    """One that is handed over (`--ca-secret`). `fault`: why it cannot be used, None if it can. `signs_until`: what was
+    handed over before, or this one; None if nothing signs.
+    """
+
+    fault: SmeagolError | None
+    signs_until: datetime | None
+
+
+def check(
+    server: ApiServer, settings: InstallSettings, handed_over: Callable[[str], Intermediate]
+) -> Iterator[Finding]:
     """Look at the cluster: before an installation what it needs, after it whether all of it works.
 
     `settings` are those of the installation that is, or is to be; replicas and images do not matter here.
+    `handed_over`: what is in a Secret of its namespace.
     Raises ServerSilentError, and RefusedError for whoever may not read what is looked at.
     """
     yield version_finding(server.version())
@@ -102,7 +117,7 @@ def check(server: ApiServer, settings: InstallSettings) -> Iterator[Finding]:
     yield discovery_finding([live.as_(EndpointSlice) for live in slices])
     lease = server.get(resources.LEASE, LEASE, namespace)
     yield leader_finding(lease.as_(Holder) if lease else None, [pod.metadata.name for pod in pods])
-    yield keys_finding(server, workload)
+    yield from keys_findings(server, workload, handed_over)
     yield from class_findings(server.list(resources.PROVIDER_CLASS))
     yield from address_findings(workload, pods, [live.as_(MachineRange) for live in server.list(resources.NODE)])
     yield from object_findings(
@@ -283,34 +298,53 @@ def leader_finding(lease: Holder | None, pods: Sequence[str]) -> Finding:
     )
 
 
-def keys_finding(server: ApiServer, workload: Workload) -> Finding:
+def keys_findings(
+    server: ApiServer, workload: Workload, handed_over: Callable[[str], Intermediate]
+) -> Iterator[Finding]:
     """The mesh has its keys. Only whether they are there is looked at; if not, what they wait for."""
     namespace, words = workload.metadata.namespace, dict(pairwise(workload.arguments))
     secret, signer = words.get("--ca-secret", ""), words.get("--ca-signer", "")
     try:
         found = server.get(resources.SECRET, AUTHORITY_SECRET, namespace)
-        is_handed_over = bool(secret) and server.get(resources.SECRET, secret, namespace) is not None
-    except RefusedError:
-        return Finding(level=Level.NOTE, what=f"you may not see whether the Secret {AUTHORITY_SECRET} is there")
+        if secret:
+            server.get(resources.SECRET, secret, namespace)
+    except RefusedError as error:
+        yield Finding(level=Level.NOTE, what=f"you may not see whether the {error.where} is there")
+        return
     data = found.body.get("data") if found is not None else None
-    if isinstance(data, dict) and data.get("supplied" if secret or signer else "authority"):
-        return Finding(level=Level.OK, what=f"the mesh's keys are in the Secret {AUTHORITY_SECRET}; keep a copy of it")
-    if isinstance(data, dict) and data.get("authority"):  # it has signed so far
-        no_keys = "the mesh's own authority still signs"
-    else:
+    kept = data if isinstance(data, dict) else {}
+    if is_used := bool(kept.get("supplied" if secret or signer else "authority")):
+        yield Finding(level=Level.OK, what=f"the mesh's keys are in the Secret {AUTHORITY_SECRET}; keep a copy of it")
+    own_signs = not is_used and bool(kept.get("authority"))  # as so far
+    judged = handed_over(secret) if secret else None
+    if judged is not None and judged.fault is not None:
+        yield intermediate_finding(judged.fault, judged.signs_until, own_signs=own_signs)
+    elif not is_used:
         no_keys = f"the Secret {AUTHORITY_SECRET} holds no keys, so no certificate can be issued"
-    if signer:
-        what = f"{no_keys}: {signer} has not signed an intermediate yet (--ca-signer)"
-        fix = "See kubectl get csr whether that of smeagol-controller is approved; the replicas' log says what it lacks"
-    elif secret and not is_handed_over:
-        what = f"{no_keys}: there is no Secret {secret} with an intermediate (--ca-secret)"
-        fix = f"Create it in the namespace {namespace}, with tls.crt, tls.key and ca.crt"
-    elif secret:
-        what = f"{no_keys}: what the Secret {secret} hands over (--ca-secret) has not been used"
-        fix = "Wait ten seconds; then the replicas' log says what is wrong with it"
-    else:
-        what, fix = no_keys, "The leader makes them; read its log if it does not"
-    return Finding(level=Level.PROBLEM, what=what, fix=fix)
+        no_keys = "the mesh's own authority still signs" if own_signs else no_keys
+        if signer:
+            what = f"{no_keys}: {signer} has not signed an intermediate yet (--ca-signer)"
+            fix = "See kubectl get csr whether that of smeagol-controller is approved; the replicas' log says more"
+        elif secret:
+            what = f"{no_keys}: what the Secret {secret} hands over (--ca-secret) has not been used"
+            fix = "Wait ten seconds; then read the replicas' log"
+        else:
+            what, fix = no_keys, "The leader makes them; read its log if it does not"
+        yield Finding(level=Level.PROBLEM, what=what, fix=fix)
+
+
+def intermediate_finding(fault: SmeagolError, signs_until: datetime | None, *, own_signs: bool = False) -> Finding:
+    """The one that is handed over can be used; if not, the last good one signs on, if there is one."""
+    meanwhile = "the mesh's own authority still signs" if own_signs else "nothing signs"
+    if signs_until is not None:
+        meanwhile = f"the last good one signs until {signs_until:%Y-%m-%dT%H:%M:%SZ}"
+    return Finding(
+        level=Level.PROBLEM if signs_until is None else Level.WARNING,
+        what=f"the intermediate that is handed over (--ca-secret) cannot be used, and {meanwhile}: {fault.where}: "
+        f"{fault.what}",
+        fix=fault.fix,
+        code=fault.code,
+    )
 
 
 def class_findings(classes: Sequence[Live]) -> Iterator[Finding]:

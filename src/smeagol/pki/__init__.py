@@ -15,7 +15,7 @@ from smeagol.pki.rotation import due, next_wakeup
 from smeagol.pki.secret import PrivateBytes
 from smeagol.pki.store import FileKeyStore, KeyStore, MemoryKeyStore, StoreError
 from smeagol.pki.succession import Authorities, open_authorities
-from smeagol.pki.supplied import FileSupply, Supplied, SuppliedAuthority, Supply
+from smeagol.pki.supplied import FileSupply, Supplied, SuppliedAuthority, Supply, judge
 from smeagol.plan import Purpose
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "SuppliedAuthority",
     "Supply",
     "due",
+    "judge",
     "last_expiry",
     "needs_another",
     "next_step",

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -30,18 +30,22 @@ from smeagol.pki.secret import PrivateBytes
 from smeagol.pki.store import KeyStore, StoreError
 from smeagol.plan import Purpose
 
-__all__ = ["FileSupply", "Supplied", "SuppliedAuthority", "Supply", "own_pair"]
+__all__ = ["FileSupply", "Supplied", "SuppliedAuthority", "Supply", "judge", "own_pair"]
 
 _FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Supplied:
-    """`tls.crt` (the intermediate, then any above it), `tls.key`, `ca.crt` (the roots), each as PEM."""
+    """`tls.crt` (the intermediate, then any above it), `tls.key`, `ca.crt` (the roots), each as PEM.
+
+    `place`: where it was handed over, for errors; it is not kept.
+    """
 
     certificate_pem: bytes
     key_pem: PrivateBytes
     bundle_pem: bytes
+    place: str = field(default="", compare=False)
 
 
 class Supply(Protocol):
@@ -72,7 +76,8 @@ class FileSupply:
                 where=str(error.filename or self._directory),
                 fix="put the intermediate into tls.crt, its key into tls.key, the roots into ca.crt",
             ) from None
-        return Supplied(certificate_pem=certificate, key_pem=PrivateBytes(key), bundle_pem=bundle)
+        place = str(self._directory)
+        return Supplied(certificate_pem=certificate, key_pem=PrivateBytes(key), bundle_pem=bundle, place=place)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,6 +243,8 @@ def _following(document: _Document, step: Step, now: datetime) -> _Document:
 def _with(document: _Document, pair: Supplied, now: datetime) -> tuple[_Document, Step]:
     """What comes of a pair that is handed over. Raises AuthorityError if it can't be used."""
     if pair in document.pairs:
+        if document.state.trusted[document.pairs.index(pair)].expires <= now:
+            _read(pair, now)  # which says what has ended
         return document, Step.WAIT
     found = _generation(_read(pair, now))
     state = document.state
@@ -251,10 +258,31 @@ def _with(document: _Document, pair: Supplied, now: datetime) -> tuple[_Document
     return _Document(state=roots.begin(state, found, now=now), pairs=(*document.pairs, pair)), Step.BEGIN
 
 
+def judge(store: KeyStore, supply: Supply, *, now: datetime) -> tuple[SmeagolError | None, datetime | None]:
+    """Why what is handed over can't be used, None if it can; and until when what is kept signs, None if it can't.
+
+    Looks, and changes nothing.
+    """
+    fault, until = None, None
+    try:
+        document = _load(store.load(), now)
+        if document is not None:
+            signer = next(each for each in document.state.trusted if each.id == document.state.signer)
+            until = signer.expires if signer.expires > now else None
+        _read(supply.load(document.pairs if document is not None else ()), now)
+    except SmeagolError as error:
+        fault = error
+    return fault, until
+
+
 def _read(pair: Supplied, now: datetime) -> IntermediateAuthority:
-    return IntermediateAuthority.from_pem(
-        certificate_pem=pair.certificate_pem, key_pem=pair.key_pem, bundle_pem=pair.bundle_pem, now=now
-    )
+    try:
+        return IntermediateAuthority.from_pem(
+            certificate_pem=pair.certificate_pem, key_pem=pair.key_pem, bundle_pem=pair.bundle_pem, now=now
+        )
+    except AuthorityError as error:
+        where = ", ".join(filter(None, (pair.place, error.where)))
+        raise AuthorityError(error.what, where=where, fix=error.fix) from None
 
 
 def _generation(authority: IntermediateAuthority) -> Generation:

@@ -1,4 +1,4 @@
-"""Begins to replace the root of a mesh in a cluster, from outside.
+"""The authority of a mesh in a cluster, from outside: its root replaced, and what is handed over to it judged.
 
 The keys in their Secret are all that is shared: whoever may write it can take the first step as a replica would. The
 replicas see it there and take the others, in step with what the proxies acknowledge.
@@ -10,12 +10,19 @@ from datetime import datetime
 
 import httpx2
 
-from smeagol.install import ApiServer, find_installed
+from smeagol.install import ApiServer, Intermediate, find_installed
 from smeagol.install.access import AUTHORITY_SECRET
-from smeagol.pki import AuthorityError, LocalAuthority
-from smeagol.runtime.secret_store import SecretKeyStore
+from smeagol.pki import AuthorityError, LocalAuthority, judge
+from smeagol.runtime.secret_store import SecretKeyStore, SecretSupply
 
-__all__ = ["begin_rotation"]
+__all__ = ["begin_rotation", "handed_over"]
+
+
+def handed_over(client: httpx2.Client, *, namespace: str, secret: str, now: datetime) -> Intermediate:
+    """What `--ca-secret` names, as a replica would take it now, and what is kept of what it took before."""
+    store = SecretKeyStore(client, namespace=namespace, name=AUTHORITY_SECRET, entry="supplied")
+    fault, until = judge(store, SecretSupply(client, namespace=namespace, name=secret), now=now)
+    return Intermediate(fault=fault, signs_until=until)
 
 
 def begin_rotation(client: httpx2.Client, *, now: datetime, hurried: bool = False) -> bool:

@@ -136,7 +136,7 @@ class SecretSupply:
                 fix="put the intermediate into tls.crt, its key into tls.key, the roots into ca.crt",
             )
         certificate, key, bundle = (decoded(data[entry], self._where) for entry in ("tls.crt", "tls.key", "ca.crt"))
-        return Supplied(certificate_pem=certificate, key_pem=PrivateBytes(key), bundle_pem=bundle)
+        return Supplied(certificate_pem=certificate, key_pem=PrivateBytes(key), bundle_pem=bundle, place=self._where)
 
 
 def read_answer(answer: httpx2.Response, kind: type[T], where: str) -> T:
