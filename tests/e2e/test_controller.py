@@ -11,15 +11,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
 import httpx2
 import pytest
-from cryptography import x509
-from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from prometheus_client.parser import text_string_to_metric_families
 
 from e2e.cluster.commands import wait_for
@@ -30,8 +27,6 @@ from smeagol.api.meta import DEFAULT_CLASS_ANNOTATION
 from smeagol.control import Roots
 from smeagol.infra.kubernetes.connection import connect_blocking
 from smeagol.pki import LocalAuthority, MemoryKeyStore, PrivateBytes, Purpose
-from smeagol.pki.certificates import new_intermediate, new_root
-from smeagol.pki.pem import to_pem
 from smeagol.refs import NodeId, PodRef
 from smeagol.runtime.secret_store import SecretKeyStore
 from smeagol.xds.type_urls import CLUSTER, SECRET
@@ -156,12 +151,10 @@ def replace_root(api: ApiServer, namespace: str) -> None:
 
 
 @asynccontextmanager
-async def stream(
-    api: ApiServer, control: tuple[str, Replica], token: str, trusted: bytes = b""
-) -> AsyncIterator[DeltaStream]:
-    """A script in the place of a proxy that shows this token. `trusted`: PEM, if not the mesh's own roots."""
+async def stream(api: ApiServer, control: tuple[str, Replica], token: str) -> AsyncIterator[DeltaStream]:
+    """A script in the place of a proxy that shows this token."""
     namespace, replica_ = control
-    ca = trusted or await asyncio.to_thread(roots, api, namespace)
+    ca = await asyncio.to_thread(roots, api, namespace)
     options = [("grpc.ssl_target_name_override", f"smeagol-discovery.{namespace}.svc")]
     async with channel(f"127.0.0.1:{replica_.port}", grpc.ssl_channel_credentials(ca), options) as on:
         yield delta(on, [("authorization", f"Bearer {token}")])
@@ -615,33 +608,6 @@ class TestIdentities:
         await asyncio.to_thread(api.kubectl, "-n", pods.namespace, *force)
         await asyncio.to_thread(told, api, "mutualtls", "all", pods.namespace, ResolvedRefs="False/NoPodsSelected")
 
-    async def test_their_certificates_are_the_authoritys_from_outside(
-        self, api: ApiServer, alone: str, tmp_path: Path
-    ) -> None:
-        """SMI-MTLS-21: where one is handed over, both of a Pod's lead to it, and it is what the Pod trusts."""
-        moment = datetime.now(UTC)
-        root = new_root("theirs", now=moment, lifetime=timedelta(days=30))
-        intermediate = new_intermediate(root, "cluster.local", now=moment, lifetime=timedelta(days=9))
-        trusted = to_pem([root.certificate])
-        entries = {"tls.crt": to_pem([intermediate.certificate]), "ca.crt": trusted}
-        entries["tls.key"] = intermediate.key_pem.reveal()
-        data = json.dumps({name: pem.decode() for name, pem in entries.items()})
-        meta = "apiVersion: v1, kind: Secret, type: kubernetes.io/tls, metadata: {name: mesh-ca}"
-        await asyncio.to_thread(api.apply, f"{{{meta}, stringData: {data}}}", alone)
-        pods = await tokens(api, {"web": "10.244.6.1"})
-        with serving(api, alone, "a", tmp_path, further=("--ca-secret", "mesh-ca")) as a:
-            given: dict[str, bytes] = {}
-            async with asyncio.timeout(60):
-                while given.keys() != {"roots", "client", "server"}:
-                    given = await secrets_given(api, (alone, a), pods, "web", trusted)
-        for name in ("client", "server"):
-            chain = Secret.FromString(given[name]).tls_certificate.certificate_chain
-            certificates = x509.load_pem_x509_certificates(chain.inline_bytes or chain.inline_string.encode())
-            for lower, upper in pairwise((*certificates, root.certificate)):
-                lower.verify_directly_issued_by(upper)
-        bundle = Secret.FromString(given["roots"]).validation_context.trusted_ca
-        assert (bundle.inline_bytes or bundle.inline_string.encode()) == trusted
-
 
 @dataclass(frozen=True)
 class Tokens:
@@ -674,24 +640,20 @@ def leave(api: ApiServer, pods: Tokens, name: str) -> None:
     api.kubectl("-n", pods.namespace, "delete", "pod", name, "--grace-period=600", "--wait=false")
 
 
-async def secrets_given(
-    api: ApiServer, control: tuple[str, Replica], pods: Tokens, name: str, trusted: bytes = b""
-) -> dict[str, bytes]:
-    """What a Pod is and whom it trusts, as the control plane gives it to whoever shows the Pod's token."""
-    async with stream(api, control, pods.tokens[name], trusted) as script:
-        await script.ask(SECRET, ["roots", "client", "server"], node=PodRef(pods.namespace, name).node)
-        return (await script.answer()).resources
-
-
 async def until_known(api: ApiServer, control: tuple[str, Replica], pods: Tokens, *wanted: str) -> None:
     """Wait until these Pods have a server's certificate, and the others have none of any kind."""
+
+    async def secrets(name: str) -> set[str]:
+        async with stream(api, control, pods.tokens[name]) as script:
+            await script.ask(SECRET, ["roots", "client", "server"], node=PodRef(pods.namespace, name).node)
+            return (await script.answer()).names
 
     async with asyncio.timeout(60):
         given: dict[str, set[str]] = {}
         everything = {name: {"roots"} | ({"client", "server"} if name in wanted else set()) for name in pods.tokens}
         while given != everything:
             await asyncio.sleep(0.1)
-            given = {name: set(await secrets_given(api, control, pods, name)) for name in pods.tokens}
+            given = {name: await secrets(name) for name in pods.tokens}
 
 
 class TestReplicas:

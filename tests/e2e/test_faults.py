@@ -137,8 +137,8 @@ def test_the_root_is_replaced(shop: Shop, plane: Installed) -> None:
 
 
 def test_the_authority_is_replaced(shop: Shop, plane: Installed, images: Images) -> None:
-    """By one elsewhere, which then has another root, and in the end by the mesh's own again. No Pod is restarted, and
-    each comes back to a control plane that has been replaced meanwhile.
+    """SMI-MTLS-21: by one elsewhere, which then has another root, and in the end by the mesh's own again. No Pod is
+    restarted, and each comes back to a control plane that has been replaced meanwhile.
     """
     shop.divide(v1="1", v2="1")
     own, one, two = shop.roots(), root_of("one"), root_of("two")

@@ -534,7 +534,7 @@ def allowed(place: Place, account: str, attributes: dict[str, str]) -> bool:
 
 
 class TestIntermediateFromOutside:
-    """SMI-MTLS-21, `--ca-secret`: with the rights that are installed, and the keys that somebody else renews."""
+    """`--ca-secret`: with the rights that are installed, and the keys that somebody else renews."""
 
     def test_it_is_waited_for_followed_and_never_replaced(self, place: Place, tmp_path: Path) -> None:
         """Handed over late, renewed, spoilt, of another root: what the control plane shows leads to what is trusted."""
@@ -598,7 +598,7 @@ CSRS = "certificatesigningrequests.certificates.k8s.io"
 
 
 class TestIntermediateThatIsAskedFor:
-    """SMI-MTLS-21, `--ca-signer`: by a CertificateSigningRequest, which others approve and sign; here the test does."""
+    """`--ca-signer`: by a CertificateSigningRequest, which others approve and sign; here the test is these others."""
 
     def test_from_the_first_request_to_another_root(self, place: Place, tmp_path: Path) -> None:
         """Approved late, denied, signed late, signed by the wrong root, renewed, and renewed by another root: the

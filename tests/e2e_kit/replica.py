@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,11 +95,8 @@ def _get(port: int, path: str) -> httpx2.Response:
 
 
 @contextmanager
-def replica(
-    api: ApiServer, namespace: str, identity: str, folder: Path, *, port: int = 0, further: Sequence[str] = ()
-) -> Iterator[Replica]:
-    """A replica that has been started; it may not serve yet. `namespace` is where Lease and keys are, `further` more
-    options."""
+def replica(api: ApiServer, namespace: str, identity: str, folder: Path, *, port: int = 0) -> Iterator[Replica]:
+    """A replica that has been started; it may not serve yet. `namespace` is where Lease and keys are."""
     port = port or free_port()
     peers_port, health_port, control_port = free_port(), free_port(), free_port()
     log = folder / f"{identity}-{port}.log"
@@ -116,7 +113,7 @@ def replica(
     }
     with log.open("ab") as out:
         process = subprocess.Popen(
-            [*command, "--verbose", *further, *(part for option in options.items() for part in option)],
+            [*command, "--verbose", *(part for option in options.items() for part in option)],
             stdout=out,
             stderr=out,
             env={**os.environ, "NO_PROXY": "*"},
@@ -131,11 +128,9 @@ def replica(
 
 
 @contextmanager
-def serving(
-    api: ApiServer, namespace: str, identity: str, folder: Path, *, port: int = 0, further: Sequence[str] = ()
-) -> Iterator[Replica]:
+def serving(api: ApiServer, namespace: str, identity: str, folder: Path, *, port: int = 0) -> Iterator[Replica]:
     """A replica that proxies can connect to."""
-    with replica(api, namespace, identity, folder, port=port, further=further) as made:
+    with replica(api, namespace, identity, folder, port=port) as made:
         wait_for(f"{identity} serves", lambda: made.serves and made.ready, within_seconds=120)
         yield made
 
