@@ -151,6 +151,14 @@ class TestProgrammed:
         assert said.message.startswith("1 of 2 Pods runs without a proxy: shop/a.")
         assert "rollout restart" in said.message
 
+    def test_how_what_they_belong_to_gets_new_ones(self) -> None:
+        """SMI-POD-05: where that is known, in place of words for all; one that nobody owns cannot be restarted."""
+        said = programmed(
+            replace(DONE, renewing="For new ones: Pod shop/a: delete it"), mutual_tls(uninjected=PODS[:1])
+        )
+        assert said.message.endswith("without a proxy: shop/a. For new ones: Pod shop/a: delete it.")
+        assert "delete those that nobody owns" in programmed(DONE, mutual_tls(uninjected=PODS[:1])).message
+
     def test_pods_whose_owners_are_restarted(self) -> None:
         """SMI-POD-05: where that is done, it is said in place of the cure; the words are who restarts' own."""
         unit = SidecarIntent(

@@ -56,7 +56,10 @@ S = TypeVar("S", bound=api.Status)
 _OURS = tuple(t.value for t in ConditionType)
 _STATUSES = {True: api.ConditionStatus.TRUE, False: api.ConditionStatus.FALSE, None: api.ConditionStatus.UNKNOWN}
 _NAMED_AT_MOST = 5
-_BY_HAND = "Restart what owns them, for example with `kubectl rollout restart`"
+_BY_HAND = (
+    "Restart what owns them, for example with `kubectl rollout restart`; delete those that nobody owns, and make them "
+    "again"
+)
 """How Pods come to have what they lack (spec: SMI-POD-05)."""
 SILENCE_SECONDS = 30
 """So long a mesh may take to say anything about what was made for it, before nobody seems to be there."""
@@ -133,8 +136,8 @@ class Report:
 
     `unplanned`: why the provider could not plan it, empty if it could. `awaited`: what its plan waits for.
     `metrics_server`: where Prometheus scrapes the Pods of a Sidecar. `restarting`: what is done for Pods that lack what
-    a Sidecar asks for, where they are restarted for it. `root_proxy`: what the root proxies of a Canary wait for.
-    `peer`: of an adapter, in whose place there is no observation.
+    a Sidecar asks for, where they are restarted for it; `renewing`: else what gives new ones. `root_proxy`: what the
+    root proxies of a Canary wait for. `peer`: of an adapter, in whose place there is no observation.
     """
 
     observation: Observation = Observation()
@@ -143,6 +146,7 @@ class Report:
     awaited: str = ""
     metrics_server: str = ""
     restarting: str = ""
+    renewing: str = ""
     root_proxy: str = ""
     peer: PeerReport | None = None
 
@@ -336,7 +340,7 @@ def _waits(unit: ObjectUnit, report: Report = Report()) -> Condition | None:
                     "PodsNotInjected",
                     f"{_of(len(missing), len(unit.selection.pods), 'Pod', 'Pods')} {_runs(missing)} without a proxy: "
                     f"{_some(str(pod) for pod in missing)}",
-                    report.restarting or _BY_HAND,
+                    report.restarting or report.renewing or _BY_HAND,
                 )
     return None
 
@@ -350,7 +354,7 @@ def _lacks_containers(unit: ObjectUnit, report: Report) -> Condition | None:
             "PodsNotInjected",
             f"{_of(len(outdated), len(unit.selection.pods), 'Pod', 'Pods')} {_runs(outdated)} with other containers of "
             f"this Sidecar's than it has now: {_some(str(pod) for pod in outdated)}",
-            report.restarting or _BY_HAND,
+            report.restarting or report.renewing or _BY_HAND,
         )
     if unit.yielded:
         taken = ", ".join(f"'{name}' ({sidecar})" for name, sidecar in unit.yielded)

@@ -12,7 +12,7 @@ from smeagol.api.documents import Json
 from smeagol.install import InstallSettings, manifests
 from smeagol.install.api_server import Live
 from smeagol.install.differences import differences
-from smeagol.install.owners import renewals
+from smeagol.install.owners import owners_of, renewals
 from smeagol.install.resources import DEPLOYMENT, MANAGED_BY
 from smeagol.install.settings import PROXY_IMAGE
 from smeagol.install.upgrading import (
@@ -136,6 +136,15 @@ def test_pods_with_another_proxy_are_told_by_owner() -> None:
 
     pods = [pod("a", "envoy:1"), pod("b", "envoy:1"), pod("c", "envoy:2"), pod("d", "x", container="other")]
     assert outdated_owners(pods, "envoy:2") == {ObjectRef("Deployment", "shop", "web"): 2}
+
+
+@pytest.mark.parametrize(("kind", "name"), [("StatefulSet", "db; reboot"), ("Stateful Set", "db"), ("Job", "")])
+def test_an_owner_that_no_object_can_be_is_none(kind: str, name: str) -> None:
+    """Whoever makes a Pod may write it there, and others type what they are told."""
+    metadata = Metadata(
+        name="web", namespace="shop", owner_references=(OwnerReference(kind=kind, name=name, controller=True),)
+    )
+    assert owners_of([Pod(metadata=metadata)]) == {ObjectRef("Pod", "shop", "web"): 1}
 
 
 def test_how_each_owner_gets_new_pods() -> None:

@@ -20,6 +20,7 @@ from smeagol.runtime.restarting import (
     Restarts,
     asked_restarts,
     owner_of,
+    renewing,
 )
 
 
@@ -97,6 +98,23 @@ def needs(*sidecars: SidecarIntent, pods: Sequence[Made], known: bool = True) ->
 def asking(*sidecars: SidecarIntent, pods: Sequence[Made], known: bool = True) -> Asked:
     there = {("shop", pod.metadata.name): pod for pod, _ in pods}
     return asked_restarts(sidecars, pod=there.get, uid=lambda ref: f"u-{ref.name}", known=lambda _: known, now=NOON)
+
+
+def test_how_users_get_new_pods() -> None:
+    """By what owns them, each once; a Pod that nobody owns is not told to be restarted. Not all are named."""
+    pods = {
+        ("shop", "a"): Pod(metadata=owned("ReplicaSet", "web-5f6d", labels=HASH)),
+        ("shop", "b"): Pod(metadata=owned("ReplicaSet", "web-5f6d", labels=HASH)),
+        ("shop", "c"): Pod(metadata=Metadata(name="c", namespace="shop")),
+    }
+    refs = [PodRef(*name) for name in pods]
+    assert renewing([*refs, PodRef("shop", "gone")], pods.get) == (
+        "For new ones: Deployment shop/web: kubectl rollout restart -n shop deployment/web; "
+        "Pod shop/c: nobody makes it anew: delete it, and make it again"
+    )
+    assert renewing([PodRef("shop", "gone")], pods.get) == ""
+    many = {("shop", f"{n}"): Pod(metadata=owned("StatefulSet", f"db-{n}")) for n in range(4)}
+    assert renewing([PodRef(*name) for name in many], many.get).endswith("statefulset/db-2; and so on")
 
 
 class TestWhatIsAsked:

@@ -5,6 +5,7 @@ A label decides whether Pods have a proxy, and a rolling restart makes it so.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from smeagol.api.documents import Json
+from smeagol.api.names import SUBDOMAIN
 from smeagol.errors import SmeagolError
 from smeagol.install import resources
 from smeagol.install.api_server import ApiServer, Live
@@ -52,6 +54,8 @@ _KINDS = {
     **dict.fromkeys(("daemonset", "daemonsets", "ds"), resources.DAEMON_SET),
 }
 
+_KIND = re.compile("[A-Za-z0-9]{1,63}")
+_NAME = re.compile(SUBDOMAIN)
 _RESTARTABLE = frozenset(resource.kind for resource in _KINDS.values())
 
 
@@ -268,9 +272,11 @@ def owners_of(pods: Iterable[Pod]) -> Mapping[ObjectRef, int]:
 
 
 def _owner(pod: Pod) -> ObjectRef:
+    """Anyone who makes a Pod may write any text there, which others are to type: what no object is called counts as
+    none."""
     namespace = pod.metadata.namespace
     owner = next((o for o in pod.metadata.owner_references if o.controller), None)
-    if owner is None:
+    if owner is None or not _KIND.fullmatch(owner.kind) or not _NAME.fullmatch(owner.name):
         return ObjectRef("Pod", namespace, pod.metadata.name)
     suffix = f"-{pod.metadata.labels.get('pod-template-hash', '')}"
     if owner.kind == "ReplicaSet" and owner.name.endswith(suffix):

@@ -54,7 +54,7 @@ from smeagol.runtime.own_view import acknowledged, roots_told
 from smeagol.runtime.peers import Credentials, Peers, PeerServer, own_name
 from smeagol.runtime.progress import Together, View
 from smeagol.runtime.reporting import AnyStatus, KnownStatuses, Reporter
-from smeagol.runtime.restarting import Restarter
+from smeagol.runtime.restarting import Restarter, renewing
 from smeagol.runtime.root_proxies import RootProxies
 from smeagol.runtime.traffic import Collector
 from smeagol.runtime.views import cluster_status
@@ -212,6 +212,7 @@ class Controller:
             metrics_server=settings.metrics_server,
             clock=now,
             restarting=self.restarter.told if settings.admission else lambda _sidecar: "",
+            renewing=lambda pods: renewing(pods, self.plane.resolver.pods.get),
             root_proxy=self.root_proxies.told if self.root_proxies is not None else lambda _canary: "",
         )
         self._client = client

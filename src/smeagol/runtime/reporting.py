@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeAlias
@@ -11,9 +11,10 @@ from typing import TypeAlias
 from smeagol import api
 from smeagol.intent import CanaryIntent, SidecarIntent, Unit, UnitKey, UnitKind
 from smeagol.plan import Feature, Plan
-from smeagol.refs import ObjectRef
+from smeagol.refs import ObjectRef, PodRef
 from smeagol.runtime.planner import Planner
 from smeagol.runtime.progress import Together, owners
+from smeagol.runtime.restarting import lacking
 from smeagol.sources.kubernetes.collection import reaches
 from smeagol.status import Event, ObjectUnit, Observation, Report, concerns, events, status_of
 
@@ -97,12 +98,14 @@ class Reporter:
         metrics_server: str,
         clock: Callable[[], datetime],
         restarting: Callable[[SidecarIntent], str] = lambda _sidecar: "",
+        renewing: Callable[[Sequence[PodRef]], str] = lambda _pods: "",
         root_proxy: Callable[[CanaryIntent], str] = lambda _canary: "",
     ) -> None:
-        """`restarting`: what is done for the Pods of a Sidecar that asks for restarts, and `root_proxy`: what a
-        Canary's root proxies wait for, both for users to read.
+        """`restarting`: what is done for the Pods of a Sidecar that asks for restarts, `renewing`: how users give what
+        Pods belong to new ones, and `root_proxy`: what a Canary's root proxies wait for, all for users to read.
         """
         self._restarting = restarting
+        self._renewing = renewing
         self._root_proxy = root_proxy
         self._controller = controller
         self._metrics_server = metrics_server
@@ -164,6 +167,7 @@ class Reporter:
             metrics_server=self._metrics_server,
             root_proxy=self._root_proxy(unit) if isinstance(unit, CanaryIntent) else "",
             restarting=self._restarting(unit) if isinstance(unit, SidecarIntent) and unit.restart else "",
+            renewing=self._renewing(pods) if (pods := lacking(unit)) else "",
         )
         before = self.statuses.get(unit.ref, _EMPTY[key.kind])
         now = self._clock()

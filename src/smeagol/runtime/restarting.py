@@ -20,7 +20,8 @@ import structlog
 from smeagol.api.names import SUBDOMAIN
 from smeagol.infra.kubernetes.restarter import RESTARTABLE, Restarted, restart
 from smeagol.install.access import RESTARTER, granting
-from smeagol.intent import Resolver, SidecarIntent, Unit
+from smeagol.install.owners import owners_of, renewals
+from smeagol.intent import MutualTLSIntent, Resolver, SidecarIntent, Unit
 from smeagol.objects import Metadata, Pod
 from smeagol.refs import ObjectRef, PodRef
 from smeagol.runtime.control_plane import now
@@ -34,7 +35,9 @@ __all__ = [
     "Restarter",
     "Restarts",
     "asked_restarts",
+    "lacking",
     "owner_of",
+    "renewing",
     "wanting",
 ]
 
@@ -62,6 +65,9 @@ _MARKS = 50
 
 _TOLD = 3
 """Restarts that failed, or owners, told in one status; they mostly fail alike."""
+
+_LOOKED_AT = 100
+"""Pods whose owners are looked for, for one status."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +97,27 @@ def wanting(units: Iterable[Unit]) -> Iterator[tuple[SidecarIntent, tuple[PodRef
     """The Sidecars that ask for restarts, by name, with the Pods that are to be replaced (spec: SMI-POD-05)."""
     asking = (u for u in units if isinstance(u, SidecarIntent) and u.restart and u.accepted)
     for unit in sorted(asking, key=lambda sidecar: sidecar.ref):
-        if pods := (*unit.selection.uninjected, *unit.outdated):
+        if pods := lacking(unit):
             yield unit, pods
+
+
+def lacking(unit: Unit) -> tuple[PodRef, ...]:
+    """The Pods that are to be replaced for a unit: for a proxy, or for a Sidecar's containers."""
+    match unit:
+        case MutualTLSIntent():
+            return unit.selection.uninjected
+        case SidecarIntent():
+            return (*unit.selection.uninjected, *unit.outdated)
+        case _:
+            return ()
+
+
+def renewing(pods: Sequence[PodRef], pod: Callable[[tuple[str, str]], Pod | None]) -> str:
+    """How users give what such Pods belong to new ones; empty if none is there any more."""
+    found = (pod((ref.namespace, ref.name)) for ref in pods[:_LOOKED_AT])
+    lines = list(renewals(dict.fromkeys(owners_of(each for each in found if each is not None), 1)))
+    more = ["and so on"] if len(lines) > _TOLD or len(pods) > _LOOKED_AT else []
+    return f"For new ones: {'; '.join((*lines[:_TOLD], *more))}" if lines else ""
 
 
 def owner_of(pod: Metadata) -> ObjectRef | None:
@@ -307,7 +332,10 @@ class Restarter:
             )
         if sidecar.ref in self._asked.early:
             return "What owns them is restarted as soon as all replicas of the control plane have seen this Sidecar"
-        return "Their Deployments, StatefulSets and DaemonSets are restarted; restart what else owns Pods yourself"
+        return (
+            "Their Deployments, StatefulSets and DaemonSets are restarted; restart what else owns Pods yourself; "
+            "delete those that nobody owns, and make them again"
+        )
 
     def _failure(self, owner: ObjectRef, outcome: Restarted, words: str) -> str:
         """Why it was not restarted, and what helps; empty if it was, or there is nothing to restart any more."""

@@ -137,6 +137,7 @@ class Standalone:
             metrics_server=settings.metrics_url,
             clock=now,
             restarting=lambda _sidecar: "Their Deployments are restarted; replace Pods without one yourself",
+            renewing=lambda _pods: "For new ones: smeagol restart deployment/NAME; replace Pods without one yourself",
             root_proxy=lambda canary: self._root_proxies.waiting.get(canary.ref, ""),
         )
         self.folder = Folder()
