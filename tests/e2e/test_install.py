@@ -31,7 +31,7 @@ from docs.pages import DOCS, blocks
 from e2e.cluster.cluster import Cluster, running
 from e2e.cluster.commands import wait_for
 from e2e.cluster.places import cache_folder
-from e2e_kit.authority import hand_over, root_of
+from e2e_kit.authority import CA_SECRET, hand_over, root_of
 from smeagol.api.documents import Json, write_text
 from smeagol.cli import build
 from smeagol.infra.kubernetes.connection import connect, connect_blocking
@@ -51,10 +51,10 @@ from smeagol.install.resources import (
     SERVICE,
 )
 from smeagol.install.upgrading import NotInstalledError, TooFarError
-from smeagol.pki import StoreError
+from smeagol.pki import StoreError, Supplied
 from smeagol.pki.certificates import Issuer
 from smeagol.pki.pem import to_pem
-from smeagol.runtime.secret_store import SecretKeyStore
+from smeagol.runtime.secret_store import SecretKeyStore, SecretSupply
 from smeagol.runtime.signing import SigningError, SigningSupply
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("install")]
@@ -672,16 +672,18 @@ class TestIntermediateThatIsAskedFor:
         assert "PRIVATE KEY" not in log.read_text(encoding="utf-8")
 
     def test_replicas_that_begin_together_ask_once(self, place: Place) -> None:
-        """One saves its request, and the others go on with that one."""
+        """One saves its request, and the others go on with that one. It is what is waited for, whoever has handed over
+        the last one.
+        """
         place.smeagol("install")
         signer = Signer(place)
         signer.trust(root_of("one"))
 
-        def look(client: httpx2.Client) -> str:
+        def look(client: httpx2.Client, *held: Supplied) -> str:
             keys = SecretKeyStore(client, namespace=SYSTEM, name="smeagol-authority", entry="requested")
             supply = SigningSupply(client, keys, signer=SIGNER, namespace=SYSTEM, roots="mesh-roots", clock=utc_now)
             with pytest.raises((SigningError, StoreError)) as caught:
-                supply.load(())
+                supply.load(held)
             return str(caught.value)
 
         with ExitStack() as open_, ThreadPoolExecutor(4) as replicas:
@@ -692,8 +694,10 @@ class TestIntermediateThatIsAskedFor:
             assert all("somebody else has written it" in said for said in others), others
             assert all(name in said for said in replicas.map(look, clients))
             assert signer.open_request() == name
+            hand_over(place.cluster, root_of("two"))
+            assert name in look(clients[0], SecretSupply(clients[0], namespace=SYSTEM, name=CA_SECRET).load(()))
         signer.delete(name)
-        place.cluster.kubectl("-n", SYSTEM, "delete", "configmap", "mesh-roots")
+        place.cluster.kubectl("-n", SYSTEM, "delete", f"secret/{CA_SECRET}", "configmap/mesh-roots")
 
     def test_the_rights_are_to_ask_and_no_more(self, place: Place) -> None:
         """Neither to approve, nor to sign, nor to change or remove a request; and none of it without a signer."""

@@ -10,6 +10,7 @@ import pytest
 
 from smeagol.pki import (
     Authorities,
+    AuthorityError,
     Issued,
     KeptAuthority,
     MemoryKeyStore,
@@ -36,8 +37,8 @@ def elsewhere() -> Issuer:
     return new_root("example.com", now=NOON, lifetime=3650 * DAY)
 
 
-def pair(of: Issuer, *, now: datetime = NOON) -> Supplied:
-    made = new_intermediate(of, "cluster.local", now=now, lifetime=90 * DAY)
+def pair(of: Issuer, *, now: datetime = NOON, lifetime: timedelta = 90 * DAY) -> Supplied:
+    made = new_intermediate(of, "cluster.local", now=now, lifetime=lifetime)
     return Supplied(
         certificate_pem=to_pem([made.certificate]), key_pem=made.key_pem, bundle_pem=to_pem([of.certificate])
     )
@@ -201,3 +202,80 @@ def test_the_own_intermediate_may_have_ended_meanwhile() -> None:
     world.replica()
     later = NOON + 200 * DAY
     assert leaf(world.replica(later), later).not_after > later
+
+
+class TestUndone:
+    """A replica that has been told of another authority and is about to end keeps what it knows once more, after the
+    others have taken all back: as in a rollout that is undone.
+    """
+
+    @pytest.fixture
+    def world(self) -> World:
+        world = World()
+        world.replica()
+        return world
+
+    def undo(self, world: World) -> KeptAuthority:
+        """Returns a replica that goes on."""
+        world.supply = Hand(pair(elsewhere()))
+        ending = world.replica()
+        assert maintain(ending, NOON) is Step.BEGIN
+        world.supply = None
+        lasting = world.replica()
+        maintain(lasting, NOON)
+        maintain(ending, NOON)
+        assert world.supplied.load() is not None
+        return lasting
+
+    def test_who_goes_on_forgets_it_again(self, world: World) -> None:
+        lasting = self.undo(world)
+        maintain(lasting, NOON + HOUR)
+        assert world.supplied.load() is None
+        assert lasting.is_own
+
+    @pytest.mark.parametrize("later", [2 * DAY, 80 * DAY, 200 * DAY], ids=str)
+    def test_what_is_left_of_it_never_signs(self, world: World, later: timedelta) -> None:
+        """However long ago its patience has ended: nobody has been told to trust it since."""
+        self.undo(world)
+        replica = world.replica(NOON + later)
+        assert maintain(replica, NOON + later) is Step.WAIT
+        assert replica.is_own
+        assert world.supplied.load() is None
+
+    @pytest.mark.parametrize("later", [2 * DAY, 80 * DAY, 200 * DAY], ids=str)
+    def test_tried_again_it_begins_anew(self, world: World, later: timedelta) -> None:
+        own, now = world.replica().state.signer, NOON + later
+        self.undo(world)
+        world.supply = Hand(pair(elsewhere(), now=now))
+        replica = world.replica(now)
+        assert maintain(replica, now) is Step.BEGIN
+        assert leaf(replica, now).root == own
+        assert maintain(replica, now + HOUR) is Step.SWITCH
+
+
+class TestTheOtherEndsTooSoon:
+    """What is handed over has expired before it came to sign."""
+
+    @pytest.fixture
+    def world(self) -> World:
+        world = World()
+        world.replica()
+        world.supply = Hand(pair(elsewhere(), lifetime=HOUR))
+        assert maintain(world.replica(), NOON) is Step.BEGIN
+        return world
+
+    def test_the_own_authority_goes_on(self, world: World) -> None:
+        """After a restart too."""
+        now = NOON + 2 * HOUR
+        for authority in (world.replica(), world.replica(now)):
+            with pytest.raises(AuthorityError, match="has expired"):
+                maintain(authority, now)
+            assert leaf(authority, now).root == world.both(now).own.state.signer
+
+    def test_renewed_it_takes_the_place(self, world: World) -> None:
+        now = NOON + 2 * HOUR
+        world.supply = Hand(pair(elsewhere(), now=now))
+        authority = world.replica(now)
+        assert maintain(authority, now) is Step.BEGIN
+        assert maintain(authority, now + HOUR) is Step.SWITCH
+        assert leaf(authority, now + HOUR).root == authority.state.signer

@@ -59,8 +59,7 @@ async def test_what_becomes_due_while_it_waits_is_renewed(monkeypatch: pytest.Mo
 def test_a_root_that_comes_to_sign_while_a_certificate_is_made_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The step is taken in a thread of its own; who knows the new root alone would not believe the old one's."""
     replica = a_replica()
-    authority = replica.plane.authority
-    assert isinstance(authority, LocalAuthority)
+    authority = replica._authorities.own
     issue = authority.issue
 
     def overtaken(*args: object, **more: object) -> object:
@@ -79,9 +78,7 @@ def test_a_root_that_comes_to_sign_while_a_certificate_is_made_is_followed(monke
 def test_what_could_not_be_made_for_a_new_root_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """The webhooks' certificate too: once the old root is forgotten, the API server would not believe it."""
     replica = a_replica(ADMISSION)
-    authority = replica.plane.authority
     assert replica.admission is not None
-    assert isinstance(authority, LocalAuthority)
     tries: list[int] = []
 
     def renew() -> None:
@@ -90,7 +87,7 @@ def test_what_could_not_be_made_for_a_new_root_is_tried_again(monkeypatch: pytes
             raise AuthorityError("not now")
 
     monkeypatch.setattr(replica.admission._certificate, "renew", renew)
-    replace_root(authority)
+    replace_root(replica._authorities.own)
     for _ in range(3):
         replica._follow_roots()
     assert tries == [0, 1]

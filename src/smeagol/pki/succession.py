@@ -15,13 +15,13 @@ from smeagol.pki.authority import DEFAULT_OVERLAP, LEAF_LIFETIME, Chance, KeptAu
 from smeagol.pki.certificates import Issued
 from smeagol.pki.roots import Overlap, Phase, RootState, Step
 from smeagol.pki.store import KeyStore
-from smeagol.pki.supplied import Supplied, SuppliedAuthority, Supply, own_pair
+from smeagol.pki.supplied import Supplied, SuppliedAuthority, Supply, kept_state, own_pair
 from smeagol.plan import Purpose
 
 __all__ = ["Authorities", "open_authorities"]
 
-Follow = Callable[[KeptAuthority, datetime], KeptAuthority | None]
-"""Who takes the place of the authority that is, if it is time. May raise as `SuppliedAuthority.open` does."""
+Follow = Callable[[KeptAuthority, datetime], KeptAuthority]
+"""Who is to sign, where so far the one that is given has. May raise as `SuppliedAuthority.open` does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,27 +58,44 @@ def open_authorities(
 
     # In this order, against that of saving below: own keys alone have signed for the mesh.
     ours = own.load() is not None
-    others = supplied.load() is not None
-    if supply is not None and (others or not ours):
+    if supply is not None and not ours and kept_state(supplied) is None:
         return Authorities(handed(supply, now), local())
     mine = local()
-    if supply is not None:
-        source = supply
-        return Authorities(_Succession(mine, lambda _, now: handed(source, now, mine)), mine)
-    if not others:
-        return Authorities(mine, mine)
 
-    def taken_back(present: KeptAuthority, _now: datetime) -> LocalAuthority | None:
-        """No certificate of another root is in use any more, here or, as somebody has cleared it, elsewhere."""
+    def forgotten(is_over: Callable[[RootState], bool]) -> bool:
+        """Whether the own authority signs alone: nothing else is kept, or what is kept has it sign, and is over."""
+        if kept_state(supplied) is None:
+            return True
         with supplied.lock():
-            if supplied.load() is not None:
-                state, roots = present.state, {root.id for root in mine.state.trusted}
-                if state.phase is Phase.RETIRING or state.signer not in roots:
-                    return None
-                supplied.clear()
-        return mine
+            state = kept_state(supplied)
+            if state is not None and (state.signer != mine.state.signer or not is_over(state)):
+                return False
+            supplied.clear()
+        return True
 
-    return Authorities(_Succession(handed(_Own(mine), now), taken_back), mine)
+    if supply is not None:
+        source, patience = supply, max(overlap.minimum, overlap.patience)
+
+        def taken_over(present: KeptAuthority, now: datetime) -> KeptAuthority:
+            return handed(source, now, mine) if present is mine else present
+
+        # Who tends it takes each step in time. What nobody has tended since tells nothing of who trusts whom.
+        if forgotten(lambda state: state.phase is Phase.STEADY or now > state.since + patience):
+            return Authorities(_Succession(mine, taken_over), mine)
+        return Authorities(handed(supply, now), mine)
+
+    def taken_back(present: KeptAuthority, _now: datetime) -> KeptAuthority:
+        """No certificate of another root is in use any more. Looked at ever after: a replica that was told of another
+        and is about to end, as in a rollout that is undone, may keep it once more.
+        """
+        return mine if forgotten(_none_other_in_use) else present
+
+    alone = forgotten(_none_other_in_use)
+    return Authorities(_Succession(mine if alone else handed(_Own(mine), now), taken_back), mine)
+
+
+def _none_other_in_use(state: RootState) -> bool:
+    return state.phase is not Phase.RETIRING
 
 
 class _Own:
@@ -96,7 +113,7 @@ class _Succession:
 
     def __init__(self, present: KeptAuthority, follow: Follow) -> None:
         self._present = present
-        self._follow: Follow | None = follow
+        self._follow = follow
 
     @property
     def trust_bundle_pem(self) -> bytes:
@@ -136,12 +153,12 @@ class _Succession:
             last_old_leaf_expiry=last_old_leaf_expiry,
             rotate_root=rotate_root,
         )
-        if step is not Step.WAIT or self._follow is None:
+        if step is not Step.WAIT:
             return step
         following = self._follow(self._present, now)
-        if following is None:
+        if following is self._present:
             return step
-        self._present, self._follow = following, None
+        self._present = following
         return Step.WAIT if following.state.phase is Phase.STEADY else Step.BEGIN
 
     def next_maintenance(self, *, bundle_acknowledged: bool, last_old_leaf_expiry: datetime | None) -> datetime | None:

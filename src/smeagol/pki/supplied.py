@@ -30,7 +30,7 @@ from smeagol.pki.secret import PrivateBytes
 from smeagol.pki.store import KeyStore, StoreError
 from smeagol.plan import Purpose
 
-__all__ = ["FileSupply", "Supplied", "SuppliedAuthority", "Supply", "judge", "own_pair"]
+__all__ = ["FileSupply", "Supplied", "SuppliedAuthority", "Supply", "judge", "kept_state", "own_pair"]
 
 _FORMAT = 1
 
@@ -189,8 +189,10 @@ class SuppliedAuthority:
     def _due(
         self, now: datetime, bundle_acknowledged: bool, last_old_leaf_expiry: datetime | None
     ) -> tuple[Step, datetime | None]:
-        """As `roots.next_step`, but that a root begins when it is handed over and not by its age."""
-        if self.state.phase is Phase.STEADY:
+        """As `roots.next_step`, but that a root begins when it is handed over and not by its age, and does not come to
+        sign if its intermediate has ended meanwhile.
+        """
+        if self.state.phase is Phase.STEADY or _ended_too_soon(self.state, now):
             return Step.WAIT, None
         return roots.next_step(
             self.state,
@@ -242,20 +244,27 @@ def _following(document: _Document, step: Step, now: datetime) -> _Document:
 
 def _with(document: _Document, pair: Supplied, now: datetime) -> tuple[_Document, Step]:
     """What comes of a pair that is handed over. Raises AuthorityError if it can't be used."""
-    if pair in document.pairs:
-        if document.state.trusted[document.pairs.index(pair)].expires <= now:
+    state, pairs = document.state, document.pairs
+    if pair in pairs:
+        if state.trusted[pairs.index(pair)].expires <= now:
             _read(pair, now)  # which says what has ended
         return document, Step.WAIT
     found = _generation(_read(pair, now))
-    state = document.state
     for i, known in enumerate(state.trusted):
         if known.id == found.id:
             trusted = (*state.trusted[:i], found, *state.trusted[i + 1 :])
-            pairs = (*document.pairs[:i], pair, *document.pairs[i + 1 :])
+            pairs = (*pairs[:i], pair, *pairs[i + 1 :])
             return _Document(state=replace(state, trusted=trusted), pairs=pairs), Step.WAIT
-    if state.phase is not Phase.STEADY:
+    if _ended_too_soon(state, now):
+        state, pairs = replace(state, trusted=state.trusted[:1]), pairs[:1]
+    elif state.phase is not Phase.STEADY:
         return document, Step.WAIT  # one root after the other
-    return _Document(state=roots.begin(state, found, now=now), pairs=(*document.pairs, pair)), Step.BEGIN
+    return _Document(state=roots.begin(state, found, now=now), pairs=(*pairs, pair)), Step.BEGIN
+
+
+def _ended_too_soon(state: RootState, now: datetime) -> bool:
+    """What is introduced could not sign any more."""
+    return state.phase is Phase.INTRODUCING and state.trusted[-1].expires <= now
 
 
 def judge(store: KeyStore, supply: Supply, *, now: datetime) -> tuple[SmeagolError | None, datetime | None]:
@@ -315,10 +324,22 @@ def _dump(document: _Document) -> PrivateBytes:
     )
 
 
+def kept_state(store: KeyStore) -> RootState | None:
+    """What is kept says of the roots, whether it is of use or not. Raises AuthorityError and StoreError."""
+    document = _parsed(saved) if (saved := store.load()) is not None else None
+    return document.state if document is not None else None
+
+
 def _load(saved: PrivateBytes | None, now: datetime) -> _Document | None:
     """What was kept; None if that is nothing of use any more. Raises AuthorityError, which holds nothing of it."""
-    if saved is None:
+    document = _parsed(saved) if saved is not None else None
+    # An authority that was away until all had expired begins anew: nobody holds a leaf of it any more.
+    if document is None or all(root.expires <= now for root in document.state.trusted):
         return None
+    return document
+
+
+def _parsed(saved: PrivateBytes) -> _Document:
     try:
         # Wrapped while parsing: a traceback that prints local variables must find no key.
         data = json.loads(
@@ -334,12 +355,12 @@ def _load(saved: PrivateBytes | None, now: datetime) -> _Document | None:
                 pairs.append(Supplied(certificate_pem=pem, key_pem=found["key"], bundle_pem=bundle))
             since = datetime.fromisoformat(data["since"])
             state = RootState(trusted=tuple(trusted), signer=data["signer"], since=since)
-            # An authority that was away until all had expired begins anew: nobody holds a leaf of it any more.
-            return _Document(state=state, pairs=tuple(pairs)) if trusted[-1].expires > now else None
+            return _Document(state=state, pairs=tuple(pairs))
         problem = f"its format is {data['format']!r}, and this version knows {_FORMAT}"
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         problem = f"it is damaged ({type(error).__name__})"
     # Outside of the handler: JSONDecodeError carries the whole document, and would come along as the context.
     raise AuthorityError(
-        f"what is kept of the intermediates can't be used: {problem}", fix="remove it to begin with what is handed over"
+        f"what is kept of the intermediates can't be used: {problem}",
+        fix="restore it from a copy; where it is removed, the mesh's own authority signs first",
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import ClassVar
@@ -108,10 +109,19 @@ class SigningSupply:
         try:
             found = answered or self._certified(request, roots)
         except SigningError:
-            if not held or held[-1].bundle_pem == roots:
+            if not held or held[-1].bundle_pem == roots or not self._leads_to(roots, held[-1]):
                 raise
             found = held[-1]  # roots are taken over while one waits; the next look tells what it waits for
         return replace(found, bundle_pem=roots)
+
+    def _leads_to(self, roots: bytes, pair: Supplied) -> bool:
+        """One that somebody else has handed over mostly doesn't."""
+        with suppress(AuthorityError):
+            IntermediateAuthority.from_pem(
+                certificate_pem=pair.certificate_pem, key_pem=pair.key_pem, bundle_pem=roots, now=self._clock()
+            )
+            return True
+        return False
 
     def _request(self, held: tuple[Supplied, ...]) -> IntermediateRequest:
         """The one that is under way, or was answered last; a new one if it is time."""
