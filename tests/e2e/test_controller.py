@@ -822,6 +822,8 @@ class TestProxiesOfAllReplicas:
                 await script.acked(SECRET)
                 before = await phase("steady")
                 await asyncio.to_thread(replace_root, api, alone)
+                for each in (a, b):  # who asks is told the truth, however long ago the keys were looked at
+                    assert (await asyncio.to_thread(each.status)).roots.phase == "introducing"
                 await phase("introducing", till)
                 await script.acked(SECRET)  # both roots
                 await phase("retiring", till)

@@ -146,7 +146,7 @@ def _rotate_in_cluster(kubeconfig: Path | None, context: str, *, root: bool, hur
     with connect_blocking(kubeconfig, context) as client:
         begun = begin_rotation(client, now=datetime.now(UTC), hurried=hurried)
     typer.echo("the root is being replaced" if begun else "the root is being replaced already")
-    typer.echo("The control plane sees it within ten seconds; smeagol ca status shows how far it is.", err=True)
+    typer.echo("smeagol ca status shows how far it is.", err=True)
     if hurried:
         typer.echo(
             "Warning: clients outside the mesh fail until they have the new root. The old one is trusted until no "

@@ -77,6 +77,9 @@ SETTLE_SECONDS = 0.02
 TEND_SECONDS = 10
 """So often it is looked whether certificates are due, and whether the keys were changed by somebody else."""
 
+LOOK_SECONDS = 1.0
+"""So long at most who asks for a status waits until the keys have been looked at."""
+
 REPORT_SECONDS = 0.25
 """Statuses are written so often at most; what changes within that time is one write."""
 
@@ -151,6 +154,8 @@ class Controller:
         self.provider = provider
         self._wake = asyncio.Event()
         self._news = asyncio.Event()
+        self._tend_now = asyncio.Event()
+        self._tended = asyncio.Event()
         self.started_at = now()
         self.elector = Elector(client, namespace=settings.namespace, name="smeagol", identity=settings.identity)
         self._authorities = open_authorities(
@@ -438,13 +443,28 @@ class Controller:
     async def _tend(self) -> None:
         """Renew certificates, and take the next step of a root rotation or learn of it: every replica for itself."""
         while True:
+            done, self._tended = self._tended, asyncio.Event()
+            self._tend_now.clear()
             with self._logged("keys"):
                 await self.plane.mesh.tend()
             if not self._authorities.mesh.is_own:
                 with self._logged("keys of the control plane"):
                     await asyncio.to_thread(self._tend_own)
             self._follow_roots()
-            await asyncio.sleep(1 if self.plane.mesh.rotating else TEND_SECONDS)
+            done.set()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1 if self.plane.mesh.rotating else TEND_SECONDS):
+                    await self._tend_now.wait()
+
+    async def _look_at_keys(self) -> None:
+        """Before somebody is told how the roots stand, who may have had them replaced just now. While keys cannot be
+        read, what was known last is told.
+        """
+        tended = self._tended  # by the round that is yet to begin
+        self._tend_now.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_SECONDS):
+                await tended.wait()
 
     def _tend_own(self) -> None:
         """Where another authority signs for the mesh, nobody has to acknowledge the own root's successor, and other
@@ -471,7 +491,8 @@ class Controller:
         """Tell who asks from within the Pod, which a port-forward does; nothing can be changed that way."""
         with socket.create_server(("127.0.0.1", self.settings.control_port)) as listener:
             async with Collector(lambda: targets(self.plane)) as collector:
-                await serve(Starlette(routes=looking_routes(lambda: self.plane, self.status, collector)), [listener])
+                routes = looking_routes(lambda: self.plane, self.status, collector, look=self._look_at_keys)
+                await serve(Starlette(routes=routes), [listener])
 
     def status(self) -> control.Status:
         """All that this replica knows: the objects as every replica, the proxies that are connected to this one."""

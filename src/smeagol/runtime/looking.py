@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 import msgspec
 from starlette.requests import Request
@@ -30,11 +30,19 @@ def refusal(message: str, status: int) -> Response:
 
 
 def looking_routes(
-    plane: Callable[[], ControlPlane], status: Callable[[], control.Status], collector: Collector
+    plane: Callable[[], ControlPlane],
+    status: Callable[[], control.Status],
+    collector: Collector,
+    *,
+    look: Callable[[], Awaitable[None]] | None = None,
 ) -> list[Route]:
-    """Routes that change nothing. `plane` gives the control plane of the moment."""
+    """Routes that change nothing. `plane` gives the control plane of the moment; `look` is awaited before a status is
+    told, for what is else only looked at now and then.
+    """
 
     async def status_now(_: Request) -> Response:
+        if look is not None:
+            await look()
         return answer(status())
 
     async def traffic_now(_: Request) -> Response:
