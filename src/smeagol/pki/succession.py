@@ -153,13 +153,13 @@ class _Succession:
             last_old_leaf_expiry=last_old_leaf_expiry,
             rotate_root=rotate_root,
         )
-        if step is not Step.WAIT:
-            return step
+        if step in (Step.BEGIN, Step.SWITCH):
+            return step  # what it changes has to be acknowledged first
         following = self._follow(self._present, now)
         if following is self._present:
             return step
         self._present = following
-        return Step.WAIT if following.state.phase is Phase.STEADY else Step.BEGIN
+        return step if following.state.phase is Phase.STEADY else Step.BEGIN
 
     def next_maintenance(self, *, bundle_acknowledged: bool, last_old_leaf_expiry: datetime | None) -> datetime | None:
         return self._present.next_maintenance(
