@@ -153,9 +153,12 @@ class TestTheControlPlane:
         """So that no node, and no drain, takes both."""
         assert at(the("Deployment"), "spec", "replicas") == 2
         assert at(the("PodDisruptionBudget"), "spec", "maxUnavailable") == 1
-        spread = at(the("Deployment"), "spec", "template", "spec", "topologySpreadConstraints")
+        pod = at(the("Deployment"), "spec", "template", "spec")
+        spread = at(pod, "topologySpreadConstraints")
         assert isinstance(spread, list)
-        assert [at(each, "topologyKey") for each in spread] == ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]
+        assert [at(each, "topologyKey") for each in spread] == ["kubernetes.io/hostname"]  # see `_spread`
+        zones = at(pod, "affinity", "podAntiAffinity", "preferredDuringSchedulingIgnoredDuringExecution", 0)
+        assert at(zones, "podAffinityTerm", "topologyKey") == "topology.kubernetes.io/zone"
 
     def test_everybody_means_the_same_pods(self) -> None:
         """Deployment, Service, policy and budget select by the labels that the Pods have."""

@@ -133,20 +133,33 @@ class Component:
                 "runAsGroup": USER_ID,
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
-            "topologySpreadConstraints": [
-                self._spread("kubernetes.io/hostname"),
-                self._spread("topology.kubernetes.io/zone"),
-            ],
+            **self._spread(),
             "containers": [container],
         }
 
-    def _spread(self, topology: str) -> dict[str, Json]:
-        """A preference: on a cluster of one node both replicas must run."""
+    def _spread(self) -> dict[str, Json]:
+        """Over nodes, and over zones where there are any. Preferences: on a cluster of one node both replicas must run.
+
+        Not by two constraints: nodes that lack the label of one are left out of both (Kubernetes: topology spread
+        constraints, conventions), so that without zones the nodes would not count either.
+        """
+        selector: Json = {"matchLabels": dict(self.selector)}
+        zones: Json = {"topologyKey": "topology.kubernetes.io/zone", "labelSelector": selector}
         return {
-            "topologyKey": topology,
-            "maxSkew": 1,
-            "whenUnsatisfiable": "ScheduleAnyway",
-            "labelSelector": {"matchLabels": dict(self.selector)},
+            "topologySpreadConstraints": [
+                {
+                    "topologyKey": "kubernetes.io/hostname",
+                    "maxSkew": 1,
+                    "whenUnsatisfiable": "ScheduleAnyway",
+                    "labelSelector": selector,
+                    "matchLabelKeys": ["pod-template-hash"],  # or those that a rollout takes away would count
+                }
+            ],
+            "affinity": {
+                "podAntiAffinity": {
+                    "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": zones}]
+                }
+            },
         }
 
     def container(

@@ -87,6 +87,7 @@ def deployment(canary: CanaryIntent, uid: str, settings: InjectionSettings, boot
         "maxSkew": 1,
         "whenUnsatisfiable": "ScheduleAnyway",
         "labelSelector": {"matchLabels": selected},
+        "matchLabelKeys": ["pod-template-hash"],  # or those that a rollout takes away would count
     }
     pod: dict[str, JSON] = {
         "serviceAccountName": name,
