@@ -25,6 +25,7 @@ from smeagol.pki import (
 )
 from smeagol.pki.certificates import Issuer, new_intermediate, new_root
 from smeagol.pki.pem import to_pem
+from smeagol.pki.supplied import kept_state
 
 NOON = datetime(2030, 6, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -121,7 +122,7 @@ def test_there_and_back_no_leaf_leads_to_an_untrusted_root(openssl_verify: OpenS
         world.supply = supply
         assert walk.until_steady() == [Step.BEGIN, Step.SWITCH, Step.DROP]
         assert world.replica(walk.now).trust_bundle_pem == alone
-    assert world.supplied.load() is None
+    assert kept_state(world.supplied) is None
 
 
 def test_while_nothing_is_handed_over_the_own_authority_signs(openssl_verify: OpenSSLVerify) -> None:
@@ -204,9 +205,24 @@ def test_the_own_intermediate_may_have_ended_meanwhile() -> None:
     assert leaf(world.replica(later), later).not_after > later
 
 
+def test_who_lags_behind_does_not_bring_back_what_is_forgotten() -> None:
+    """Else the other would be trusted for another day, by some replicas and not by others."""
+    world = World(supply=Hand(pair(elsewhere())))
+    world.replica()
+    world.supply = None
+    one, other = world.replica(), world.replica()
+    for step, hour in ((Step.BEGIN, 0), (Step.SWITCH, 1)):
+        assert maintain(one, NOON + hour * HOUR) is step
+        maintain(other, NOON + hour * HOUR)
+    assert maintain(one, NOON + 2 * HOUR) is Step.DROP
+    maintain(other, NOON + 2 * HOUR, old=NOON + DAY)
+    assert kept_state(world.supplied) is None
+    assert other.trust_bundle_pem == one.trust_bundle_pem
+
+
 class TestUndone:
-    """A replica that has been told of another authority and is about to end keeps what it knows once more, after the
-    others have taken all back: as in a rollout that is undone.
+    """A replica that has been told of another authority and is about to end keeps what is handed over once more, after
+    the others have taken all back: as in a rollout that is undone.
     """
 
     @pytest.fixture
@@ -217,20 +233,23 @@ class TestUndone:
 
     def undo(self, world: World) -> KeptAuthority:
         """Returns a replica that goes on."""
-        world.supply = Hand(pair(elsewhere()))
+        other = elsewhere()
+        world.supply = hand = Hand(pair(other))
         ending = world.replica()
         assert maintain(ending, NOON) is Step.BEGIN
         world.supply = None
         lasting = world.replica()
-        maintain(lasting, NOON)
         maintain(ending, NOON)
-        assert world.supplied.load() is not None
+        assert kept_state(world.supplied) is None
+        hand.pair = pair(other)
+        maintain(ending, NOON)
+        assert kept_state(world.supplied) is not None
         return lasting
 
     def test_who_goes_on_forgets_it_again(self, world: World) -> None:
         lasting = self.undo(world)
         maintain(lasting, NOON + HOUR)
-        assert world.supplied.load() is None
+        assert kept_state(world.supplied) is None
         assert lasting.is_own
 
     @pytest.mark.parametrize("later", [2 * DAY, 80 * DAY, 200 * DAY], ids=str)
@@ -240,7 +259,7 @@ class TestUndone:
         replica = world.replica(NOON + later)
         assert maintain(replica, NOON + later) is Step.WAIT
         assert replica.is_own
-        assert world.supplied.load() is None
+        assert kept_state(world.supplied) is None
 
     @pytest.mark.parametrize("later", [2 * DAY, 80 * DAY, 200 * DAY], ids=str)
     def test_tried_again_it_begins_anew(self, world: World, later: timedelta) -> None:

@@ -155,7 +155,7 @@ class TestRenewal:
 
     def test_what_was_kept_and_is_gone_is_kept_again(self, world: World) -> None:
         """Else a restart would begin anew with whatever is handed over by then."""
-        world.store.clear()
+        world.store._document = None
         world.maintain(NOON)
         assert world.store.load() is not None
 

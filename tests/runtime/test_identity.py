@@ -91,3 +91,12 @@ def test_what_could_not_be_made_for_a_new_root_is_tried_again(monkeypatch: pytes
     for _ in range(3):
         replica._follow_roots()
     assert tries == [0, 1]
+
+
+def test_where_another_authority_signs_the_own_root_waits() -> None:
+    """For replicas that have not been told of that one yet sign with it, and nobody tells who trusts its successor."""
+    replica = a_replica()
+    own = replica._authorities.own
+    own.begin_rotation(now=datetime.now(UTC), hurried=True)
+    replica._tend_own()
+    assert own.state.phase is Phase.INTRODUCING

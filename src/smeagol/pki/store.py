@@ -38,10 +38,6 @@ class KeyStore(Protocol):
         """Returns when the document would survive a loss of power."""
         ...
 
-    def clear(self) -> None:
-        """Forget the document. One that comes back after a loss of power does no harm."""
-        ...
-
 
 class MemoryKeyStore:
     """Keeps keys as long as the process lives."""
@@ -60,9 +56,6 @@ class MemoryKeyStore:
 
     def save(self, document: PrivateBytes) -> None:
         self._document = document
-
-    def clear(self) -> None:
-        self._document = None
 
 
 class FileKeyStore:
@@ -114,10 +107,6 @@ class FileKeyStore:
                 os.fsync(directory)  # or the new name may be lost though the content is not
             finally:
                 os.close(directory)
-
-    def clear(self) -> None:
-        with self._explained("removed"):
-            self._document.unlink(missing_ok=True)
 
     def _check_private(self, found: os.stat_result, path: Path, cure: str) -> None:
         if stat.S_IMODE(found.st_mode) & 0o077:

@@ -15,7 +15,7 @@ from smeagol.pki.authority import DEFAULT_OVERLAP, LEAF_LIFETIME, Chance, KeptAu
 from smeagol.pki.certificates import Issued
 from smeagol.pki.roots import Overlap, Phase, RootState, Step
 from smeagol.pki.store import KeyStore
-from smeagol.pki.supplied import Supplied, SuppliedAuthority, Supply, kept_state, own_pair
+from smeagol.pki.supplied import Supplied, SuppliedAuthority, Supply, forget, kept_state, own_pair
 from smeagol.plan import Purpose
 
 __all__ = ["Authorities", "open_authorities"]
@@ -70,7 +70,8 @@ def open_authorities(
             state = kept_state(supplied)
             if state is not None and (state.signer != mine.state.signer or not is_over(state)):
                 return False
-            supplied.clear()
+            if state is not None:
+                forget(supplied)
         return True
 
     if supply is not None:

@@ -30,7 +30,7 @@ from smeagol.pki.secret import PrivateBytes
 from smeagol.pki.store import KeyStore, StoreError
 from smeagol.plan import Purpose
 
-__all__ = ["FileSupply", "Supplied", "SuppliedAuthority", "Supply", "judge", "kept_state", "own_pair"]
+__all__ = ["FileSupply", "Supplied", "SuppliedAuthority", "Supply", "forget", "judge", "kept_state", "own_pair"]
 
 _FORMAT = 1
 
@@ -324,22 +324,29 @@ def _dump(document: _Document) -> PrivateBytes:
     )
 
 
+def forget(store: KeyStore) -> None:
+    """Keep that nothing is kept. Who finds nothing at all, since somebody has deleted it, keeps again what it knows."""
+    store.save(PrivateBytes(b""))
+
+
 def kept_state(store: KeyStore) -> RootState | None:
     """What is kept says of the roots, whether it is of use or not. Raises AuthorityError and StoreError."""
-    document = _parsed(saved) if (saved := store.load()) is not None else None
+    document = _parsed(store.load())
     return document.state if document is not None else None
 
 
 def _load(saved: PrivateBytes | None, now: datetime) -> _Document | None:
     """What was kept; None if that is nothing of use any more. Raises AuthorityError, which holds nothing of it."""
-    document = _parsed(saved) if saved is not None else None
+    document = _parsed(saved)
     # An authority that was away until all had expired begins anew: nobody holds a leaf of it any more.
     if document is None or all(root.expires <= now for root in document.state.trusted):
         return None
     return document
 
 
-def _parsed(saved: PrivateBytes) -> _Document:
+def _parsed(saved: PrivateBytes | None) -> _Document | None:
+    if saved is None or not saved.reveal():
+        return None
     try:
         # Wrapped while parsing: a traceback that prints local variables must find no key.
         data = json.loads(

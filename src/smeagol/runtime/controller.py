@@ -31,6 +31,7 @@ from smeagol.intent import Settings as ResolverSettings
 from smeagol.intent import UnitKey, UnitKind
 from smeagol.objects import EndpointSlice, Namespace, Pod
 from smeagol.pki import (
+    LEAF_LIFETIME,
     AuthorityError,
     KeyStore,
     MemoryKeyStore,
@@ -467,12 +468,11 @@ class Controller:
                 await tended.wait()
 
     def _tend_own(self) -> None:
-        """Where another authority signs for the mesh, nobody has to acknowledge the own root's successor, and other
-        replicas have had the time of the overlap to show certificates of it.
+        """Where another authority signs for the mesh, nobody tells who knows the own root's successor; and replicas
+        that have not been told of that authority yet may sign with this one.
         """
         own = self._authorities.own
-        shown_until = own.state.since + self.settings.overlap.minimum
-        own.maintain(now=now(), bundle_acknowledged=True, last_old_leaf_expiry=shown_until)
+        own.maintain(now=now(), bundle_acknowledged=False, last_old_leaf_expiry=own.state.since + LEAF_LIFETIME)
 
     def _follow_roots(self) -> None:
         """Show certificates of the root that signs now, and others in time; every replica has its own, and connections

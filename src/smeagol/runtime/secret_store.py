@@ -63,7 +63,7 @@ class SecretKeyStore:
         secret = self._read(answer)
         self._version = secret.metadata.resource_version
         entry = secret.data.get(self._entry)
-        return PrivateBytes(decoded(entry, self._where)) if entry else None
+        return PrivateBytes(decoded(entry, self._where)) if entry is not None else None
 
     def save(self, document: PrivateBytes) -> None:
         data = {self._entry: base64.b64encode(document.reveal()).decode()}
@@ -74,10 +74,6 @@ class SecretKeyStore:
             made = _Secret(api_version="v1", kind="Secret", type=_TYPE, metadata=_Metadata(name=self._name), data=data)
             answer = self._ask("POST", self._path, made)
         self._version = self._read(answer).metadata.resource_version
-
-    def clear(self) -> None:
-        if self._version:
-            self.save(PrivateBytes(b""))  # as if there were none
 
     def _ask(self, method: str, path: str, body: _Secret | None = None) -> httpx2.Response:
         content = msgspec.json.encode(body) if body is not None else None
