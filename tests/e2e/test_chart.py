@@ -165,6 +165,11 @@ def test_install_upgrade_uninstall(helm: Path, own_cluster: Cluster, images: Ima
             lambda: not own_cluster.kubectl("get", WEBHOOKS, "-o", "name"),
             within_seconds=60,
         )
+        wait_for(
+            "who is installed next waits for no leader",
+            lambda: not own_cluster.kubectl("-n", SYSTEM, "get", "leases", "-o", "name"),
+            within_seconds=60,
+        )
         assert "watched" in own_cluster.kubectl("-n", "default", "get", "sidecars.smi-spec.io", "-o", "name")
 
 

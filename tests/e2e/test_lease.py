@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
 
 import httpx2
 import pytest
@@ -21,6 +22,7 @@ TIMES = LeaseTimes(lease=4.0, renew_deadline=2.5, retry=0.4)
 LONG = LeaseTimes(lease=90.0, renew_deadline=60.0, retry=0.4)
 """For what must not take the lease time, on a machine that may be slow."""
 NOBODY = ""
+Owners: TypeAlias = Callable[[], Awaitable[list[dict[str, Any]]]] | None
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +42,9 @@ class Race:
     running: list[asyncio.Task[None]] = field(default_factory=list)
 
     def stand(
-        self, name: str, client: httpx2.AsyncClient, namespace: str, times: LeaseTimes = TIMES
+        self, name: str, client: httpx2.AsyncClient, namespace: str, times: LeaseTimes = TIMES, owners: Owners = None
     ) -> asyncio.Task[None]:
-        elector = Elector(client, namespace=namespace, name="smeagol", identity=name, times=times)
+        elector = Elector(client, namespace=namespace, name="smeagol", identity=name, times=times, owners=owners)
         self.electors[name] = elector
         self.running.append(self.tasks.create_task(elector.run(lead_for_ever)))
         return self.running[-1]
@@ -156,6 +158,44 @@ async def test_a_lease_that_another_has_taken_is_let_go(api: ApiServer) -> None:
         await watched.until(NOBODY, within_seconds=times.lease)
         await watched.until("a", within_seconds=60)  # since somebody does not renew it
     assert watched.terms[:2] == ["a", NOBODY]
+
+
+async def test_a_lease_that_is_deleted_stays_its_holders(api: ApiServer) -> None:
+    """Who leads does not know yet, so nobody else may begin; the new one goes with the same owners."""
+    namespace = api.namespace()
+    await asyncio.to_thread(api.kubectl, "-n", namespace, "create", "configmap", "installation")
+    uid = (await asyncio.to_thread(api.get, "configmap", "installation", namespace))["metadata"]["uid"]
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "installation", "uid": uid}
+
+    async def owners() -> list[dict[str, Any]]:
+        return [owner]
+
+    async def held_after(before: str) -> str:
+        """The uid of the next Lease, once it has been renewed."""
+        async with asyncio.timeout(30):
+            while True:
+                for found in await asyncio.to_thread(api.items, "leases", namespace):
+                    meta, spec = found["metadata"], found["spec"]
+                    if meta["uid"] != before and spec["renewTime"] != spec["acquireTime"]:
+                        assert (spec["holderIdentity"], meta["ownerReferences"]) == ("a", [owner])
+                        return str(meta["uid"])
+                await asyncio.sleep(0.05)
+
+    looked = asyncio.Event()
+
+    async def note(_: httpx2.Response) -> None:
+        looked.set()
+
+    async with connect(api.cluster.kubeconfig) as client, connect(api.cluster.kubeconfig) as other, race() as watched:
+        watched.stand("a", client, namespace, LONG, owners=owners)
+        await watched.until("a")
+        first = await held_after("")
+        other.event_hooks = {"response": [note]}
+        watched.stand("b", other, namespace, replace(LONG, retry=0.05))
+        await looked.wait()
+        await asyncio.to_thread(api.kubectl, "-n", namespace, "delete", "lease", "smeagol")
+        await held_after(first)
+        assert watched.terms == ["a"]
 
 
 async def test_a_leader_that_fails_leads_no_longer(api: ApiServer) -> None:

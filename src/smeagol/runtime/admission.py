@@ -45,7 +45,7 @@ from smeagol.webhook import (
 )
 from smeagol.webhook.inject import TRUST_CONFIG_MAP
 
-__all__ = ["Admission", "AdmissionSettings", "MeshNamespaces"]
+__all__ = ["CLUSTER_ROLES", "Admission", "AdmissionSettings", "MeshNamespaces", "owned_by"]
 
 log = structlog.get_logger(__name__)
 
@@ -185,7 +185,7 @@ class Admission:
             place = self._settings.place
             # Once it was there it stays the owner: what is made after it has gone goes too.
             owner = await keeper.uid(CLUSTER_ROLES, CONTROLLER) or owner
-            owners = [_owned_by(owner)] if owner else []
+            owners: list[JSON] = [owned_by(owner)] if owner else []
             asking = await keeper.apply(MUTATING, mutating_configuration(place, bundle, owners), uid=None)
             warning = await keeper.apply(VALIDATING, validating_configuration(place, bundle, owners), uid=None)
             trusted = await self._keep_trust(keeper, bundle, self._plane.authority.trust_bundle_pem)
@@ -236,7 +236,7 @@ class Admission:
         return KeyPair(chain_pem=chain, key_pem=issued.key_pem.reveal(), renew_at=issued.renew_at)
 
 
-def _owned_by(uid: str) -> JSON:
-    """Without this ClusterRole nobody could take the configurations back, and Pods would wait for who has gone: so they
-    go with it (Kubernetes: garbage collection), whoever uninstalls."""
+def owned_by(uid: str) -> dict[str, JSON]:
+    """Without this ClusterRole nobody could take the configurations back, or give the Lease back, and Pods or other
+    replicas would wait for who has gone: so they go with it (Kubernetes: garbage collection), whoever uninstalls."""
     return {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "name": CONTROLLER, "uid": uid}

@@ -27,6 +27,7 @@ from smeagol.infra.kubernetes.keeper import Keeper
 from smeagol.infra.kubernetes.lease import Elector
 from smeagol.infra.kubernetes.tokens import TokenReviewer
 from smeagol.infra.kubernetes.writer import StatusWriter, own_part
+from smeagol.install.access import CONTROLLER
 from smeagol.intent import Settings as ResolverSettings
 from smeagol.intent import UnitKey, UnitKind
 from smeagol.objects import EndpointSlice, Namespace, Pod
@@ -42,10 +43,10 @@ from smeagol.pki import (
     Supply,
     open_authorities,
 )
-from smeagol.plan import ProxyProvider
+from smeagol.plan import JSON, ProxyProvider
 from smeagol.providers.envoy.metrics import exposition
 from smeagol.refs import DEFAULT_CLUSTER_DOMAIN, ObjectRef, ServiceRef
-from smeagol.runtime.admission import Admission, AdmissionSettings
+from smeagol.runtime.admission import CLUSTER_ROLES, Admission, AdmissionSettings, owned_by
 from smeagol.runtime.control_plane import ControlPlane, now
 from smeagol.runtime.controller_metrics import ControllerCollector
 from smeagol.runtime.health import Readiness, health_app
@@ -158,7 +159,13 @@ class Controller:
         self._tend_now = asyncio.Event()
         self._tended = asyncio.Event()
         self.started_at = now()
-        self.elector = Elector(client, namespace=settings.namespace, name="smeagol", identity=settings.identity)
+        self.elector = Elector(
+            client,
+            namespace=settings.namespace,
+            name="smeagol",
+            identity=settings.identity,
+            owners=self._owners,
+        )
         self._authorities = open_authorities(
             keys,
             supplied_keys or MemoryKeyStore(),
@@ -570,6 +577,11 @@ class Controller:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self._looked.wait()
+
+    async def _owners(self) -> tuple[dict[str, JSON], ...]:
+        """Whose the Lease is: the installation's, however that is removed."""
+        uid = await Keeper(self._client).uid(CLUSTER_ROLES, CONTROLLER)
+        return (owned_by(uid),) if uid else ()
 
     def _uid(self, ref: ObjectRef) -> str:
         return obj.metadata.uid if (obj := self._objects.get(ref)) is not None else ""

@@ -12,9 +12,10 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx2
 import msgspec
@@ -46,6 +47,7 @@ class _Metadata(msgspec.Struct, rename="camel", omit_defaults=True):
     name: str = ""
     namespace: str = ""
     resource_version: str = ""
+    owner_references: tuple[dict[str, Any], ...] = ()
 
 
 class Lease(msgspec.Struct, rename="camel", kw_only=True):
@@ -81,16 +83,21 @@ class Elector:
         namespace: str,
         name: str,
         identity: str,
+        owners: Callable[[], Awaitable[Sequence[dict[str, Any]]]] | None = None,
         times: LeaseTimes = LeaseTimes(),
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
+        """`owners`: with which the Lease goes (meta/v1 OwnerReference). Who ends and may write it no more cannot give
+        it back, and the next one would wait.
+        """
         self.identity = identity
         self.leading = False
         self._client = client
         self._path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
         self._namespace = namespace
         self._name = name
+        self._owners = owners
         self._times = times
         self._clock = clock
         self._chance = chance
@@ -152,16 +159,17 @@ class Elector:
     async def _write(self) -> bool:
         found = await self._client.get(f"{self._path}/{self._name}")
         if found.status_code == 404:
+            if self._seen is not None and not self._may_take(self._seen):
+                return False  # somebody has deleted it, and who held it does not know yet
             lease = Lease(metadata=_Metadata(name=self._name, namespace=self._namespace))
-            self._take(lease)
+            await self._take(lease)
             answer = await self._client.post(self._path, content=msgspec.json.encode(lease), headers=_JSON)
         else:
             found.raise_for_status()
             lease = msgspec.json.decode(found.content, type=Lease)
-            seen = self._observe(lease)
-            if not may_take(seen, me=self.identity, now=self._clock(), lease_seconds=self._times.lease):
+            if not self._may_take(self._observe(lease)):
                 return False
-            self._take(lease)
+            await self._take(lease)
             answer = await self._client.put(
                 f"{self._path}/{self._name}", content=msgspec.json.encode(lease), headers=_JSON
             )
@@ -171,17 +179,22 @@ class Elector:
         self._observe(msgspec.json.decode(answer.content, type=Lease))
         return True
 
+    def _may_take(self, seen: Observed) -> bool:
+        return may_take(seen, me=self.identity, now=self._clock(), lease_seconds=self._times.lease)
+
     def _observe(self, lease: Lease) -> Observed:
         version = lease.metadata.resource_version
         if self._seen is None or self._seen.version != version:
             self._seen = Observed(holder=lease.spec.holder_identity, version=version, since=self._clock())
         return self._seen
 
-    def _take(self, lease: Lease) -> None:
+    async def _take(self, lease: Lease) -> None:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")  # for people; nobody decides by it
         if lease.spec.holder_identity != self.identity:
             lease.spec.acquire_time = now
             lease.spec.lease_transitions += 1
+            if self._owners is not None and (owners := await self._owners()):
+                lease.metadata.owner_references = tuple(owners)
         lease.spec.holder_identity = self.identity
         lease.spec.renew_time = now
         lease.spec.lease_duration_seconds = int(self._times.lease)
@@ -191,12 +204,14 @@ class Elector:
         try:
             async with asyncio.timeout(self._times.retry):
                 found = await self._client.get(f"{self._path}/{self._name}")
+                found.raise_for_status()
                 lease = msgspec.json.decode(found.content, type=Lease)
                 if lease.spec.holder_identity == self.identity:
                     lease.spec.holder_identity = ""
-                    await self._client.put(
+                    answer = await self._client.put(
                         f"{self._path}/{self._name}", content=msgspec.json.encode(lease), headers=_JSON
                     )
+                    answer.raise_for_status()
         except (TimeoutError, httpx2.HTTPError, msgspec.MsgspecError) as error:
             log.info("lease not given back", lease=self._name, error=repr(error))
 
