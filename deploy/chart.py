@@ -162,10 +162,10 @@ _POD_VALUES: Mapping[str, str] = {
     "imagePullSecrets": "To get the control plane's image, as `- name: …`.",
     "nodeSelector": "Which nodes the control plane may run on.",
     "tolerations": "Which taints of nodes it bears.",
-    "affinity": "Which nodes it prefers, beside being spread over hosts and zones.",
+    "affinity": "Which nodes it prefers, beside being spread over hosts. The default spreads it over zones.",
     "priorityClassName": "While it is away nothing changes; still it should not be the first to go.",
 }
-"""Fields of the control plane's Pods that the chart has and `smeagol install` has not."""
+"""Fields of the control plane's Pods that are chosen in the chart, and not in `smeagol install`."""
 _POD_DEFAULTS: Mapping[str, Json] = {
     "imagePullSecrets": [],
     "nodeSelector": {},
@@ -280,20 +280,20 @@ def _chart_yaml() -> str:
     )
 
 
-def _resources() -> Json:
-    """What the control plane asks for in `smeagol install`."""
+def _pod() -> Any:
+    """The spec of the control plane's Pods in `smeagol install`."""
     defaults = InstallSettings(version=__version__, image=IMAGE)
     (deployment,) = [m.to_json() for m in manifests(defaults) if m.resource == resources.DEPLOYMENT]
     whole: Any = deployment
-    found: Json = whole["spec"]["template"]["spec"]["containers"][0]["resources"]
-    return found
+    return whole["spec"]["template"]["spec"]
 
 
 def _values_yaml() -> str:
     entries = [(value.name, value.comment, value.default) for value in VALUES.values()]
     entries.append((_DEFAULT_CLASS, "Whether Smeagol serves the objects that name no ProviderClass.", True))
-    entries.append(("resources", "Of each replica of the control plane.", _resources()))
-    entries += [(name, comment, _POD_DEFAULTS[name]) for name, comment in _POD_VALUES.items()]
+    pod = _pod()
+    entries.append(("resources", "Of each replica of the control plane.", pod["containers"][0]["resources"]))
+    entries += [(name, comment, pod.get(name, _POD_DEFAULTS[name])) for name, comment in _POD_VALUES.items()]
     return _GENERATED + "".join(
         f"\n# {comment}\n" + re.sub("^---\n", "", write_text({name: default})) for name, comment, default in entries
     )
