@@ -34,7 +34,11 @@ def test_the_proxy_is_an_ordinary_container(mesh: Cluster) -> None:
             wait_for("it is answered", lambda: any(s["versions"] for s in shop.slots()[-1:]), within_seconds=30)
             with shop.nothing_fails():
                 assert set(shop.answers(200)) == {"v1"}
-            assert any(name.startswith("client.foobar.example") for name in shop.slots()[-1]["identities"])
+
+            def is_known() -> bool:
+                return any(name.startswith("client.foobar.example") for name in shop.slots()[-1]["identities"])
+
+            wait_for("connections from before it had its name have ended", is_known, within_seconds=120)
     finally:
         plane.kubectl("set", "env", DEPLOYMENT, f"{SWITCH}-")
         plane.until_rolled()

@@ -35,12 +35,15 @@ class Slot(TypedDict):
 
 @contextmanager
 def meshed_namespace(cluster: Cluster) -> Iterator[str]:
-    """One in which every Pod gets a proxy."""
+    """One in which every Pod gets a proxy. The names that it has claimed are free when it ends, for the next."""
     name = f"mesh-{secrets.token_hex(4)}"
     cluster.kubectl("create", "namespace", name)
     cluster.kubectl("label", "namespace", name, "smi-spec.io/inject=enabled")
-    yield name
-    cluster.kubectl("delete", "namespace", name, "--wait=false")
+    try:
+        yield name
+    finally:
+        cluster.kubectl("-n", name, "delete", "mutualtls", "--all")
+        cluster.kubectl("delete", "namespace", name, "--wait=false")
 
 
 @dataclass(frozen=True, slots=True)
