@@ -57,8 +57,7 @@ def open_authorities(
         return SuppliedAuthority.open(supplied, supply, now=now, overlap=overlap, chance=chance, before=before)
 
     # In this order, against that of saving below: own keys alone have signed for the mesh.
-    ours = own.load() is not None
-    if supply is not None and not ours and kept_state(supplied) is None:
+    if supply is not None and own.load() is None and kept_state(supplied) is None:
         return Authorities(handed(supply, now), local())
     mine = local()
 
