@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 from e2e.cluster.cluster import Cluster
 from e2e_kit.installed import SYSTEM
-from smeagol.pki.certificates import Issuer, new_intermediate, new_root
-from smeagol.pki.pem import to_pem
+from pki_kit.handing import pair
+from smeagol.pki.certificates import Issuer, new_root
 
 __all__ = ["CA_SECRET", "hand_over", "root_of"]
 
@@ -22,8 +22,8 @@ def root_of(name: str) -> Issuer:
 
 def hand_over(cluster: Cluster, root: Issuer, *, key_of: Issuer | None = None) -> str:
     """A new intermediate of that root, as cert-manager writes it; with the wrong key if there is `key_of`."""
-    made = new_intermediate(root, "cluster.local", now=datetime.now(UTC), lifetime=timedelta(days=90))
-    certificate = to_pem([made.certificate]).decode()
+    made = pair(root, now=datetime.now(UTC))
+    certificate = made.certificate_pem.decode()
     secret = {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -32,7 +32,7 @@ def hand_over(cluster: Cluster, root: Issuer, *, key_of: Issuer | None = None) -
         "stringData": {
             "tls.crt": certificate,
             "tls.key": (key_of or made).key_pem.reveal().decode(),
-            "ca.crt": to_pem([root.certificate]).decode(),
+            "ca.crt": made.bundle_pem.decode(),
         },
     }
     cluster.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(secret))

@@ -7,20 +7,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from random import Random
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from pki_kit.handing import DAY, HOUR, NOON, pair
 from smeagol.errors import SmeagolError
 from smeagol.pki import PrivateBytes, Purpose, StoreError, Supplied, open_authorities
-from smeagol.pki.certificates import key_id, new_intermediate, new_root
-from smeagol.pki.pem import read_certificates, to_pem
+from smeagol.pki.certificates import key_id, new_root
+from smeagol.pki.pem import read_certificates
 
-HOUR = timedelta(hours=1)
-DAY = 24 * HOUR
 LOOK = timedelta(seconds=10)
 
 OTHERS = ("a", "b")
@@ -84,9 +83,7 @@ class Elsewhere:
         self.renews(now)
 
     def renews(self, now: datetime) -> None:
-        made = new_intermediate(self._root, "example.com", now=now, lifetime=90 * DAY)
-        certificate, roots = to_pem([made.certificate]), to_pem([self._root.certificate])
-        self.pair = Supplied(certificate_pem=certificate, key_pem=made.key_pem, bundle_pem=roots)
+        self.pair = pair(self._root, now=now)
 
     def load(self, held: tuple[Supplied, ...]) -> Supplied:
         return self.pair
@@ -126,7 +123,7 @@ class Rollouts(RuleBasedStateMachine):
 
     @initialize(seed=st.integers(0, 2**32), spec=specs)
     def begin(self, seed: int, spec: str) -> None:
-        self.now = datetime(2030, 6, 1, 12, tzinfo=UTC)
+        self.now = NOON
         self.chance = Random(seed)
         self.secret = Secret(self.chance)
         self.elsewhere = {name: Elsewhere(self.now) for name in OTHERS}

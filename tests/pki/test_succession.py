@@ -4,57 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
+from pki_kit.handing import DAY, HOUR, NOON, Hand, leaf, pair
 from smeagol.pki import (
     Authorities,
     AuthorityError,
-    Issued,
     KeptAuthority,
     MemoryKeyStore,
     Overlap,
     Phase,
-    Purpose,
     Step,
     StoreError,
-    Supplied,
     last_expiry,
     open_authorities,
 )
-from smeagol.pki.certificates import Issuer, new_intermediate, new_root
+from smeagol.pki.certificates import Issuer, new_root
 from smeagol.pki.pem import to_pem
 from smeagol.pki.supplied import kept_state
-
-NOON = datetime(2030, 6, 1, 12, tzinfo=UTC)
-HOUR = timedelta(hours=1)
-DAY = 24 * HOUR
 
 OpenSSLVerify = Callable[..., str]
 
 
 def elsewhere() -> Issuer:
     return new_root("example.com", now=NOON, lifetime=3650 * DAY)
-
-
-def pair(of: Issuer, *, now: datetime = NOON, lifetime: timedelta = 90 * DAY) -> Supplied:
-    made = new_intermediate(of, "cluster.local", now=now, lifetime=lifetime)
-    return Supplied(
-        certificate_pem=to_pem([made.certificate]), key_pem=made.key_pem, bundle_pem=to_pem([of.certificate])
-    )
-
-
-@dataclass
-class Hand:
-    """Where an intermediate is handed over; None: not yet."""
-
-    pair: Supplied | None = None
-
-    def load(self, held: tuple[Supplied, ...]) -> Supplied:
-        if self.pair is None:
-            raise StoreError("nothing there")
-        return self.pair
 
 
 @dataclass
@@ -72,10 +47,6 @@ class World:
 
     def replica(self, now: datetime = NOON) -> KeptAuthority:
         return self.both(now).mesh
-
-
-def leaf(authority: KeptAuthority, now: datetime = NOON) -> Issued:
-    return authority.issue(["web.shop.svc.cluster.local"], Purpose.SERVER, now=now)
 
 
 def maintain(authority: KeptAuthority, now: datetime, *, old: datetime | None = None) -> Step:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import pytest
 
+from pki_kit.handing import DAY, HOUR, NOON, Hand, leaf, pair
 from smeagol.pki import (
     AuthorityError,
-    Issued,
     MemoryKeyStore,
     Overlap,
     Phase,
     PrivateBytes,
-    Purpose,
     Step,
     StoreError,
     Supplied,
@@ -23,12 +22,9 @@ from smeagol.pki import (
     judge,
     last_expiry,
 )
-from smeagol.pki.certificates import Issuer, new_intermediate, new_root
+from smeagol.pki.certificates import Issuer, new_root
 from smeagol.pki.pem import to_pem
 
-NOON = datetime(2030, 6, 1, 12, tzinfo=UTC)
-HOUR = timedelta(hours=1)
-DAY = 24 * HOUR
 OVERLAP = Overlap(minimum=HOUR, patience=DAY)
 
 OpenSSLVerify = Callable[..., str]
@@ -36,25 +32,6 @@ OpenSSLVerify = Callable[..., str]
 
 def root() -> Issuer:
     return new_root("cluster.local", now=NOON, lifetime=3650 * DAY)
-
-
-def pair(of: Issuer, *, now: datetime = NOON, also: Iterable[Issuer] = ()) -> Supplied:
-    """A new intermediate of that root, handed over with it, and perhaps with further roots."""
-    made = new_intermediate(of, "cluster.local", now=now, lifetime=90 * DAY)
-    bundle = to_pem([of.certificate, *(issuer.certificate for issuer in also)])
-    return Supplied(certificate_pem=to_pem([made.certificate]), key_pem=made.key_pem, bundle_pem=bundle)
-
-
-@dataclass
-class Hand:
-    """Where it is handed over; None: not yet."""
-
-    pair: Supplied | None = None
-
-    def load(self, held: tuple[Supplied, ...]) -> Supplied:
-        if self.pair is None:
-            raise StoreError("nothing there")
-        return self.pair
 
 
 @dataclass
@@ -74,10 +51,6 @@ class World:
 
     def maintain(self, now: datetime, *, acknowledged: bool = True, old: datetime | None = None) -> Step:
         return self.authority.maintain(now=now, bundle_acknowledged=acknowledged, last_old_leaf_expiry=old)
-
-
-def leaf(authority: SuppliedAuthority, now: datetime = NOON) -> Issued:
-    return authority.issue(["web.shop.svc.cluster.local"], Purpose.SERVER, now=now)
 
 
 @pytest.fixture
